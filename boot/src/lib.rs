@@ -1,0 +1,4 @@
+//! From the ARM boot protocol and a device tree to a live page allocator.
+#![cfg_attr(not(test), no_std)]
+
+pub mod info;

@@ -1,0 +1,3 @@
+//! The Quire image.
+#![no_std]
+#![no_main]

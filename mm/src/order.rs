@@ -1,0 +1,120 @@
+//! The size of a block of pages: a power of two, checked once.
+#![forbid(unsafe_code)]
+
+use crate::addr::Pfn;
+
+/// Number of orders of the buddy allocator: 0 to 10, the largest block is 4 MiB (Linux 4.1: `MAX_ORDER`).
+pub const MAX_ORDER: usize = 11;
+
+/// log2 of a block's pages; an `Order` in hand is below [`MAX_ORDER`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(transparent)]
+pub struct Order(u8);
+
+impl Order {
+    /// One page.
+    pub const ZERO: Self = Self(0);
+    /// The largest block: 1,024 pages.
+    pub const LARGEST: Self = Self(10);
+
+    /// Order `raw`; `None` for [`MAX_ORDER`] and above.
+    #[must_use]
+    pub const fn new(raw: u8) -> Option<Self> {
+        if (raw as usize) < MAX_ORDER { Some(Self(raw)) } else { None }
+    }
+
+    /// The largest order of a naturally aligned block that starts at `pfn` and has at most `pages` pages; `None`
+    /// when `pages` is 0.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "both logarithms are at most 32")]
+    pub const fn largest_at(pfn: Pfn, pages: u32) -> Option<Self> {
+        if pages == 0 {
+            return None;
+        }
+        let align = pfn.raw().trailing_zeros();
+        let size = pages.ilog2();
+        let fits = if align < size { align } else { size };
+        Some(if fits < Self::LARGEST.0 as u32 { Self(fits as u8) } else { Self::LARGEST })
+    }
+
+    /// The smallest order whose block holds `pages` pages; `None` when no block is that large.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "a logarithm is at most 32")]
+    pub const fn covering(pages: u32) -> Option<Self> {
+        if pages <= 1 {
+            return Some(Self::ZERO);
+        }
+        Self::new(((pages - 1).ilog2() + 1) as u8)
+    }
+
+    /// The logarithm.
+    #[must_use]
+    pub const fn raw(self) -> u8 {
+        self.0
+    }
+
+    /// The logarithm, for an array of [`MAX_ORDER`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Pages in a block of this order.
+    #[must_use]
+    pub const fn pages(self) -> u32 {
+        1 << self.0
+    }
+
+    /// Whether `pfn` can be the first page of a block of this order.
+    #[must_use]
+    pub const fn aligns(self, pfn: Pfn) -> bool {
+        pfn.raw() & (self.pages() - 1) == 0
+    }
+
+    /// The other half of the block of the next order: `pfn` with bit `order` flipped (Linux: `__find_buddy_pfn`).
+    #[must_use]
+    pub const fn buddy_of(self, pfn: Pfn) -> Pfn {
+        Pfn::new(pfn.raw() ^ self.pages())
+    }
+
+    /// The next larger order; `None` above the largest.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        Self::new(self.0 + 1)
+    }
+
+    /// The next smaller order; `None` below order 0.
+    #[must_use]
+    pub const fn previous(self) -> Option<Self> {
+        match self.0.checked_sub(1) {
+            Some(raw) => Some(Self(raw)),
+            None => None,
+        }
+    }
+
+    /// Every order, smallest first.
+    pub fn all() -> impl DoubleEndedIterator<Item = Self> + Clone {
+        (0..=Self::LARGEST.0).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_block_at_a_frame_is_bound_by_its_alignment_and_by_the_room() {
+        assert_eq!(Order::largest_at(Pfn::new(0x404), 1024), Order::new(2));
+        assert_eq!(Order::largest_at(Pfn::new(0x400), 1023), Order::new(9));
+        assert_eq!(Order::largest_at(Pfn::new(0), u32::MAX), Some(Order::LARGEST));
+        assert_eq!(Order::largest_at(Pfn::new(0), 0), None);
+    }
+
+    #[test]
+    fn the_covering_order_is_the_smallest_that_holds_the_pages() {
+        assert_eq!(Order::covering(1), Order::new(0));
+        assert_eq!(Order::covering(5), Order::new(3));
+        assert_eq!(Order::covering(1024), Order::new(10));
+        assert_eq!(Order::covering(1025), None);
+    }
+}

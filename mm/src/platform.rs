@@ -1,0 +1,51 @@
+//! All that `mm` asks of a machine: three small traits.
+//!
+//! `mm` holds no `asm!`, no `cfg(target_arch)` and no `static`: the kernel (or a test) implements these and hands the
+//! values in. Reach a frame's bytes: [`PhysMap`]. Mask interrupts: [`IrqControl`]. Flush translations: [`TlbControl`].
+
+use core::ptr::NonNull;
+
+use crate::addr::{Pfn, VirtAddr};
+
+/// Reaches the bytes of page frames through a linear mapping.
+///
+/// # Safety
+/// For every run that [`PhysMap::frames_ptr`] answers with a pointer, all of the run's bytes must be readable and
+/// writable through that pointer for as long as `self` lives, frames that follow each other must follow each other in
+/// memory, and the same frame must always have the same address.
+pub unsafe trait PhysMap {
+    /// Pointer to the first byte of `pages` frames from `first`; `None` when any of them is outside the linear
+    /// mapping. Aligned to the page size.
+    fn frames_ptr(&self, first: Pfn, pages: u32) -> Option<NonNull<u8>>;
+}
+
+/// Masks interrupts on the CPU that it runs on.
+///
+/// # Safety
+/// After `save_and_disable`, no interrupt handler may run on this CPU until the matching `restore`.
+pub unsafe trait IrqControl {
+    /// What `restore` needs to put the mask back.
+    type Saved: Copy;
+
+    /// Masks interrupts; returns the mask as it was.
+    fn save_and_disable() -> Self::Saved;
+
+    /// Puts the mask back.
+    ///
+    /// # Safety
+    /// `saved` must come from the latest `save_and_disable` on this CPU that has not been restored yet.
+    unsafe fn restore(saved: Self::Saved);
+}
+
+/// Cache and TLB maintenance around changes of the translation tables (Arm ARM DDI 0406C B3.10).
+pub trait TlbControl {
+    /// Makes table bytes that were just written visible to the table walk: cleans `bytes` bytes from `ptr` to the
+    /// point of unification where the walk is not coherent, then a data barrier.
+    fn sync_table(&self, ptr: NonNull<u8>, bytes: usize);
+
+    /// Drops every TLB entry of the page at `va`, on all CPUs, with the barriers before and after.
+    fn flush_page(&self, va: VirtAddr);
+
+    /// Drops every TLB entry, on all CPUs, with the barriers before and after.
+    fn flush_all(&self);
+}

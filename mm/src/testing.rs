@@ -1,0 +1,119 @@
+//! Stand-ins for a machine: RAM on the host's heap and an interrupt flag that counts. Feature `testing`.
+
+use core::cell::Cell;
+use core::ptr::NonNull;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::vec::Vec;
+
+use crate::addr::{PAGE_SIZE, Pfn, PfnRange, PhysRange, VirtAddr};
+use crate::platform::{IrqControl, PhysMap, TlbControl};
+
+/// One bank of host memory that stands for physical frames.
+#[derive(Debug)]
+struct Bank {
+    frames: PfnRange,
+    bytes: NonNull<u8>,
+    layout: Layout,
+}
+
+/// Physical memory on the host's heap: zeroed, and committed by the host only where it is touched.
+#[derive(Debug, Default)]
+pub struct FakeRam {
+    banks: Vec<Bank>,
+}
+
+// SAFETY: a `FakeRam` owns its banks; the pointers that it hands out are used under the same rules as on metal.
+unsafe impl Send for FakeRam {}
+// SAFETY: `&FakeRam` only reads the table of banks, which never changes after construction.
+unsafe impl Sync for FakeRam {}
+
+impl FakeRam {
+    /// RAM at `ranges`, which must not overlap; partial frames are left out.
+    ///
+    /// # Panics
+    /// When the host has no memory for it.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test that has no memory cannot go on")]
+    pub fn new(ranges: &[PhysRange]) -> Self {
+        let bank = |range: &PhysRange| {
+            let frames = range.whole_frames();
+            let size = frames.pages() as usize * PAGE_SIZE as usize;
+            let layout = Layout::from_size_align(size.max(1), PAGE_SIZE as usize).expect("a bank fits the host");
+            // SAFETY: `layout` has a size of at least 1.
+            let bytes = unsafe { alloc_zeroed(layout) };
+            Bank { frames, bytes: NonNull::new(bytes).expect("the host has memory for the bank"), layout }
+        };
+        Self { banks: ranges.iter().map(bank).collect() }
+    }
+}
+
+impl Drop for FakeRam {
+    fn drop(&mut self) {
+        for bank in &self.banks {
+            // SAFETY: `bytes` came from `alloc_zeroed` with this very layout and is freed once.
+            unsafe { dealloc(bank.bytes.as_ptr(), bank.layout) }
+        }
+    }
+}
+
+// SAFETY: every pointer lies in one bank's allocation, which lives as long as `self` and is contiguous by frame number.
+unsafe impl PhysMap for FakeRam {
+    fn frames_ptr(&self, first: Pfn, pages: u32) -> Option<NonNull<u8>> {
+        let end = first.checked_add(pages)?;
+        let bank = self.banks.iter().find(|bank| bank.frames.start <= first && end <= bank.frames.end)?;
+        let offset = first.pages_since(bank.frames.start) as usize * PAGE_SIZE as usize;
+        // SAFETY: `first..end` lies inside the bank, so the offset lies inside its allocation.
+        Some(unsafe { bank.bytes.add(offset) })
+    }
+}
+
+std::thread_local! {
+    static IRQ_DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// An interrupt mask for each host thread, which stands for a CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct HostIrq;
+
+impl HostIrq {
+    /// How many masks are nested on this thread; 0 when interrupts are on.
+    #[must_use]
+    pub fn depth() -> u32 {
+        IRQ_DEPTH.get()
+    }
+}
+
+// SAFETY: no interrupt handler runs on a host thread at all.
+unsafe impl IrqControl for HostIrq {
+    type Saved = u32;
+
+    fn save_and_disable() -> u32 {
+        IRQ_DEPTH.replace(IRQ_DEPTH.get() + 1)
+    }
+
+    unsafe fn restore(saved: u32) {
+        assert_eq!(IRQ_DEPTH.get(), saved + 1, "interrupt masks are restored in the order of their nesting");
+        IRQ_DEPTH.set(saved);
+    }
+}
+
+/// A TLB that counts what it is told.
+#[derive(Debug, Default)]
+pub struct CountingTlb {
+    /// Calls of `flush_page`.
+    pub pages: Cell<u32>,
+    /// Calls of `flush_all`.
+    pub all: Cell<u32>,
+}
+
+impl TlbControl for CountingTlb {
+    fn sync_table(&self, _ptr: NonNull<u8>, _bytes: usize) {}
+
+    fn flush_page(&self, _va: VirtAddr) {
+        self.pages.set(self.pages.get() + 1);
+    }
+
+    fn flush_all(&self) {
+        self.all.set(self.all.get() + 1);
+    }
+}
