@@ -6,3 +6,4 @@ pub mod order;
 pub mod platform;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod zone;
