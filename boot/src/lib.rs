@@ -1,5 +1,6 @@
 //! From the ARM boot protocol and a device tree to a live page allocator.
 #![cfg_attr(not(test), no_std)]
 
+pub mod head;
 pub mod image;
 pub mod info;
