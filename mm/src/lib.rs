@@ -2,8 +2,12 @@
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod addr;
+pub mod gfp;
+pub mod memmap;
+pub mod migrate;
 pub mod order;
 pub mod platform;
+pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod zone;
