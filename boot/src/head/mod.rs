@@ -12,11 +12,13 @@
 //!              base+1 MiB    image: text, rodata, data | .bss, stacks
 //! Source.      Linux Documentation/arch/arm/booting.rst; Arm ARM DDI 0406C B3 (VMSA), B1.8 (exceptions).
 
-pub mod attributes;
+pub(crate) mod attributes;
 pub mod plan;
 pub mod scan;
 #[cfg(target_arch = "arm")]
 mod start;
+#[cfg(test)]
+mod tests;
 pub mod tables;
 
 /// Bytes from the start of RAM to the image: below lie the first-level table and, at its start, what loaders leave.

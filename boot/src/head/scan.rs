@@ -4,7 +4,7 @@
 //!              to move onto it) and `linux,usable-memory-range`. This walk reads aligned words between the header's
 //!              bounds, gives up at the first oddity, and leaves all judging to [`crate::fdt`], which runs later.
 //! Invariants.  Runs position-independent (see [`super`]): names are compared by hash and length, since a string
-//!              constant would be an absolute address. Reads only inside `totalsize`. Ends: each step moves forward.
+//!              constant would be an absolute address. Reads only words that `totalsize` reaches. Ends: each step moves forward.
 //! Source.      Devicetree Specification 0.4, chapter 5; Linux arch/arm/boot/compressed/fdt_check_mem_start.c (what is
 //!              asked of the tree).
 #![forbid(unsafe_code)]
@@ -19,7 +19,7 @@ const MAGIC: u32 = 0xd00d_feed;
 /// The largest tree that the two sections at 0xff80_0000 can map from any start.
 const MAX_SIZE: u32 = 1 << 20;
 
-/// FNV-1a, 32 bits, over the bytes and then their number.
+/// FNV-1a, 32 bits.
 const fn hash(text: &[u8]) -> u32 {
     let mut sum = FNV_BASIS;
     let mut at = 0;
@@ -145,7 +145,7 @@ impl<R: Raw> Tree<'_, R> {
     /// The byte at `offset`, read from its aligned word; 0 outside the tree.
     #[inline(always)]
     fn byte(&self, offset: u32, end: u32) -> u32 {
-        if offset >= end || offset | 3 >= self.words_end {
+        if offset >= end {
             return 0;
         }
         let word = self.raw.read(self.base.wrapping_add(offset & !3));
