@@ -1,6 +1,7 @@
 //! From the ARM boot protocol and a device tree to a live page allocator.
 #![cfg_attr(not(test), no_std)]
 
+pub mod cpu;
 pub mod head;
 pub mod image;
 pub mod info;

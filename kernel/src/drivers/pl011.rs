@@ -5,7 +5,6 @@ use core::ptr::NonNull;
 use arm_pl011_uart::{PL011Registers, Uart, UniqueMmioPointer};
 
 /// A PL011 that is mapped and used for output only.
-#[derive(Debug)]
 pub struct Pl011 {
     uart: Uart<'static>,
 }
