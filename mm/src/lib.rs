@@ -3,6 +3,7 @@
 
 pub mod addr;
 pub mod order;
+pub mod percpu;
 pub mod platform;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
