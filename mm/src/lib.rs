@@ -2,6 +2,7 @@
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod addr;
+pub mod buddy;
 pub mod fault;
 pub mod gfp;
 pub mod memmap;
