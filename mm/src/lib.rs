@@ -5,6 +5,7 @@ pub mod addr;
 pub mod buddy;
 pub mod fault;
 pub mod gfp;
+pub mod memblock;
 pub mod memmap;
 pub mod migrate;
 pub mod order;
