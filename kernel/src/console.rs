@@ -12,7 +12,7 @@ use crate::drivers::pl011::Pl011;
 const RING_BYTES: usize = 32 << 10;
 
 static CONSOLE: IrqLock<Console, ArmIrq> = IrqLock::new(Console { uart: None, ring: Ring::new() });
-/// Set while a panic prints: the lock may be held by the code that panicked.
+/// A panic has printed its line.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
 struct Console {
@@ -87,7 +87,7 @@ pub fn attach(mut uart: Pl011) {
 
 /// Whether a UART prints what the ring keeps.
 pub fn has_uart() -> bool {
-    CONSOLE.lock().uart.is_some()
+    CONSOLE.try_lock().is_none_or(|console| console.uart.is_some())
 }
 
 /// Hands each kept byte to `each`, oldest first.
@@ -95,9 +95,14 @@ pub fn replay(mut each: impl FnMut(u8)) {
     CONSOLE.lock().ring.kept().for_each(&mut each);
 }
 
-/// Whether a panic is already being printed; marks that one is.
-pub fn mark_broken() -> bool {
-    BROKEN.swap(true, Ordering::SeqCst)
+/// Prints from a panic: once, and not at all when the console itself panicked.
+pub fn print_last(text: fmt::Arguments<'_>) {
+    if !BROKEN.swap(true, Ordering::SeqCst)
+        && let Some(mut console) = CONSOLE.try_lock()
+    {
+        // As in `print`.
+        let _ = fmt::Write::write_fmt(&mut *console, text);
+    }
 }
 
 /// Prints a line with a tab or none of Linux's stamp: for verdicts and benches that scripts read.

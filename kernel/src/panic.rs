@@ -5,7 +5,7 @@ use core::panic::PanicInfo;
 
 use aarch32_cpu::asm::wfi;
 
-use crate::{console, println, semihost};
+use crate::{console, semihost};
 
 /// Exit status of a run that failed.
 const FAILED: i32 = 1;
@@ -19,9 +19,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 /// Prints `panic: …` and ends the run with a failing status.
 #[cold]
 pub fn stop(why: fmt::Arguments<'_>) -> ! {
-    if !console::mark_broken() {
-        println!("panic: {why}");
-    }
+    console::print_last(format_args!("panic: {why}\n"));
     halt(FAILED)
 }
 

@@ -74,6 +74,14 @@ impl<T, I: IrqControl> IrqLock<T, I> {
         IrqLockGuard { lock: self, _irq: irq }
     }
 
+    /// Takes the lock if nobody holds it, this CPU included; `None` (and interrupts as they were) otherwise.
+    #[inline]
+    pub fn try_lock(&self) -> Option<IrqLockGuard<'_, T, I>> {
+        let irq = IrqOff::new();
+        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        Some(IrqLockGuard { lock: self, _irq: irq })
+    }
+
     /// The value, without a lock: the exclusive borrow is proof enough.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
@@ -127,6 +135,17 @@ impl<T: fmt::Debug, I: IrqControl> fmt::Debug for IrqLockGuard<'_, T, I> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_held_lock_is_not_taken_twice_and_the_try_restores_the_mask() {
+        let lock = IrqLock::<u32, crate::testing::HostIrq>::new(7);
+        let held = lock.lock();
+        assert!(lock.try_lock().is_none());
+        assert_eq!(crate::testing::HostIrq::depth(), 1);
+        drop(held);
+        assert_eq!(lock.try_lock().map(|guard| *guard), Some(7));
+        assert_eq!(crate::testing::HostIrq::depth(), 0);
+    }
     use crate::testing::HostIrq;
 
     #[test]

@@ -95,6 +95,14 @@ pub unsafe fn try_execute(va: VirtAddr) -> Result<(), Fault> {
     take().map_or(Ok(()), Err)
 }
 
+/// Executes an instruction that the architecture leaves undefined for ever (`udf`).
+pub fn try_undefined() -> Option<Fault> {
+    arm();
+    // SAFETY: the handler skips the instruction, which changes nothing.
+    unsafe { asm!("udf #0", options(nostack)) }
+    take()
+}
+
 /// Notes an expected fault and resumes behind it; reports any other and stops.
 pub(super) fn handle(frame: &mut Frame, kind: Kind, status: u32, address: u32) {
     if EXPECTED.swap(false, Ordering::SeqCst) {
