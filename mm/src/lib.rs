@@ -2,7 +2,9 @@
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod addr;
+pub mod layout;
 pub mod order;
+pub mod paging;
 pub mod platform;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
