@@ -17,7 +17,7 @@
 
 use core::fmt;
 
-use crate::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange};
+use crate::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange, PhysRange};
 use crate::zone::movable::{self, MovableRequest, MovableStarts};
 use crate::zone::{MAX_NR_ZONES, NodePlan, NodeSet, PerZone, ZoneSize, ZoneType};
 
@@ -39,6 +39,14 @@ pub struct MemoryRange {
     pub node: NodeId,
     /// They can be unplugged (the device tree's `hotpluggable`).
     pub hotplug: bool,
+}
+
+impl MemoryRange {
+    /// The whole frames of `bytes`, which belong to `node` and cannot be unplugged.
+    #[must_use]
+    pub const fn of_bytes(bytes: PhysRange, node: NodeId) -> Self {
+        Self { frames: bytes.whole_frames(), node, hotplug: false }
+    }
 }
 
 /// What the plan is made for.

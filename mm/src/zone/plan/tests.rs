@@ -7,14 +7,13 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::addr::{PhysAddr, PhysRange};
+use crate::addr::PhysAddr;
 use crate::order::Order;
 use crate::zone::movable::CoreSize;
 
 /// The bytes of `start..end` as memory of node `node`.
 fn bytes_of(node: u32, start: u64, end: u64) -> MemoryRange {
-    let frames = PhysRange::new(PhysAddr::new(start), PhysAddr::new(end)).whole_frames();
-    MemoryRange { frames, node: NodeId::new(node).unwrap(), hotplug: false }
+    MemoryRange::of_bytes(PhysRange::new(PhysAddr::new(start), PhysAddr::new(end)), NodeId::new(node).unwrap())
 }
 
 fn frames(node: u32, start: u32, end: u32) -> MemoryRange {
@@ -228,6 +227,31 @@ fn a_node_too_small_for_its_share_passes_the_rest_on() {
     let plan = plan(&ranges, &movable(0x4_9000, Some(CoreSize::Bytes(16_384 << 12)), None));
     assert_eq!(plan.movable_start(NodeId::ZERO), None);
     assert_eq!(plan.movable_start(NodeId::new(1).unwrap()), Some(Pfn::new(0x4_1000 + 12_288)));
+}
+
+#[test]
+fn lowmem_of_one_node_counts_for_the_kernels_share_of_all() {
+    // Node 0 is lowmem and has more than the whole core of 24,576 pages: node 1, highmem, keeps nothing for it.
+    let ranges = [frames(0, 0x8_0000, 0x8_8000), frames(1, 0x8_8000, 0x9_0000)];
+    let plan = plan(&ranges, &movable(0x8_8000, Some(CoreSize::Bytes(24_576 << 12)), None));
+    assert_eq!(plan.movable_start(NodeId::ZERO), None);
+    assert_eq!(plan.movable_start(NodeId::new(1).unwrap()), Some(Pfn::new(0x8_8000)));
+}
+
+#[test]
+fn memory_at_the_top_of_all_frame_numbers_is_sized_without_overflow() {
+    let ranges = [frames(0, 0, 5), frames(3, u32::MAX - 5000, u32::MAX)];
+    for request in [
+        movable(u32::MAX, Some(CoreSize::Percent(50)), None),
+        movable(0, None, Some(CoreSize::Bytes(u64::MAX))),
+        PlanRequest {
+            page_bytes: u32::MAX,
+            dma_limit: Some(Pfn::new(u32::MAX - 1)),
+            ..PlanRequest::new(Pfn::new(u32::MAX))
+        },
+    ] {
+        plan(&ranges, &request);
+    }
 }
 
 #[test]

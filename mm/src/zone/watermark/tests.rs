@@ -58,6 +58,14 @@ fn the_benchmark_boots_marks_come_out_with_one_size_of_initramfs() {
 }
 
 #[test]
+fn linux_6_spreads_the_marks_by_the_scale_factor_where_that_is_more() {
+    let tunables = Tunables { watermark_scale_factor: 100, ..Tunables::defaults(Rules::Linux6) };
+    let marks_of = set_watermarks(&one_node([186_324, 0, 0, 0]), 3446, ZoneType::Dma, &tunables);
+    // 1 % of the zone is 1,863 pages, a quarter of 861 only 215.
+    assert_eq!(marks_of[0][0], marks(861, 861 + 1863, 861 + 2 * 1863));
+}
+
+#[test]
 fn linux_4_puts_the_marks_a_quarter_and_a_half_above_min() {
     // sqrt(125,476 * 4 * 16) = 2,833 KiB, 708 pages; 708 / 4 = 177.
     let managed = one_node([0, 125_476, 0, 0]);

@@ -139,6 +139,15 @@ fn a_node_without_memory_gets_the_others_zones_and_an_empty_list_of_its_own() {
 }
 
 #[test]
+fn a_node_without_memory_takes_no_load() {
+    let nodes = [node(0, [0, 10, 0, 0]), node(1, [0; 4]), node(2, [0, 10, 0, 0]), node(3, [0, 10, 0, 0])];
+    let lists = build(&nodes, &Topology::new(NodeSet::ALL), ZonelistOrder::Node);
+    // Node 2 is node 0's second choice and loaded, so node 1 prefers node 3.
+    assert_eq!(names(&lists.node(id(0)).unwrap().general), "0:Normal 2:Normal 3:Normal");
+    assert_eq!(names(&lists.node(id(1)).unwrap().general), "3:Normal 2:Normal 0:Normal");
+}
+
+#[test]
 fn verification_names_what_is_wrong() {
     let nodes = [node(0, [10, 10, 0, 0]), node(1, [0, 10, 0, 0])];
     let good = build(&nodes, &Topology::new(NodeSet::ALL), ZonelistOrder::Node);
