@@ -92,6 +92,33 @@ fn a_full_list_is_an_error_that_changes_nothing() {
 }
 
 #[test]
+fn a_full_list_takes_a_range_whose_gaps_join_as_many_regions_as_they_add() {
+    let (mut m, mut r) = ([Region::EMPTY; 4], [Region::EMPTY; 1]);
+    let mut mb = Memblock::new(&mut m, &mut r);
+    for (start, on) in [(0x1000, 1), (0x3000, 1), (0x5000, 0), (0x7000, 0)] {
+        mb.add_node(range(start, start + 0x1000), node(on), RegionFlags::empty()).unwrap();
+    }
+    // The first gap needs a slot, which the last one sets free.
+    mb.add(range(0x1000, 0x8000)).unwrap();
+    let nodes: Vec<u32> = mb.memory().iter().map(|r| r.node().raw()).collect();
+    assert_eq!(nodes, [1, 0, 1, 0]);
+    assert_eq!(mb.phys_mem_size(), 0x7000);
+}
+
+#[test]
+fn a_mark_joins_the_marked_neighbours_on_both_sides() {
+    let (mut m, mut r) = arrays();
+    let mut mb = Memblock::new(&mut m, &mut r);
+    mb.add(range(0x1000, 0x9000)).unwrap();
+    mb.mark_nomap(range(0x2000, 0x3000)).unwrap();
+    mb.mark_nomap(range(0x4000, 0x5000)).unwrap();
+    mb.mark_nomap(range(0x3000, 0x4000)).unwrap();
+    assert_eq!(lines(mb.memory()), [(0x1000, 0x2000, 0), (0x2000, 0x5000, 4), (0x5000, 0x9000, 0)]);
+    mb.clear_nomap(range(0x2000, 0x5000)).unwrap();
+    assert_eq!(lines(mb.memory()), [(0x1000, 0x9000, 0)]);
+}
+
+#[test]
 fn bad_requests_are_named() {
     let (mut m, mut r) = arrays();
     let mut mb = Memblock::new(&mut m, &mut r);
