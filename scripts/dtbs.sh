@@ -34,6 +34,9 @@ fetch() {
 }
 
 [ -e "$DTBS/.package" ] && exit 0
+exec 9>"$BUILD/.dtbs.lock"
+flock 9 # tests run side by side
+[ -e "$DTBS/.package" ] && exit 0
 command -v apt-get >/dev/null || die "real boards' device trees come from a Debian package, and there is no apt-get"
 say "fetching device trees: Debian's linux-image armmp package for armhf, into build/dtbs"
 work=$(mktemp -d "$BUILD/dtbs.XXXXXX")
