@@ -1,0 +1,168 @@
+//! The table of boots: board, memory, CPUs, image, way in.
+
+/// Which image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Profile {
+    /// Optimised.
+    Release,
+    /// With every check.
+    Debug,
+}
+
+impl Profile {
+    /// Its folder under `build/`.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// One boot.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    /// How it is called in the list of tests.
+    pub(crate) name: &'static str,
+    /// A board of `scripts/boards.sh`.
+    pub(crate) board: &'static str,
+    /// QEMU's `-m`.
+    pub(crate) mem: &'static str,
+    /// QEMU's `-smp`.
+    pub(crate) smp: u32,
+    /// Which image.
+    pub(crate) profile: Profile,
+    /// Arguments for the image, after `semihosting=`.
+    pub(crate) append: &'static str,
+    /// Put behind the machine's name.
+    pub(crate) machine_option: &'static str,
+    /// With a uImage header for this address in place of the raw image.
+    pub(crate) load_at: Option<u32>,
+    /// Whether the image may call the host; without it, it tells its verdict on the UART alone.
+    pub(crate) semihosting: bool,
+    /// Each self-test in it is listed by name.
+    pub(crate) list: bool,
+    /// A file of `tests/reference/` that its log must match.
+    pub(crate) reference: Option<&'static str>,
+    /// Texts that must stand in its log.
+    pub(crate) says: &'static [&'static str],
+    /// Seconds after which it hangs.
+    pub(crate) limit: u32,
+    /// Only in long runs.
+    pub(crate) long: bool,
+}
+
+/// The primary board in its usual state: what every row of the table changes.
+const USUAL: Configuration = Configuration {
+    name: "",
+    board: "ast2500",
+    mem: "512M",
+    smp: 1,
+    profile: Profile::Release,
+    append: "",
+    machine_option: "",
+    load_at: None,
+    semihosting: true,
+    list: false,
+    reference: None,
+    says: &[],
+    limit: 60,
+    long: false,
+};
+const LISTED: Configuration = Configuration { list: true, ..USUAL };
+const VEXPRESS: Configuration = Configuration { board: "vexpress-a15", ..USUAL };
+const VIRT: Configuration = Configuration { board: "virt", ..USUAL };
+const DEBUG: Profile = Profile::Debug;
+const IN_HYP: &[&str] = &["started in HYP mode"];
+const IN_SVC: &[&str] = &["started in SVC mode"];
+
+/// All of them.
+pub(crate) fn configurations() -> Vec<Configuration> {
+    [boards(), transcripts(), entries(), places(), long()].concat()
+}
+
+/// Boards, memory sizes, CPUs, images: every self-test listed by name.
+fn boards() -> Vec<Configuration> {
+    vec![
+        Configuration { name: "ast2500/512M/release", reference: Some("ast2500.txt"), ..LISTED },
+        Configuration { name: "ast2500/512M/debug", reference: Some("ast2500.txt"), profile: DEBUG, ..LISTED },
+        Configuration { name: "vexpress-a15/64M/release", board: "vexpress-a15", mem: "64M", ..LISTED },
+        Configuration {
+            name: "vexpress-a15/2G/release",
+            board: "vexpress-a15",
+            mem: "2G",
+            reference: Some("vexpress-a15-2G.txt"),
+            ..LISTED
+        },
+        Configuration { name: "virt/512M/release", board: "virt", ..LISTED },
+        Configuration { name: "virt/512M/debug", board: "virt", profile: DEBUG, ..LISTED },
+        Configuration { name: "raspi2b/1G/release", board: "raspi2b", mem: "1G", smp: 4, ..LISTED },
+        Configuration { name: "raspi2b/1G/debug", board: "raspi2b", mem: "1G", smp: 4, profile: DEBUG, ..LISTED },
+        Configuration { name: "ast2500/512M/2cpus", smp: 2, ..USUAL },
+        Configuration { name: "ast2500/512M/4cpus", smp: 4, ..USUAL },
+    ]
+}
+
+/// Logs held against their reference, beside those above.
+fn transcripts() -> Vec<Configuration> {
+    let reference = Some("ast2500-highmem-off.txt");
+    vec![
+        Configuration { name: "highmem-off/release", append: "highmem=off", reference, ..USUAL },
+        Configuration { name: "highmem-off/debug", append: "highmem=off", reference, profile: DEBUG, ..USUAL },
+        Configuration { name: "without-semihosting", semihosting: false, ..USUAL },
+    ]
+}
+
+/// The modes that a boot loader may leave the CPU in. vexpress enters in Secure SVC by itself.
+fn entries() -> Vec<Configuration> {
+    let secure = ",secure=on";
+    vec![
+        Configuration { name: "entry/secure-svc", says: IN_SVC, ..VEXPRESS },
+        Configuration { name: "entry/hyp", machine_option: ",secure=off", says: IN_HYP, ..USUAL },
+        Configuration { name: "entry/virt-hyp", machine_option: ",virtualization=on", says: IN_HYP, ..VIRT },
+        Configuration { name: "entry/virt-nonsecure-svc", machine_option: secure, says: IN_SVC, ..VIRT },
+    ]
+}
+
+/// Where a boot loader may leave the image.
+fn places() -> Vec<Configuration> {
+    vec![
+        Configuration { name: "load/text-offset", load_at: Some(0x8000_8000), ..USUAL },
+        Configuration { name: "load/over-its-run-address", load_at: Some(0x8001_8000), ..USUAL },
+        Configuration { name: "load/odd-megabyte-near", load_at: Some(0x8030_0000), ..USUAL },
+        Configuration { name: "load/odd-megabyte", load_at: Some(0x8510_0000), ..USUAL },
+        Configuration {
+            name: "load/odd-megabyte-hyp",
+            load_at: Some(0x8510_0000),
+            machine_option: ",secure=off",
+            ..USUAL
+        },
+        Configuration { name: "load/above-128-mib", load_at: Some(0x8a00_0000), ..USUAL },
+        Configuration { name: "load/above-256-mib-debug", load_at: Some(0x9350_0000), profile: DEBUG, ..USUAL },
+        Configuration { name: "load/virt-above-128-mib", load_at: Some(0x4a00_0000), ..VIRT },
+        Configuration {
+            name: "load/raspi2b-odd-megabyte",
+            board: "raspi2b",
+            mem: "1G",
+            smp: 4,
+            load_at: Some(0x510_0000),
+            ..USUAL
+        },
+    ]
+}
+
+/// What a long run adds.
+fn long() -> Vec<Configuration> {
+    let rows = [
+        Configuration { name: "vexpress-a15/128M", mem: "128M", ..VEXPRESS },
+        Configuration { name: "vexpress-a15/1G", mem: "1G", ..VEXPRESS },
+        Configuration { name: "vexpress-a15/2G/debug", mem: "2G", profile: DEBUG, limit: 120, ..VEXPRESS },
+        Configuration { name: "vexpress-a15/2G/highmem-off", mem: "2G", append: "highmem=off", ..VEXPRESS },
+        Configuration { name: "virt/2G", mem: "2G", limit: 120, ..VIRT },
+        Configuration { name: "virt/3G", mem: "3G", limit: 120, ..VIRT },
+        Configuration { name: "virt/512M/4cpus", smp: 4, ..VIRT },
+        Configuration { name: "ast2500/256M", mem: "256M", ..USUAL },
+        Configuration { name: "ast2500/2G", mem: "2G", ..USUAL },
+    ];
+    rows.into_iter().map(|row| Configuration { long: true, ..row }).collect()
+}
