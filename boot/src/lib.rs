@@ -2,6 +2,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod cpu;
+pub mod early_map;
 pub mod head;
 pub mod image;
 pub mod info;

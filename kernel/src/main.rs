@@ -7,6 +7,7 @@ mod console;
 mod drivers;
 mod logger;
 mod panic;
+mod ram;
 mod semihost;
 
 use arch::armv7::vectors;

@@ -1,0 +1,52 @@
+//! Memory taken for good from memblock or from the zones, as slices.
+
+use core::mem::MaybeUninit;
+
+use mm::addr::{PAGE_SIZE, Pfn, PhysAddr};
+use mm::memblock::{AllocRequest, Memblock};
+use mm::platform::PhysMap;
+
+use super::BootError;
+
+/// `count` places of `T` in frames from memblock that are never given back; `answers` probes each frame.
+///
+/// # Errors
+/// No memory, or a frame that swallows writes.
+pub(super) fn take<T>(
+    memblock: &mut Memblock<'_>,
+    ram: &'static dyn PhysMap,
+    answers: &dyn Fn(Pfn) -> bool,
+    what: &'static str,
+    count: usize,
+) -> Result<&'static mut [MaybeUninit<T>], BootError> {
+    let bytes = count.checked_mul(size_of::<T>()).ok_or(BootError::NoMemory { what, bytes: u64::MAX })?;
+    let no_memory = BootError::NoMemory { what, bytes: bytes as u64 };
+    // At least 64 bytes: the alignment of Linux's early allocations, and more than any `T` here asks for.
+    let align = align_of::<T>().max(64) as u64;
+    let start = memblock.alloc(&AllocRequest::new(bytes.max(1) as u64, align)).map_err(|_| no_memory)?;
+    let frames = mm::addr::PhysRange::new(start, start.saturating_add(bytes as u64)).touched_frames();
+    if let Some(absent) = frames.iter().find(|frame| !answers(*frame)) {
+        return Err(BootError::AbsentFrame { what, frame: absent.base() });
+    }
+    place(ram, start, count).ok_or(no_memory)
+}
+
+/// The slice of `count` places of `T` at `start`; `None` where `ram` does not reach all of it.
+pub(super) fn place<T>(
+    ram: &'static dyn PhysMap,
+    start: PhysAddr,
+    count: usize,
+) -> Option<&'static mut [MaybeUninit<T>]> {
+    let first = Pfn::containing(start)?;
+    let offset = usize::try_from(start.raw() & u64::from(PAGE_SIZE - 1)).ok()?;
+    let bytes = count.checked_mul(size_of::<T>())?.checked_add(offset)?;
+    let pages = u32::try_from(bytes.div_ceil(PAGE_SIZE as usize)).ok()?;
+    let page = ram.frames_ptr(first, pages)?;
+    // SAFETY: the offset is below a page, and `frames_ptr` vouches for all the pages.
+    let start = unsafe { page.add(offset) }.cast::<MaybeUninit<T>>();
+    if !start.is_aligned() {
+        return None;
+    }
+    // SAFETY: the caller took these bytes for good and hands them to nobody else; `MaybeUninit` asks nothing of them.
+    Some(unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), count) })
+}
