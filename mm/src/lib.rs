@@ -7,6 +7,7 @@ pub mod gfp;
 pub mod memmap;
 pub mod migrate;
 pub mod order;
+pub mod page_alloc;
 pub mod platform;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
