@@ -9,6 +9,7 @@ pub mod migrate;
 pub mod order;
 pub mod page_alloc;
 pub mod platform;
+pub mod report;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,6 +1,6 @@
 //! The allocator over small machines: hand-over, policies, wrong frees, exhaustion, CPUs as threads.
 
-mod fixture;
+pub(crate) mod fixture;
 mod policies;
 mod stress;
 mod wrong_frees;

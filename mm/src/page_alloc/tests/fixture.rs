@@ -16,21 +16,21 @@ use crate::page_alloc::{Needs, Options, PageAllocator, Pageset, PagesetSize, Sto
 use crate::testing::HostIrq;
 use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
 
-pub(super) const NORMAL: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::Normal };
-pub(super) const HIGH: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::HighMem };
+pub(crate) const NORMAL: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::Normal };
+pub(crate) const HIGH: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::HighMem };
 
 type Allocator = PageAllocator<'static, HostIrq, Classic<'static>>;
 
 /// Pages of one machine by what they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Totals {
-    pub(super) managed: u32,
-    pub(super) free: u32,
-    pub(super) allocated: u32,
+pub(crate) struct Totals {
+    pub(crate) managed: u32,
+    pub(crate) free: u32,
+    pub(crate) allocated: u32,
 }
 
 /// The allocator of a machine whose memory is never given back.
-pub(super) struct Machine(Allocator);
+pub(crate) struct Machine(Allocator);
 
 impl Deref for Machine {
     type Target = Allocator;
@@ -52,20 +52,20 @@ fn uninit<T>(count: usize) -> &'static mut [MaybeUninit<T>] {
 
 /// Normal 0x400-0x1400, HighMem 0x1400-0x1c00 with 100 frames missing from 0x1800. 0x1400 is a pageblock's border,
 /// 0x1600 would not be.
-pub(super) fn plan() -> NodePlan {
+pub(crate) fn plan() -> NodePlan {
     let mut zones = [ZoneSize::default(); 4];
     zones[1] = ZoneSize { span: range(0x400, 0x1400), present: 4096, real_size: 4096 };
     zones[2] = ZoneSize { span: range(0x1400, 0x1c00), present: 2048 - 100, real_size: 1948 };
     NodePlan { node: NodeId::ZERO, span: range(0x400, 0x1c00), zones }
 }
 
-pub(super) fn free_memory() -> [PfnRange; 2] {
+pub(crate) fn free_memory() -> [PfnRange; 2] {
     [range(0x400, 0x1800), range(0x1800 + 100, 0x1c00)]
 }
 
 impl Machine {
     /// Everything is still reserved.
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self::reserved(Options::default())
     }
 
@@ -81,19 +81,19 @@ impl Machine {
         Self(PageAllocator::new(map, &plans, &[zonelist], storage, options).unwrap())
     }
 
-    pub(super) fn with_options(options: Options<'static>) -> Self {
+    pub(crate) fn with_options(options: Options<'static>) -> Self {
         let mut machine = Self::reserved(options);
         machine.free_all(free_memory(), []).unwrap();
         machine
     }
 
     /// All memory is free.
-    pub(super) fn full() -> Self {
+    pub(crate) fn full() -> Self {
         Self::with_options(Options::default())
     }
 
     /// Real pagesets for `cpus` CPUs, small enough that tests see their limits.
-    pub(super) fn with_pagesets(mut self, cpus: usize) -> Self {
+    pub(crate) fn with_pagesets(mut self, cpus: usize) -> Self {
         let size = PagesetSize { high: 42, batch: 7 };
         for zone in [NORMAL, HIGH] {
             let set = || {
@@ -106,11 +106,11 @@ impl Machine {
         self
     }
 
-    pub(super) fn take_all(&self, gfp: GfpFlags, order: Order) -> Vec<Pfn> {
+    pub(crate) fn take_all(&self, gfp: GfpFlags, order: Order) -> Vec<Pfn> {
         core::iter::from_fn(|| self.alloc_pages(gfp, order).ok()).collect()
     }
 
-    pub(super) fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let stats: Vec<_> = self.zones().iter().map(|zone| zone.stats()).collect();
         Totals {
             managed: stats.iter().map(|zone| zone.managed).sum(),
