@@ -10,9 +10,11 @@ pub mod memblock;
 pub mod memmap;
 pub mod migrate;
 pub mod order;
+pub mod page_alloc;
 pub mod paging;
 pub mod percpu;
 pub mod platform;
+pub mod report;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

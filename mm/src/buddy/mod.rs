@@ -19,7 +19,7 @@ mod list;
 mod validate;
 
 #[cfg(test)]
-mod model;
+pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 

@@ -45,6 +45,10 @@ impl XorShift {
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         self.next() % bound
     }
+
+    pub(crate) fn pick(&mut self, len: usize) -> usize {
+        self.next() as usize % len
+    }
 }
 
 /// A map of `runs`; its memory is never given back, which the tests can afford.
@@ -110,9 +114,9 @@ impl<C: FreeCore<'static>> Model<C> {
     /// Whether the bitmap has an aligned run that a request of `kind` may have.
     fn could_serve(&self, order: Order, kind: MigrateType) -> bool {
         let usemap = self.core.frames().usemap;
-        let chunks = self.cells.chunks_exact(order.pages() as usize).enumerate();
+        let chunks = (self.base..).step_by(order.pages() as usize).zip(self.cells.chunks_exact(order.pages() as usize));
         let mut free = chunks.filter(|(_, chunk)| chunk.iter().all(|cell| *cell == Cell::Free));
-        free.any(|(i, _)| match usemap.get(Pfn::new(self.base + i as u32 * order.pages())) {
+        free.any(|(pfn, _)| match usemap.get(Pfn::new(pfn)) {
             MigrateType::Isolate => false,
             MigrateType::Cma => kind == MigrateType::Movable,
             _ => true,
@@ -139,7 +143,7 @@ impl<C: FreeCore<'static>> Model<C> {
         if self.live.is_empty() {
             return;
         }
-        let victim = self.rng.below(self.live.len() as u32) as usize;
+        let victim = self.rng.pick(self.live.len());
         let (pfn, order) = self.live.swap_remove(victim);
         self.core.give(pfn, order).unwrap();
         self.cells_of(pfn, order).fill(Cell::Free);
@@ -155,8 +159,9 @@ impl<C: FreeCore<'static>> Model<C> {
     /// Counts of the core, of the states and of the bitmap are the same.
     fn check(&self) {
         let tally = self.core.validate().unwrap();
-        let cells = |wanted| self.cells.iter().filter(|cell| **cell == wanted).count() as u32;
-        assert_eq!(tally.free + tally.isolated + tally.guard, cells(Cell::Free));
+        let cells = |wanted| self.cells.iter().map(|cell| u32::from(*cell == wanted)).sum();
+        let free: u32 = cells(Cell::Free);
+        assert_eq!(tally.free + tally.isolated + tally.guard, free);
         assert_eq!(tally.allocated, cells(Cell::Taken));
     }
 

@@ -74,6 +74,18 @@ impl<'m> MemMap<'m> {
     }
 }
 
+/// Writes `values` to the front of `storage`, as far as both reach, and returns what was written.
+pub(crate) fn write_front<T>(storage: &mut [MaybeUninit<T>], values: impl IntoIterator<Item = T>) -> &mut [T] {
+    let mut written = 0;
+    for (place, value) in storage.iter_mut().zip(values) {
+        place.write(value);
+        written += 1;
+    }
+    let (front, _) = storage.split_at_mut(written);
+    // SAFETY: valid because the loop wrote each of the first `written` places.
+    unsafe { front.assume_init_mut() }
+}
+
 fn fill_hole(storage: &mut [MaybeUninit<Page>], start: Pfn, end: Pfn) -> &mut [MaybeUninit<Page>] {
     fill(storage, end.pages_since(start), ZoneTag::NOWHERE, StateWord::HOLE)
 }

@@ -21,6 +21,7 @@ mod usemap;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use init::write_front;
 pub use init::{FrameRun, MapError};
 pub use page::{NO_FRAME, Page, ZoneTag};
 pub use state::{PageState, StateWord};
@@ -46,7 +47,7 @@ impl<'m> MemMap<'m> {
         let block = Order::LARGEST.pages();
         let start = span.start.raw() & !(block - 1);
         let end = span.end.raw().max(span.start.raw()).checked_next_multiple_of(block);
-        PfnRange::new(Pfn::new(start), Pfn::new(end.unwrap_or(u32::MAX & !(block - 1))))
+        PfnRange::new(Pfn::new(start), Pfn::new(end.unwrap_or(!(block - 1))))
     }
 
     /// The frames that it has entries for; those in holes included.

@@ -34,6 +34,8 @@ pub struct Page {
 }
 
 const _: () = assert!(size_of::<Page>() == 32);
+// A tag is two bits of node and two bits of zone.
+const _: () = assert!(MAX_NR_ZONES == 4 && NodeId::MAX_NODES == 4);
 
 impl Page {
     /// An entry as `MemMap::init` writes it: `state`, count 1, map count −1, no links.
@@ -55,7 +57,6 @@ impl Page {
     #[must_use]
     #[inline]
     pub fn zone(&self) -> ZoneTag {
-        #[expect(clippy::cast_possible_truncation, reason = "cut to 4 bits")]
         ZoneTag((self.flags.load(Relaxed) & 0xf) as u8)
     }
 
@@ -118,7 +119,7 @@ impl ZoneTag {
     /// The node.
     #[must_use]
     pub const fn node(self) -> NodeId {
-        match NodeId::new(self.0 as u32 / MAX_NR_ZONES as u32) {
+        match NodeId::new((self.0 >> 2) as u32) {
             Some(node) => node,
             None => NodeId::ZERO,
         }

@@ -159,7 +159,6 @@ impl StateWord {
     /// The order of the block that the frame heads; `None` for a hole and for what heads nothing.
     #[must_use]
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "cut to 4 bits")]
     pub const fn head_order(self) -> Option<Order> {
         if self.kind() >= FREE { Order::new((self.0 & ORDER_MASK) as u8) } else { None }
     }
