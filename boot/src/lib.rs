@@ -6,3 +6,4 @@ pub mod early_map;
 pub mod head;
 pub mod image;
 pub mod info;
+pub mod paging_init;
