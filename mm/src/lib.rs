@@ -13,6 +13,7 @@ pub mod order;
 pub mod page_alloc;
 pub mod paging;
 pub mod percpu;
+pub mod phase;
 pub mod platform;
 pub mod report;
 pub mod sync;
