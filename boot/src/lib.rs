@@ -4,3 +4,4 @@
 pub mod image;
 pub mod info;
 pub mod lowmem;
+pub mod reserve;
