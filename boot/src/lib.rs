@@ -6,4 +6,6 @@ pub mod early_map;
 pub mod head;
 pub mod image;
 pub mod info;
+pub mod lowmem;
 pub mod paging_init;
+pub mod reserve;
