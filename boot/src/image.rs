@@ -21,18 +21,3 @@ pub struct ImageLayout {
     /// The second-level table page inside `data` that maps the fixmap's first 2 MiB (console) from early on.
     pub fixmap_table: PhysAddr,
 }
-
-/// Bytes of the image's parts, as the `Memory:` line counts them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ImageSizes {
-    /// Instructions.
-    pub code: u32,
-    /// Variables.
-    pub rwdata: u32,
-    /// Constants.
-    pub rodata: u32,
-    /// What only the boot needs.
-    pub init: u32,
-    /// Variables that begin as zero, stacks included.
-    pub bss: u32,
-}

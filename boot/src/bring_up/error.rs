@@ -3,15 +3,16 @@
 use core::fmt;
 
 use mm::addr::{PhysAddr, PhysRange};
-use mm::memblock::MemblockError;
 use mm::page_alloc::{HandOverError, SetupError};
 use mm::percpu::layout::LayoutError;
 use mm::phase::PhaseError;
+use mm::report::Unbalanced;
 use mm::zone::plan::PlanError;
 
 use crate::early_map::EarlyMapError;
 use crate::fdt::FdtError;
 use crate::lowmem::LowmemError;
+use crate::reserve::ReserveError;
 
 /// Why the boot stops: bad input, in one line that names it.
 #[derive(Clone, Copy, Debug)]
@@ -30,22 +31,10 @@ pub enum BootError {
         /// Where the image runs.
         image: PhysRange,
     },
-    /// The banks leave less than the smallest memory that this image boots in.
-    TooLittleRam {
-        /// Bytes of RAM that can be mapped.
-        found: u64,
-        /// Bytes that are needed.
-        needed: u64,
-    },
+    /// Banks or reservations leave nothing to go on with.
+    Reserve(ReserveError),
     /// There is no lowmem.
     Lowmem(LowmemError),
-    /// Memblock could not take a region.
-    Memblock {
-        /// What for.
-        what: &'static str,
-        /// Its answer.
-        error: MemblockError,
-    },
     /// The first bank cannot be mapped.
     EarlyMap(EarlyMapError),
     /// The final tables cannot be made.
@@ -77,12 +66,7 @@ pub enum BootError {
     /// The hand-over failed.
     Phase(PhaseError),
     /// The parts of the `Memory:` line are not the machine's RAM.
-    DoesNotAddUp {
-        /// Pages that the zones have.
-        present: u64,
-        /// Available, reserved and contiguous pages together.
-        parts: u64,
-    },
+    DoesNotAddUp(Unbalanced),
 }
 
 impl fmt::Display for BootError {
@@ -93,11 +77,8 @@ impl fmt::Display for BootError {
             Self::InitrdUnderImage { initrd, image } => {
                 write!(f, "/chosen: linux,initrd-start: initrd {initrd} lies where the image runs, {image}; load it higher")
             }
-            Self::TooLittleRam { found, needed } => {
-                write!(f, "/memory: {} KiB of RAM, at least {} KiB are needed", found >> 10, needed >> 10)
-            }
+            Self::Reserve(error) => error.fmt(f),
             Self::Lowmem(error) => error.fmt(f),
-            Self::Memblock { what, error } => write!(f, "{what}: {error}"),
             Self::EarlyMap(error) => error.fmt(f),
             Self::Paging(error) => error.fmt(f),
             Self::NoMemory { what, bytes } => write!(f, "no memory for {what}: {bytes} bytes"),
@@ -108,9 +89,7 @@ impl fmt::Display for BootError {
             Self::Setup(error) => error.fmt(f),
             Self::Cma(error) => error.fmt(f),
             Self::Phase(error) => error.fmt(f),
-            Self::DoesNotAddUp { present, parts } => {
-                write!(f, "RAM does not add up: {present} pages present, {parts} available, reserved or contiguous")
-            }
+            Self::DoesNotAddUp(error) => error.fmt(f),
         }
     }
 }
@@ -136,4 +115,6 @@ from! {
     SetupError => Setup,
     HandOverError => Cma,
     PhaseError => Phase,
+    ReserveError => Reserve,
+    Unbalanced => DoesNotAddUp,
 }

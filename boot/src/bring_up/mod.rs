@@ -14,14 +14,18 @@ mod cpus;
 mod error;
 mod memory;
 mod pages;
+mod slices;
 mod summary;
 mod tables;
 
 pub use error::BootError;
-pub use summary::{MemoryLine, Timeline};
+pub use cpus::PerCpu;
+pub use mm::report::{ImageSizes, MemoryLine};
+pub use summary::Timeline;
 
-use mm::addr::{PfnRange, Pfn};
+use mm::addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use mm::buddy::Classic;
+use mm::layout::PAGE_OFFSET;
 use mm::memblock::{Memblock, Region};
 use mm::phase::{EarlyMm, Mm};
 use mm::platform::{PhysMap, TlbControl};
@@ -30,10 +34,10 @@ use mm::sync::CurrentCpu;
 use crate::cmdline::BootArgs;
 use crate::fdt::ValidFdt;
 use crate::head::HeadInfo;
-use crate::image::{ImageLayout, ImageSizes};
+use crate::image::ImageLayout;
 use crate::info::BootInfo;
-use crate::lowmem::LowmemBounds;
-use crate::reserve::Pools;
+use crate::lowmem::{self, LowmemBounds};
+use crate::reserve::ReservedRegions;
 
 /// What the sequence asks of the machine.
 pub trait Machine {
@@ -99,9 +103,9 @@ pub struct Booted<I: CurrentCpu + 'static> {
     /// Lowmem's limits.
     pub bounds: LowmemBounds,
     /// Contiguous-memory areas and device pools.
-    pub pools: Pools<'static>,
+    pub regions: ReservedRegions<'static>,
     /// The per-CPU areas.
-    pub percpu: cpus::PerCpu,
+    pub percpu: PerCpu,
     /// When each phase was over.
     pub timeline: Timeline,
     /// What the `Memory:` line counts.
@@ -117,36 +121,46 @@ where
     M::Irq: 'static,
 {
     let mut timeline = Timeline::default();
-    memory::log_machine(&given);
+    log::info!("OF: fdt: Machine model: {}", given.info.model);
     let (memory, reserved) = (core::mem::take(&mut given.arrays.0), core::mem::take(&mut given.arrays.1));
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
 
-    memory::map_first_bank(&given)?;
+    let vmalloc = lowmem::vmalloc_bytes(given.args.vmalloc.map(u64::from), PAGE_OFFSET);
+    let mapped_end = memory::map_image_bank(&given, vmalloc)?;
+    log::info!("Memory policy: Data cache writealloc");
     memory::add_banks(early.memblock(), &given)?;
-    let (bounds, pools) = memory::reserve_all(early.memblock(), &given)?;
+    let (bounds, regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
     timeline.memblock = given.machine.cycles();
 
-    let mut paged = tables::switch(early, &bounds, &pools, &given)?;
+    let mut paged = tables::switch(early, &bounds, &regions, &given)?;
     timeline.tables = given.machine.cycles();
 
     let plan = pages::plan_zones(paged.memblock(), &bounds, &given)?;
+    timeline.memmap_start = given.machine.cycles();
     let map = pages::build_memmap(paged.memblock(), &plan, &given)?;
     timeline.memmap = given.machine.cycles();
 
     let percpu = cpus::first_chunk(paged.memblock(), &given)?;
-    let mut storage = pages::PagesetStorage::take(paged.memblock(), &plan, percpu.cpus(), &given)?;
     let zones = pages::build_allocator(paged.memblock(), map, &plan, &given)?;
-    memory::log_command_line(&given);
+    log::info!("Kernel command line: {}", given.info.bootargs);
+    given.args.report();
 
     timeline.hand_over_start = given.machine.cycles();
     let mut mm = paged.hand_over(zones, given.machine.ram())?;
     timeline.hand_over = given.machine.cycles();
-    let memory = MemoryLine::new(&mm, &pools, &given.sizes)?;
-    memory.log();
+    let memory = summary::memory_line(&mm, &regions, given.sizes)?;
     timeline.memory_line = given.machine.cycles();
 
     pages::set_watermarks(&mm, &plan);
-    pages::install_pagesets(&mut mm, &mut storage)?;
-    pages::lend_cma(&mm, &pools)?;
-    Ok(Booted { mm, bounds, pools, percpu, timeline, memory })
+    pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
+    pages::lend_cma(&mm, &regions)?;
+    Ok(Booted { mm, bounds, regions, percpu, timeline, memory })
+}
+
+impl<M> Given<'_, M> {
+    /// Where the device tree lies.
+    fn dtb(&self) -> PhysRange {
+        let start = PhysAddr::new(u64::from(self.head.dtb));
+        PhysRange::new(start, start.saturating_add(u64::from(self.fdt.total_size())))
+    }
 }

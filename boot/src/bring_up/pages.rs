@@ -20,7 +20,7 @@ use mm::zone::{NodeSet, PerNodeZone, ZoneRef, Zonelist};
 
 use super::{BootError, Given, Machine, slices};
 use crate::lowmem::LowmemBounds;
-use crate::reserve::Pools;
+use crate::reserve::ReservedRegions;
 
 /// The allocator of a machine.
 type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, Classic<'static>>;
@@ -157,10 +157,10 @@ pub(super) fn install_pagesets<M: Machine>(
 /// Lends every contiguous-memory area to movable allocations (Linux: `cma_init_reserved_areas`).
 pub(super) fn lend_cma<I: mm::sync::CurrentCpu>(
     mm: &Mm<'static, I, Classic<'static>>,
-    pools: &Pools<'_>,
+    regions: &ReservedRegions<'_>,
 ) -> Result<(), BootError> {
-    for area in pools.reusable() {
-        mm.allocator().release_cma(area.whole_frames())?;
+    for area in regions.cma_areas() {
+        mm.allocator().release_cma(area.range.whole_frames())?;
     }
     Ok(())
 }

@@ -50,3 +50,28 @@ pub(super) fn place<T>(
     // SAFETY: the caller took these bytes for good and hands them to nobody else; `MaybeUninit` asks nothing of them.
     Some(unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), count) })
 }
+
+/// Writes every place of `slice` and returns it.
+pub(super) fn fill<T>(slice: &'static mut [MaybeUninit<T>], mut value: impl FnMut() -> T) -> &'static mut [T] {
+    for place in slice.iter_mut() {
+        place.write(value());
+    }
+    // SAFETY: the loop wrote every place.
+    unsafe { slice.assume_init_mut() }
+}
+
+/// Writes the places of `slice` until `value` gives none, and returns those written.
+pub(super) fn fill_some<T>(
+    slice: &'static mut [MaybeUninit<T>],
+    mut value: impl FnMut() -> Option<T>,
+) -> &'static mut [T] {
+    let mut written = 0;
+    for place in slice.iter_mut() {
+        let Some(value) = value() else { break };
+        place.write(value);
+        written += 1;
+    }
+    let (front, _) = slice.split_at_mut(written);
+    // SAFETY: the loop wrote the first `written` places.
+    unsafe { front.assume_init_mut() }
+}

@@ -10,7 +10,7 @@ use super::{BootError, Given, Machine};
 use crate::early_map::EarlyMapError;
 use crate::lowmem::LowmemBounds;
 use crate::paging_init::{Bank, BootMemory, PagingInput, paging_init};
-use crate::reserve::Pools;
+use crate::reserve::{MAX_REGIONS, ReservedRegions};
 
 /// Bytes of a table page, and its alignment.
 const TABLE_PAGE: u64 = 4096;
@@ -43,7 +43,7 @@ impl<M: Machine> BootMemory for TableMemory<'_, '_, M> {
 pub(super) fn switch<'m, M: Machine>(
     mut early: EarlyMm<'m>,
     bounds: &LowmemBounds,
-    pools: &Pools<'_>,
+    regions: &ReservedRegions<'_>,
     given: &Given<'_, M>,
 ) -> Result<PagedMm<'m>, BootError> {
     let phys_offset = PhysAddr::new(u64::from(given.head.phys_offset));
@@ -55,11 +55,15 @@ pub(super) fn switch<'m, M: Machine>(
     let tables = unsafe { Tables::new(given.machine.ram(), root) }.map_err(EarlyMapError::Table)?;
     // SAFETY: there is no other editor now, and `paging_init` never unmaps what the boot runs on.
     let mut editor = unsafe { Editor::new(tables, given.machine.tlb()) };
-    let remap = pools.remapped();
+    let mut remap = [PhysRange::default(); MAX_REGIONS];
+    let areas = regions.cma_areas().count();
+    for (slot, area) in remap.iter_mut().zip(regions.cma_areas()) {
+        *slot = area.range;
+    }
     let input = PagingInput {
         layout,
         image: &given.image,
-        remap: remap.as_slice(),
+        remap: remap.get(..areas).unwrap_or(&remap),
         dtb: Some(given.dtb()),
         shareable: true,
         probe: &|frame| mm::addr::Pfn::containing(frame).is_some_and(|frame| given.machine.answers(frame)),
