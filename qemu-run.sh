@@ -5,9 +5,6 @@ set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/scripts/lib.sh"
 . "$ROOT/scripts/boards.sh"
 
-LOG=$BUILD/qemu-run.log
-ERRORS=$BUILD/qemu-run.err
-
 help() {
     cat <<'PAGE'
 usage: ./qemu-run.sh [boot|bench|monitor|gdb] [OPTION...]
@@ -31,6 +28,7 @@ Builds the image, installing what that takes, and runs it on an emulated board.
   --dtb FILE      a device tree in place of the board's
   --initrd FILE   an initial file system in place of the small one made here
   --append ARGS   further arguments for the image, such as highmem=off or selftest=none
+  --image FILE    a raw image in place of the one built here
   --debug         the debug image: every check on, less optimised
   --icount        one instruction is one nanosecond of virtual time: -icount shift=0
   --timeout S     seconds after which a run counts as hung (default 60; bench 300; gdb 3600)
@@ -38,13 +36,15 @@ Builds the image, installing what that takes, and runs it on an emulated board.
   -h, --help      this page
 
 Environment: QUIRE_TOOLCHAIN=rustup|debian forces a toolchain; CARGO_TARGET_DIR is honoured.
-Files: build/<release|debug>/quire.bin is the image, quire.elf its symbols; build/qemu-run.log the last log.
+Files: build/<release|debug>/quire.bin is the image, quire.elf its symbols; build/boot.log and
+build/bench.log are the last logs.
 PAGE
 }
 
 # --- the command line -----------------------------------------------------------------------------------------------
 
-command=boot board=ast2500 board_given='' smp='' mem='' dtb='' initrd='' append='' profile=release icount='' limit='' port=1234
+command=boot profile=release board=ast2500 board_given='' smp='' mem='' dtb='' initrd='' image='' append=''
+icount='' limit='' port=1234
 
 is_number() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]]; }
 
@@ -64,9 +64,9 @@ parse_command_line() {
             -h | --help) help; exit 0 ;;
             --debug) profile=debug; continue ;;
             --icount) icount=1; continue ;;
-            --board=* | --smp=* | --mem=* | --dtb=* | --initrd=* | --append=* | --timeout=* | --port=*)
+            --board=* | --smp=* | --mem=* | --dtb=* | --initrd=* | --image=* | --append=* | --timeout=* | --port=*)
                 value=${option#*=} option=${option%%=*} ;;
-            --board | --smp | --mem | --dtb | --initrd | --append | --timeout | --port)
+            --board | --smp | --mem | --dtb | --initrd | --image | --append | --timeout | --port)
                 [ $# -gt 0 ] || usage_error "$option needs a value"
                 value=$1
                 shift ;;
@@ -78,6 +78,7 @@ parse_command_line() {
             --mem) mem=$value ;;
             --dtb) read_file_option "$option" "$value"; dtb=$value ;;
             --initrd) read_file_option "$option" "$value"; initrd=$value ;;
+            --image) read_file_option "$option" "$value"; image=$value ;;
             --append) append+="${append:+ }$value" ;;
             --timeout) is_number "$value" || usage_error "--timeout takes seconds, not '$value'"; limit=$value ;;
             --port) is_number "$value" || usage_error "--port takes a TCP port, not '$value'"; port=$value ;;
@@ -91,6 +92,14 @@ select_board() {
     [ -z "$smp" ] || board_set_smp "$smp"
 }
 
+# However the script ends, QEMU ends with it.
+QEMU_PID=
+ERRORS=
+clean_up() {
+    [ -z "$QEMU_PID" ] || kill "$QEMU_PID" 2>/dev/null
+    rm -f "$ERRORS"
+}
+
 # --- a run ----------------------------------------------------------------------------------------------------------
 
 # qemu_command BOOTARGS EXTRA...: sets QEMU to the whole command.
@@ -99,7 +108,7 @@ qemu_command() {
     shift
     board_qemu_args "$dtb"
     QEMU=(qemu-system-arm "${QEMU_ARGS[@]}" -semihosting-config 'enable=on,target=native'
-        -kernel "$BUILD/$profile/quire.bin" -initrd "${initrd:-$(initramfs)}"
+        -kernel "${image:-$BUILD/$profile/quire.bin}" -initrd "${initrd:-$(initramfs)}"
         -append "$bootargs${append:+ $append}" "$@")
     [ -z "$icount" ] || QEMU+=(-icount shift=0)
 }
@@ -110,32 +119,30 @@ unstamped() { [[ $1 =~ ^\[\ *[0-9]+\.[0-9]+\]\ (.*)$ ]] && printf '%s' "${BASH_R
 # watch SHOW: runs QEMU and hands each line to SHOW. Sets STATUS, VERDICT, LAST_WORD (a panic or a stopped boot), STUCK.
 # An image that has said its last word but goes on running (it may have no semihosting) is given three seconds.
 watch() {
-    local show=$1 line text console pid end patience=()
+    local show=$1 line text console end patience=()
     STATUS='' VERDICT='' LAST_WORD='' STUCK=''
     : >"$LOG"
     exec {console}< <(exec timeout -k 5 "$limit" "${QEMU[@]}" </dev/null 2>"$ERRORS")
-    pid=$!
-    trap 'kill "$pid" 2>/dev/null' EXIT
-    trap 'exit 130' INT TERM
+    QEMU_PID=$!
     while :; do
         IFS= read -r "${patience[@]}" line <&"$console"
         end=$?
-        [ $end -le 128 ] || { STUCK=1; kill "$pid"; }
+        [ $end -le 128 ] || { STUCK=1; kill "$QEMU_PID"; }
         [ $end = 0 ] || break
         line=${line%$'\r'}
         printf '%s\n' "$line" >>"$LOG"
         "$show" "$line"
         text=$(unstamped "$line")
         case $text in
-            panic:* | boot:*) LAST_WORD=$text ;;
+            panic:* | boot:*) [[ $LAST_WORD == panic:* ]] || LAST_WORD=$text ;;
         esac
         [[ $text =~ ^[0-9]+\ passed,\ [0-9]+\ failed$ ]] && VERDICT=$text
-        [[ $text == panic:* || -n $VERDICT ]] && patience=(-t 3)
+        [ -z "$LAST_WORD$VERDICT" ] || patience=(-t 3)
     done
-    wait "$pid"
+    wait "$QEMU_PID"
     STATUS=$?
+    QEMU_PID=
     exec {console}<&-
-    trap - EXIT INT TERM
 }
 
 fail() { printf 'FAILED: %s\n' "$1"; exit "${2:-1}"; }
@@ -147,7 +154,7 @@ qemu_error() { grep -v 'audio\|ALSA' "$ERRORS" | tail -n 1; }
 refuse_bad_end() {
     [[ $LAST_WORD == panic:* ]] && fail "$LAST_WORD"
     [ "$STATUS" = 124 ] || [ "$STATUS" = 137 ] && fail "hung: no end after $limit s" 124
-    if [ "$STATUS" != 0 ] && [ -z "$VERDICT" ] && [ -z "$STUCK" ]; then
+    if [ "$STATUS" != 0 ] && [ -z "$VERDICT" ]; then
         [ -z "$LAST_WORD" ] || fail "the boot stopped: $LAST_WORD"
         local said
         said=$(qemu_error)
@@ -212,10 +219,10 @@ gdb() {
     local debugger=(gdb-multiarch -q "$BUILD/$profile/quire.elf" -ex "target remote 127.0.0.1:$port")
     if [ -t 0 ] && [ -t 1 ]; then
         need gdb-multiarch=gdb-multiarch
-        say "the console goes to build/qemu-run.log"
+        say "the console goes to build/gdb.log"
         # In a session of its own: an interrupt typed at the debugger is not QEMU's.
         setsid timeout -k 5 "$limit" "${QEMU[@]}" >"$LOG" 2>"$ERRORS" </dev/null &
-        trap 'kill %1 2>/dev/null' EXIT
+        QEMU_PID=$!
         "${debugger[@]}"
     else
         say "QEMU waits on port $port for $limit s: ${debugger[*]@Q}"
@@ -226,6 +233,11 @@ gdb() {
 parse_command_line "$@"
 [ "$command" != monitor ] || { echo "$ME: the monitor comes later" >&2; exit 2; }
 select_board "$board" "$mem" # a wrong name or size is told before anything is built
+LOG=$BUILD/$command.log
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+ERRORS=$(mktemp)
 need_qemu
-if [ $profile = debug ]; then "$ROOT/scripts/build.sh" --debug; else "$ROOT/scripts/build.sh"; fi || exit 1
+if [ -n "$image" ]; then :
+elif [ $profile = debug ]; then "$ROOT/scripts/build.sh" --debug; else "$ROOT/scripts/build.sh"; fi || exit 1
 $command
