@@ -18,6 +18,8 @@
 //! Source.      Linux `Documentation/arch/arm/memory.rst`, `arch/arm/include/asm/{memory,pgtable,fixmap,highmem}.h`.
 #![forbid(unsafe_code)]
 
+use core::fmt;
+
 use log::info;
 
 use crate::addr::{PAGE_SIZE, PGDIR_SIZE, PhysAddr, PhysRange, VirtAddr};
@@ -221,20 +223,65 @@ impl VirtualLayout {
     /// Logs Linux's `Virtual kernel memory layout:` block (printed there until 5.x).
     pub fn log(&self, image: &ImageSections) {
         info!("Virtual kernel memory layout:");
-        for (name, area) in
-            [("vector ", 6), ("fixmap ", 5), ("vmalloc", 3), ("lowmem ", 2), ("pkmap  ", 1), ("modules", 0)]
-        {
-            let Some(area) = self.areas().get(area).copied() else { continue };
-            let end = area.last.raw().wrapping_add(1);
-            let kib = end.wrapping_sub(area.start.raw()) >> 10;
-            let (amount, unit) = if matches!(area.name, "vector" | "fixmap") { (kib, "kB") } else { (kib >> 10, "MB") };
-            info!("    {name} : {} - {end:#010x}   ({amount:4} {unit})", area.start);
+        for line in self.log_lines(image) {
+            info!("    {line}");
         }
-        let parts = [("  .text", image.text), ("  .init", image.init), ("  .data", image.data), ("   .bss", image.bss)];
-        for (name, (start, end)) in parts {
-            let kib = end.raw().saturating_sub(start.raw()).div_ceil(1 << 10);
-            info!("    {name} : {start} - {end}   ({kib:4} kB)");
-        }
+    }
+
+    /// The lines of the block, highest area first.
+    fn log_lines(&self, image: &ImageSections) -> [LogLine; 10] {
+        let [modules, pkmap, lowmem, vmalloc, _dtb, fixmap, vector] = self.areas();
+        let area = |name, area: Area, unit| LogLine {
+            name,
+            start: area.start.raw(),
+            end: area.last.raw().wrapping_add(1),
+            unit,
+        };
+        let part = |name, (start, end): (VirtAddr, VirtAddr)| LogLine {
+            name,
+            start: start.raw(),
+            end: end.raw(),
+            unit: Unit::Kilobytes,
+        };
+        [
+            area("vector ", vector, Unit::Kilobytes),
+            area("fixmap ", fixmap, Unit::Kilobytes),
+            area("vmalloc", vmalloc, Unit::Megabytes),
+            area("lowmem ", lowmem, Unit::Megabytes),
+            area("pkmap  ", pkmap, Unit::Megabytes),
+            area("modules", modules, Unit::Megabytes),
+            part("  .text", image.text),
+            part("  .init", image.init),
+            part("  .data", image.data),
+            part("   .bss", image.bss),
+        ]
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    Kilobytes,
+    Megabytes,
+}
+
+/// One line of the layout block, without its indent.
+#[derive(Clone, Copy, Debug)]
+struct LogLine {
+    name: &'static str,
+    start: u32,
+    end: u32,
+    unit: Unit,
+}
+
+impl fmt::Display for LogLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.end.saturating_sub(self.start);
+        let (amount, unit) = match self.unit {
+            // Parts of the image do not end on KiB: rounded up, as Linux does.
+            Unit::Kilobytes => (bytes.div_ceil(1 << 10), "kB"),
+            Unit::Megabytes => (bytes >> 20, "MB"),
+        };
+        write!(f, "{} : {:#010x} - {:#010x}   ({amount:4} {unit})", self.name, self.start, self.end)
     }
 }
 

@@ -85,3 +85,29 @@ fn every_fixmap_slot_has_a_page_of_its_own_in_the_first_pgd() {
     assert_eq!(FixmapSlot::Kmap { cpu: 4, depth: 0 }.address(), None);
     assert_eq!(FixmapSlot::EarlyIoremap { window: 0, page: 32 }.address(), None);
 }
+
+#[test]
+fn the_layout_block_reads_as_linux_printed_it() {
+    let part = |start, end| (VirtAddr::new(start), VirtAddr::new(end));
+    let image = ImageSections {
+        text: part(0x8000_8000, 0x8065_8750),
+        init: part(0x8065_9000, 0x8078_2000),
+        data: part(0x8078_2000, 0x807b_1920),
+        bss: part(0x807b_1920, 0x807d_b378),
+    };
+    let lines = layout(VmSplit::TwoTwo, 0x8000_0000, 0x9ef0_0000).log_lines(&image).map(|line| line.to_string());
+    let wanted = [
+        "vector  : 0xffff0000 - 0xffff1000   (   4 kB)",
+        "fixmap  : 0xffc80000 - 0xfff00000   (2560 kB)",
+        "vmalloc : 0x9f000000 - 0xff800000   (1544 MB)",
+        "lowmem  : 0x80000000 - 0x9ef00000   ( 495 MB)",
+        "pkmap   : 0x7fe00000 - 0x80000000   (   2 MB)",
+        "modules : 0x7f000000 - 0x7fe00000   (  14 MB)",
+        // 0x65_0750 bytes are 6465.8 KiB, and so on.
+        "  .text : 0x80008000 - 0x80658750   (6466 kB)",
+        "  .init : 0x80659000 - 0x80782000   (1188 kB)",
+        "  .data : 0x80782000 - 0x807b1920   ( 191 kB)",
+        "   .bss : 0x807b1920 - 0x807db378   ( 167 kB)",
+    ];
+    assert_eq!(lines, wanted);
+}

@@ -23,7 +23,7 @@ use super::BootMemory;
 use crate::image::ImageLayout;
 
 /// Frames from some position up to `end` that are mapped alike.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Piece {
     /// One past the last byte.
     pub(super) end: u64,
@@ -31,10 +31,21 @@ pub(super) struct Piece {
     pub(super) prot: Option<Prot>,
 }
 
+/// A place in the banks that moves upwards, and the last piece found there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cursor {
+    bank: usize,
+    /// `start` up to `piece.end` is known to be `piece`.
+    start: u64,
+    piece: Piece,
+}
+
 /// The layers of one boot.
 #[derive(Debug)]
 pub(super) struct Contents {
     lowmem: PhysRange,
+    /// From the first to the last byte of all layers.
+    kernel: PhysRange,
     /// Bottom to top.
     layers: [(PhysRange, Option<Prot>); 6],
     normal: Prot,
@@ -45,7 +56,11 @@ impl Contents {
         let shared = |prot: Prot| Some(prot.with_shareable(shareable));
         let table = PhysRange::new(l1, l1.saturating_add(u64::from(FIRST_LEVEL_SIZE)));
         let [lower_guard, upper_guard] = image.guards;
+        let parts = [table, image.data, image.rodata, image.text].into_iter().filter(|part| !part.is_empty());
+        let start = parts.clone().map(|part| part.start).min().unwrap_or(l1);
+        let end = parts.map(|part| part.end).max().unwrap_or(l1);
         Self {
+            kernel: PhysRange::new(start, end),
             lowmem: linear.phys_range().whole_frames().bytes(),
             layers: [
                 (table, shared(Prot::KERNEL_RW)),
@@ -61,20 +76,20 @@ impl Contents {
 
     /// Whether some byte of `range` is the image's or the first-level table's.
     pub(super) fn is_kernel(&self, range: PhysRange) -> bool {
-        self.layers.iter().any(|(layer, _)| layer.overlaps(range))
+        self.kernel.overlaps(range) && self.layers.iter().any(|(layer, _)| layer.overlaps(range))
     }
 
-    /// The first and the end of all bytes of the image and of the first-level table.
-    pub(super) fn kernel(&self) -> PhysRange {
-        let parts = self.layers.iter().filter(|(layer, _)| !layer.is_empty());
-        let start = parts.clone().map(|(layer, _)| layer.start).min().unwrap_or(PhysAddr::ZERO);
-        let end = parts.map(|(layer, _)| layer.end).max().unwrap_or(PhysAddr::ZERO);
-        PhysRange::new(start, end)
+    /// From the first to the last byte of the image and of the first-level table.
+    pub(super) const fn kernel(&self) -> PhysRange {
+        self.kernel
     }
 
-    /// The frames from `at` on. `cursor` is the index of a bank at or below `at`; it moves up to that of `at`.
-    pub(super) fn piece<M: BootMemory + ?Sized>(&self, memory: &M, cursor: &mut usize, at: u64) -> Piece {
-        let mut piece = self.bank_piece(memory, cursor, at);
+    /// The frames from `at` on. `cursor` has not been above `at` yet.
+    pub(super) fn piece<M: BootMemory + ?Sized>(&self, memory: &M, cursor: &mut Cursor, at: u64) -> Piece {
+        if cursor.start <= at && at < cursor.piece.end {
+            return cursor.piece;
+        }
+        let mut piece = self.bank_piece(memory, &mut cursor.bank, at);
         let here = PhysAddr::new(at);
         for (layer, prot) in &self.layers {
             if layer.contains(here) {
@@ -84,19 +99,20 @@ impl Contents {
                 piece.end = piece.end.min(layer.start.raw());
             }
         }
+        (cursor.start, cursor.piece) = (at, piece);
         piece
     }
 
-    /// The bottom layers: RAM, no-map RAM, holes.
-    fn bank_piece<M: BootMemory + ?Sized>(&self, memory: &M, cursor: &mut usize, at: u64) -> Piece {
+    /// The bottom layers: RAM, no-map RAM, holes. `next` is the first bank that can be above `at`.
+    fn bank_piece<M: BootMemory + ?Sized>(&self, memory: &M, next: &mut usize, at: u64) -> Piece {
         let (low, high) = (self.lowmem.start.raw(), self.lowmem.end.raw());
         if at >= high || at < low {
             return Piece { end: if at < low { low } else { u64::MAX }, prot: None };
         }
-        while let Some(bank) = memory.bank(*cursor) {
+        while let Some(bank) = memory.bank(*next) {
             let frames = bank.range.whole_frames().bytes();
             if frames.end.raw() <= at {
-                *cursor += 1;
+                *next += 1;
                 continue;
             }
             if at < frames.start.raw() {

@@ -9,7 +9,7 @@ use mm::paging::descriptor::FirstLevel;
 use mm::paging::{Domain, EditError, Editor, FIRST_LEVEL_WORDS, HALF_WORDS, Prot, Run, section_index, section_va};
 use mm::platform::{PhysMap, TlbControl};
 
-use super::contents::{Contents, Piece};
+use super::contents::{Contents, Cursor, Piece};
 use super::{BootMemory, PagingError, PagingInput, PagingSummary};
 
 const MIB: u64 = SECTION_SIZE as u64;
@@ -74,7 +74,7 @@ where
     }
 
     /// Writes the linear map's MiB `index`: a section (or nothing) when it is all alike, pages otherwise.
-    pub(super) fn paint_linear(&mut self, index: usize, cursor: &mut usize) -> Result<(), PagingError> {
+    pub(super) fn paint_linear(&mut self, index: usize, cursor: &mut Cursor) -> Result<(), PagingError> {
         let mib = self.mib(index);
         let mut begin = *cursor;
         match self.uniform(mib, cursor) {
@@ -87,14 +87,14 @@ where
     }
 
     /// As [`Self::paint_linear`], always pages.
-    pub(super) fn paint_linear_small(&mut self, index: usize, cursor: &mut usize) -> Result<(), PagingError> {
+    pub(super) fn paint_linear_small(&mut self, index: usize, cursor: &mut Cursor) -> Result<(), PagingError> {
         let page = self.fill_linear(index, cursor)?;
         self.edit(index, |editor| editor.link(index, page))
     }
 
     /// Replaces the section of the linear map's MiB `index` by pages. The MiB must not be in use: it is unmapped for a
     /// moment. One that has pages already, or nothing, stays as it is.
-    pub(super) fn split_linear(&mut self, index: usize, cursor: &mut usize) -> Result<(), PagingError> {
+    pub(super) fn split_linear(&mut self, index: usize, cursor: &mut Cursor) -> Result<(), PagingError> {
         let first = self.editor.tables().first(index);
         if !matches!(
             first.map_err(|error| PagingError::Edit(section_va(index), error.into()))?,
@@ -153,7 +153,7 @@ where
     }
 
     /// What all of `mib` allows, if it is one thing.
-    fn uniform(&self, mib: PhysRange, cursor: &mut usize) -> Option<Option<Prot>> {
+    fn uniform(&self, mib: PhysRange, cursor: &mut Cursor) -> Option<Option<Prot>> {
         let Piece { mut end, prot } = self.contents.piece(&*self.memory, cursor, mib.start.raw());
         while end < mib.end.raw() {
             let next = self.contents.piece(&*self.memory, cursor, end);
@@ -167,7 +167,7 @@ where
 
     /// Whether `mib` is mapped in lowmem without a gap and keeps its attributes.
     fn is_plain_ram(&self, mib: PhysRange) -> bool {
-        let (mut at, mut cursor) = (mib.start.raw(), 0);
+        let (mut at, mut cursor) = (mib.start.raw(), Cursor::default());
         while at < mib.end.raw() {
             let piece = self.contents.piece(&*self.memory, &mut cursor, at);
             if piece.prot.is_none() {
@@ -189,7 +189,7 @@ where
     }
 
     /// Fills the half of a table page for the linear map's MiB `index`, and syncs it; returns the page.
-    fn fill_linear(&mut self, index: usize, cursor: &mut usize) -> Result<PhysAddr, PagingError> {
+    fn fill_linear(&mut self, index: usize, cursor: &mut Cursor) -> Result<PhysAddr, PagingError> {
         let page = self.pair_table(index)?;
         let mib = self.mib(index);
         let (mut at, end) = (mib.start.raw(), mib.end.raw());

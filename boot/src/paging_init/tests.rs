@@ -104,7 +104,7 @@ impl Board {
         (pa - self.phys_offset) as u32 + self.split.page_offset().raw()
     }
 
-    /// The frames that tables can lie in; no byte of any other frame is looked at.
+    /// The frames that tables can lie in, full of rubbish; no byte of any other frame is looked at.
     fn ram(&self) -> FakeRam {
         let mut frames: Vec<u64> = (0..4).map(|page| self.l1 + page * PAGE).collect();
         frames.push(self.image_layout().fixmap_table.raw());
@@ -115,7 +115,9 @@ impl Board {
         frames.sort_unstable();
         frames.dedup();
         let runs = frames.chunk_by(|lower, upper| lower + PAGE == *upper);
-        FakeRam::new(&runs.map(|run| range(run[0], run[run.len() - 1] + PAGE)).collect::<Vec<_>>())
+        let ram = FakeRam::new(&runs.map(|run| range(run[0], run[run.len() - 1] + PAGE)).collect::<Vec<_>>());
+        frames.iter().for_each(|frame| words(&ram, *frame).fill(0xdead_bfff));
+        ram
     }
 
     /// Where the UART is: not in RAM.
@@ -168,6 +170,7 @@ impl Board {
     /// Writes the tables as the head code does.
     fn head(&self, ram: &FakeRam) {
         let mut early = editor(ram, self.l1);
+        early.clear_first(0, FIRST_LEVEL_WORDS);
         let mut section = |va: u64, pa: u64, prot| {
             let base = PhysAddr::new(pa >> 20 << 20);
             let descriptor = FirstLevel::Section { base, prot, domain: Domain::KERNEL };
@@ -255,6 +258,19 @@ impl Board {
         mapped
     }
 
+    /// The half of a table page whose MiB is a section holds no rubbish, or the page would never count as empty.
+    fn unused_halves_are_zero(&self, ram: &FakeRam) {
+        // SAFETY: the test uses the table frames as tables only.
+        let tables = unsafe { Tables::new(ram, PhysAddr::new(self.l1)) }.unwrap();
+        for index in 0..FIRST_LEVEL_WORDS {
+            let linked = matches!(tables.first(index), Ok(FirstLevel::PageTable { .. }));
+            let (false, Some(page)) = (linked, tables.pair_table(index)) else { continue };
+            let part = index % 2 * 256;
+            let words = words(ram, page.raw());
+            assert!(words[part..part + 256].iter().chain(&words[part + 512..part + 768]).all(|word| *word == 0));
+        }
+    }
+
     fn audit(&self, ram: &FakeRam) -> Result<Audit, AuditError> {
         // SAFETY: the test uses the table frames as tables only.
         let tables = unsafe { Tables::new(ram, PhysAddr::new(self.l1)) }.unwrap();
@@ -277,10 +293,19 @@ impl Board {
             (summary.pages, summary.sections),
             "the summary counts what is there"
         );
+        self.unused_halves_are_zero(&ram);
         assert_eq!(mapped, audit.small as usize + audit.sections as usize * 256);
         assert_eq!(audit.executable_bytes, 0x3_1000 + PAGE, "text and its alias, the vectors");
         summary
     }
+}
+
+/// The words of one frame.
+#[expect(clippy::mut_from_ref, reason = "a test looks at and spoils RAM while nobody else does")]
+fn words(ram: &FakeRam, frame: u64) -> &mut [u32] {
+    let page = ram.frames_ptr(Pfn::containing(PhysAddr::new(frame)).unwrap(), 1).unwrap();
+    // SAFETY: the frame is in the fake RAM, and this thread alone uses it.
+    unsafe { NonNull::slice_from_raw_parts(page.cast(), 1024).as_mut() }
 }
 
 /// Whether the MMU's answer is `prot` at `pa`.

@@ -167,9 +167,9 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// [`EditError`]; nothing is written.
     pub fn clear_run(&mut self, page: PhysAddr, run: Run) -> Result<(), EditError> {
         let (software, hardware) = self.run_words(page, run)?;
-        for word in hardware.iter().chain(software) {
-            word.store(0, Ordering::Relaxed);
-        }
+        // Not chained: two plain loops take a fraction of the instructions where little is inlined.
+        hardware.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        software.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         Ok(())
     }
 
