@@ -6,6 +6,7 @@ pub(crate) fn test_scale() -> u32 {
     std::env::var("QUIRE_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
 }
 
+pub mod bring_up;
 pub mod cmdline;
 pub mod cpu;
 pub mod early_map;

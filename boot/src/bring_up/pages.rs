@@ -11,6 +11,7 @@ use mm::memmap::{MemMap, Page};
 use mm::order::Order;
 use mm::page_alloc::{Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
 use mm::phase::Mm;
+use mm::sync::CurrentCpu;
 use mm::zone::pageblock::PAGEBLOCK_PAGES;
 use mm::zone::pageset::PagesetSize;
 use mm::zone::plan::{MachinePlan, MemoryRange, PlanRequest};
@@ -72,7 +73,7 @@ pub(super) fn build_allocator<M: Machine>(
     given: &Given<'_, M>,
 ) -> Result<Zones<M>, BootError> {
     let topology = topology(plan, given);
-    let lists = Zonelists::build(plan.nodes(), &topology, given.args.zonelist_order());
+    let lists = Zonelists::build(plan.nodes(), &topology, given.args.zonelist_order);
     lists.log(plan.nodes(), plan.total_pages(), PAGEBLOCK_PAGES);
     let mut by_node = [Zonelist::default(); NodeId::MAX_NODES];
     for node in plan.nodes() {
@@ -108,7 +109,7 @@ fn topology<M>(plan: &MachinePlan, given: &Given<'_, M>) -> Topology {
 }
 
 /// Sets each zone's watermarks from what it manages (Linux: `init_per_zone_wmark_min`).
-pub(super) fn set_watermarks<I: mm::sync::CurrentCpu>(mm: &Mm<'_, I, Classic<'_>>, plan: &MachinePlan) {
+pub(super) fn set_watermarks<I: CurrentCpu>(mm: &Mm<'static, I, Classic<'static>>, plan: &MachinePlan) {
     let tunables = Tunables::default();
     let mut managed = PerNodeZone::<u32>::default();
     for zone in mm.allocator().zones() {
@@ -155,7 +156,7 @@ pub(super) fn install_pagesets<M: Machine>(
 }
 
 /// Lends every contiguous-memory area to movable allocations (Linux: `cma_init_reserved_areas`).
-pub(super) fn lend_cma<I: mm::sync::CurrentCpu>(
+pub(super) fn lend_cma<I: CurrentCpu>(
     mm: &Mm<'static, I, Classic<'static>>,
     regions: &ReservedRegions<'_>,
 ) -> Result<(), BootError> {

@@ -17,6 +17,9 @@ mod value;
 mod tests;
 
 use mm::addr::PhysAddr;
+use mm::percpu::layout::FirstChunk;
+use mm::zone::movable::{CoreSize, MovableRequest};
+use mm::zone::zonelist::ZonelistOrder;
 
 pub use token::{Token, Tokens};
 use value::{memparse, number, switch};
@@ -76,30 +79,6 @@ pub enum CoreArg {
     Mirror,
 }
 
-/// `numa_zonelist_order=`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum ZonelistOrder {
-    /// The kernel picks one.
-    #[default]
-    Default,
-    /// All zones of a node, then the next node.
-    Node,
-    /// One zone of all nodes, then the next zone.
-    Zone,
-}
-
-/// `percpu_alloc=`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum PercpuAlloc {
-    /// The kernel picks one.
-    #[default]
-    Auto,
-    /// All units in one block of memory.
-    Embed,
-    /// Each unit of single pages.
-    Page,
-}
-
 /// `fail_page_alloc=INTERVAL,PROBABILITY,SPACE,TIMES`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FailArg {
@@ -148,7 +127,7 @@ pub struct BootArgs<'a> {
     /// `fail_page_alloc=`.
     pub fail_page_alloc: Option<FailArg>,
     /// `percpu_alloc=`.
-    pub percpu_alloc: PercpuAlloc,
+    pub percpu_alloc: FirstChunk,
     /// Ours, `highmem=`: RAM above lowmem is used.
     pub highmem: bool,
     /// Ours, `selftest=`: which self-tests run (`all`, `none`, a name, names with commas).
@@ -192,7 +171,7 @@ impl<'a> BootArgs<'a> {
             page_poison: false,
             page_owner: false,
             fail_page_alloc: None,
-            percpu_alloc: PercpuAlloc::Auto,
+            percpu_alloc: FirstChunk::Auto,
             highmem: true,
             selftest: None,
             bench: None,
@@ -210,6 +189,25 @@ impl<'a> BootArgs<'a> {
             args.take(token);
         }
         args
+    }
+
+    /// What `kernelcore=`, `movablecore=` and `movable_node` ask of the zones. `kernelcore=mirror` asks for nothing: no
+    /// tree marks mirrored memory (Linux says the same of a machine without any).
+    #[must_use]
+    pub fn movable(&self) -> MovableRequest {
+        let size = |arg: CoreArg| match arg {
+            CoreArg::Bytes(bytes) => Some(CoreSize::Bytes(bytes)),
+            CoreArg::Percent(percent) => Some(CoreSize::Percent(u32::from(percent))),
+            CoreArg::Mirror => {
+                log::warn!("The system has no mirror memory, ignore kernelcore=mirror.");
+                None
+            }
+        };
+        MovableRequest {
+            kernelcore: self.kernelcore.and_then(size),
+            movablecore: self.movablecore.and_then(size),
+            movable_node: self.movable_node,
+        }
     }
 
     /// Logs each bad value in one line with name and value, and all unknown arguments in one more.
@@ -323,8 +321,8 @@ impl<'a> BootArgs<'a> {
             set(&mut self.zonelist_order, order)
         } else if token.is("percpu_alloc") {
             let kind = match value {
-                "embed" => Some(PercpuAlloc::Embed),
-                "page" => Some(PercpuAlloc::Page),
+                "embed" => Some(FirstChunk::Embed),
+                "page" => Some(FirstChunk::Page),
                 _ => None,
             };
             set(&mut self.percpu_alloc, kind)

@@ -122,7 +122,7 @@ fn every_name_of_the_list_is_known() {
     assert_eq!(args.zonelist_order, ZonelistOrder::Zone);
     assert_eq!(args.guardpage_minorder, 2);
     assert_eq!(args.fail_page_alloc, Some(FailArg { interval: 1, probability: 100, space: 0, times: -1 }));
-    assert_eq!(args.percpu_alloc, PercpuAlloc::Page);
+    assert_eq!(args.percpu_alloc, FirstChunk::Page);
     assert_eq!((args.selftest, args.bench, args.dump), (Some("buddy"), Some("all"), Some("pagetables")));
     assert_eq!(args.semihosting, Some(false));
 }

@@ -93,7 +93,7 @@ impl<'a> ValidFdt<'a> {
     /// The enabled children of `/reserved-memory` that make sense, in the tree's order.
     ///
     /// Linux: `fdt_scan_reserved_mem`.
-    pub fn reserved_memory(&self) -> impl Iterator<Item = ReservedNode<'a>> + use<'a> {
+    pub fn reserved_memory(&self) -> impl Iterator<Item = ReservedNode<'a>> + Clone + use<'a> {
         let fdt = *self;
         let children = self.reserved_root().map(|node| node.children());
         let enabled = children.into_iter().flatten().filter(Node::is_enabled);
