@@ -4,6 +4,7 @@ use boot::head::HeadInfo;
 use boot::image::ImageLayout;
 use mm::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use mm::layout::{ImageSections, PAGE_OFFSET};
+use mm::report::ImageSizes;
 
 unsafe extern "C" {
     static _image_start: u8;
@@ -63,15 +64,16 @@ pub fn sections() -> ImageSections {
     }
 }
 
-/// Bytes of the parts as the `Memory:` line counts them: code, constants, variables, zeroed.
-pub fn sizes() -> [u32; 4] {
-    let size = |start: VirtAddr, end: VirtAddr| end.raw().wrapping_sub(start.raw());
-    [
-        size(at!(_image_start), at!(_etext)),
-        size(at!(_rodata_start), at!(_data_start)),
-        size(at!(_data_start), at!(_edata)),
-        size(at!(_bss_start), at!(_end)),
-    ]
+/// Bytes of the parts as the `Memory:` line counts them.
+pub fn sizes() -> ImageSizes {
+    let size = |start: VirtAddr, end: VirtAddr| u64::from(end.raw().wrapping_sub(start.raw()));
+    ImageSizes {
+        code: size(at!(_image_start), at!(_etext)),
+        rodata: size(at!(_rodata_start), at!(_data_start)),
+        rwdata: size(at!(_data_start), at!(_edata)),
+        init: 0,
+        bss: size(at!(_bss_start), at!(_end)),
+    }
 }
 
 /// The template of the per-CPU variables.

@@ -152,3 +152,8 @@ impl boot::bring_up::Machine for ArmMachine {
         clock::cycles()
     }
 }
+
+/// MIDR's part number.
+pub fn part_number() -> u32 {
+    Midr::read_raw() >> 4 & 0xfff
+}
