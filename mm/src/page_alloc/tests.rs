@@ -186,3 +186,9 @@ fn guard_pages_are_part_of_the_sum() {
     machine.free_pages_bulk(&pages).unwrap();
     assert_eq!(machine.totals(), before);
 }
+
+#[test]
+fn an_allocator_can_be_shared_between_cpus() {
+    fn is_shareable<T: Send + Sync>(_: &T) {}
+    is_shareable(&*Machine::empty());
+}
