@@ -393,6 +393,11 @@ mod tests {
         let bounds = adjust(&mut memblock, &config()).unwrap();
         assert_eq!(limits(&bounds), (0x9000_0000, 0x9000_0000));
         assert_eq!(banks(&memblock), [(0x8000_0000, 0x8000_1000, true), (0x8000_1000, 0x9000_0000, false)]);
+        // Nor does it bound memblock to the first of two banks.
+        let mut map = Map::new();
+        let two = [(0x8000_0000, 0x8800_0000), (0x8c00_0000, 0x9000_0000)];
+        let mut memblock = map.with(&two, &[(0x8000_0000, 0x8000_1000)]);
+        assert_eq!(limits(&adjust(&mut memblock, &config()).unwrap()), (0x9000_0000, 0x9000_0000));
     }
 
     #[test]

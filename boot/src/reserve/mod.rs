@@ -1,8 +1,8 @@
 //! Who takes which memory before the page allocator is there.
 //!
 //! Theory.      The order decides the addresses, and is Linux's: banks ([`banks`]), then the image, the initrd, the
-//!              first-level table and the DTB ([`fixed`]), the reserve map, the static reserved-memory regions in tree
-//!              order, the dynamic ones, and last the default CMA area ([`nodes`], [`cma`]).
+//!              first-level table and the DTB (`fixed`), the reserve map, the static reserved-memory regions in tree
+//!              order, the dynamic ones, and last the default CMA area (`nodes`, `cma`).
 //! Invariants.  1. Every range is byte-exact. 2. No pool holds a byte that someone else has reserved, that is no-map
 //!              where it should not be, or that is no RAM where it must be: such a pool is told of and not made. 3. What
 //!              a refused pool gives back to free RAM was nobody else's.
