@@ -46,6 +46,10 @@ impl Iterator for Reg<'_> {
     type Item = PhysRange;
 
     fn next(&mut self) -> Option<PhysRange> {
+        // An empty property has no cells to count: without this a `Reg::default()` would never end.
+        if self.bytes.is_empty() {
+            return None;
+        }
         let start = PhysAddr::new(self.take(self.address_cells)?);
         let size = self.take(self.size_cells)?;
         Some(PhysRange::new(start, start.saturating_add(size)))
@@ -272,6 +276,11 @@ mod tests {
 
     fn range(start: u64, end: u64) -> PhysRange {
         PhysRange::new(PhysAddr::new(start), PhysAddr::new(end))
+    }
+
+    #[test]
+    fn an_empty_property_has_no_pairs() {
+        assert_eq!(Reg::default().next(), None);
     }
 
     #[test]

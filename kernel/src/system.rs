@@ -3,7 +3,7 @@
 use boot::bring_up::Booted;
 use boot::head::HeadInfo;
 use boot::image::ImageLayout;
-use mm::addr::{PhysAddr, PhysRange};
+use mm::addr::PhysRange;
 use mm::layout::VirtualLayout;
 use mm::memblock::Region;
 use mm::paging::{Audit, AuditError, Rules, Tables, audit};
@@ -67,15 +67,7 @@ impl System {
     /// Prints the tables in use, as Linux's `kernel_page_tables` (`dump=pagetables`).
     pub fn dump_tables(&self) {
         for line in self.tables.dump(&self.layout.markers()) {
-            match line {
-                Ok(line) => log::info!("{line}"),
-                Err(error) => log::error!("{error}"),
-            }
+            log::info!("{line}");
         }
-    }
-
-    /// The linear address of `pa`; `None` outside lowmem.
-    pub fn linear(&self, pa: PhysAddr) -> Option<mm::addr::VirtAddr> {
-        self.layout.linear.phys_to_virt(pa)
     }
 }

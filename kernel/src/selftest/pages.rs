@@ -1,9 +1,9 @@
 //! The page allocator on the machine.
 
 use mm::addr::{PAGE_SIZE, Pfn};
+use mm::buddy::FreeError;
 use mm::gfp::GfpFlags;
 use mm::order::Order;
-use mm::page_alloc::FreeError;
 use mm::platform::PhysMap;
 
 use super::{Failed, Verdict};

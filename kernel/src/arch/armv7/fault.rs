@@ -91,7 +91,13 @@ pub unsafe fn try_write(va: VirtAddr, word: u32) -> Result<(), Fault> {
 pub unsafe fn try_execute(va: VirtAddr) -> Result<(), Fault> {
     arm();
     // SAFETY: the caller vouches for the code; where the fetch faults the handler returns to the link register.
-    unsafe { asm!("blx {0}", in(reg) va.raw(), clobber_abi("C")) }
+    unsafe {
+        asm!(
+            "blx {0}",
+            in(reg) va.raw(),
+            out("r0") _, out("r1") _, out("r2") _, out("r3") _, out("r12") _, out("lr") _,
+        );
+    }
     take().map_or(Ok(()), Err)
 }
 

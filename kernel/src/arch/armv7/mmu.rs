@@ -8,7 +8,7 @@ use mm::addr::VirtAddr;
 use mm::platform::TlbControl;
 
 use super::cp15::{
-    Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, IcIAllUIs, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs,
+    Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs,
 };
 
 /// TLB and cache maintenance of this machine (Arm ARM DDI 0406C B3.10, B3.11).
@@ -73,17 +73,6 @@ impl TlbControl for ArmTlb {
         dsb();
         isb();
     }
-}
-
-/// Drops all instruction cache lines, so that code just written is what runs.
-pub fn sync_instructions() {
-    dsb();
-    // SAFETY: dropping instruction cache lines only makes the CPU fetch again.
-    unsafe { IcIAllUIs::write_raw(0) }
-    // SAFETY: as above, for branch predictions.
-    unsafe { BpIAllIs::write_raw(0) }
-    dsb();
-    isb();
 }
 
 /// What kind of access the MMU is asked about.
