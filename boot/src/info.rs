@@ -46,6 +46,10 @@ impl Iterator for Reg<'_> {
     type Item = PhysRange;
 
     fn next(&mut self) -> Option<PhysRange> {
+        // Without this the default, whose numbers have no cells, would never end.
+        if self.bytes.is_empty() {
+            return None;
+        }
         let start = PhysAddr::new(self.take(self.address_cells)?);
         let size = self.take(self.size_cells)?;
         Some(PhysRange::new(start, start.saturating_add(size)))
@@ -272,6 +276,15 @@ mod tests {
 
     fn range(start: u64, end: u64) -> PhysRange {
         PhysRange::new(PhysAddr::new(start), PhysAddr::new(end))
+    }
+
+    #[test]
+    fn pairs_end_with_the_bytes_and_a_default_has_none() {
+        assert_eq!(Reg::default().count(), 0);
+        let bytes = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0];
+        assert_eq!(Reg::new(&bytes, 1, 1).unwrap().collect::<Vec<_>>(), [range(1, 3)]);
+        assert_eq!(Reg::new(&[0xff; 16], 2, 2).unwrap().next(), Some(range(u64::MAX, u64::MAX)));
+        assert!(Reg::new(&bytes, 0, 1).is_none() && Reg::new(&bytes, 1, 3).is_none());
     }
 
     #[test]
