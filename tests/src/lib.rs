@@ -1,1 +1,3 @@
 //! The host side of the proof.
+
+pub mod dtb;

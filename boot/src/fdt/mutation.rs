@@ -12,7 +12,7 @@ use crate::cmdline::BootArgs;
 use crate::info::BootInfo;
 
 /// Cases at scale 1.
-const CASES: u32 = 40_000;
+const CASES: u32 = 10_000;
 
 /// Xorshift: repeatable, and the same on 32 bit.
 struct Random(u64);

@@ -406,6 +406,8 @@ fn reserved_nodes_are_static_or_dynamic() {
     tree.begin("odd-reg").cells("reg", &[1, 2, 3]).end();
     tree.begin("odd-size").cells("size", &[0, 1]).end();
     tree.begin("odd-alignment").cells("size", &[1]).prop("alignment", &[1]).end();
+    tree.begin("alignment-of-3").cells("size", &[1]).cells("alignment", &[3]).end();
+    tree.begin("size-of-0").cells("size", &[0]).end();
     tree.begin("odd-ranges").cells("size", &[1]).cells("alloc-ranges", &[1]).end();
     tree.begin("nothing").end();
     let blob = tree.end().finish();
