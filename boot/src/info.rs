@@ -46,7 +46,7 @@ impl Iterator for Reg<'_> {
     type Item = PhysRange;
 
     fn next(&mut self) -> Option<PhysRange> {
-        // An empty property has no cells to count: without this a `Reg::default()` would never end.
+        // Without this the default, whose numbers have no cells, would never end.
         if self.bytes.is_empty() {
             return None;
         }
@@ -279,8 +279,12 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_property_has_no_pairs() {
-        assert_eq!(Reg::default().next(), None);
+    fn pairs_end_with_the_bytes_and_a_default_has_none() {
+        assert_eq!(Reg::default().count(), 0);
+        let bytes = [0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0];
+        assert_eq!(Reg::new(&bytes, 1, 1).unwrap().collect::<Vec<_>>(), [range(1, 3)]);
+        assert_eq!(Reg::new(&[0xff; 16], 2, 2).unwrap().next(), Some(range(u64::MAX, u64::MAX)));
+        assert!(Reg::new(&bytes, 0, 1).is_none() && Reg::new(&bytes, 1, 3).is_none());
     }
 
     #[test]

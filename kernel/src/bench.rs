@@ -21,6 +21,7 @@ pub fn boot(system: &System) {
             other => println!("bench\tboot_{other}M\t{instructions}"),
         }
     }
+    log::info!("{:?}", system.booted.timeline);
     per_page("memmap_page", span(memmap_start, memmap), present);
     let totals = system.booted.mm.totals();
     let handed = span(hand_over_start, hand_over);

@@ -135,7 +135,7 @@ fn after_boot(
     if !system.validate() {
         refuse(format_args!("an invariant does not hold at the end of the boot"));
     }
-    log::info!("boot: every invariant holds");
+    log::info!("mm: every invariant holds");
     if args.bench.is_some() {
         bench::boot(&system);
     }

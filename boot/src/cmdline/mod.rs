@@ -219,7 +219,7 @@ impl<'a> BootArgs<'a> {
                 Outcome::Taken => {}
                 Outcome::BadValue => {
                     let (name, value) = (token.name, token.value.unwrap_or_default());
-                    log::warn!("Malformed early option '{name}': value '{value}' is ignored");
+                    log::warn!("Malformed early option '{name}': {name}={value} is ignored");
                 }
                 Outcome::Unknown => unknown = true,
             }

@@ -74,6 +74,18 @@ pub enum Block {
     Strings,
 }
 
+impl Block {
+    /// The header's field that says where it lies.
+    const fn field(self) -> &'static str {
+        match self {
+            Self::Header => "magic",
+            Self::ReserveMap => "off_mem_rsvmap",
+            Self::Structure => "off_dt_struct",
+            Self::Strings => "off_dt_strings",
+        }
+    }
+}
+
 impl fmt::Display for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -92,6 +104,8 @@ pub enum Fault {
     Unaligned,
     /// Fewer bytes than a header has.
     NoHeader(u32),
+    /// The header's `totalsize` is less than the header itself.
+    TotalSize(u32),
     /// The magic number is another one.
     Magic(u32),
     /// Neither version 16 nor 17, nor compatible with them.
@@ -163,6 +177,7 @@ impl fmt::Display for Fault {
         match *self {
             Self::Unaligned => f.write_str("the blob does not begin on a multiple of 4 bytes"),
             Self::NoHeader(present) => write!(f, "{present} bytes are too few for a header"),
+            Self::TotalSize(total) => write!(f, "totalsize {total:#x} is too little for a header"),
             Self::Magic(magic) => write!(f, "magic {magic:#010x} is not 0xd00dfeed"),
             Self::Version { version, compatible } => {
                 write!(f, "version {version} (compatible with {compatible}) is neither 16 nor 17")
@@ -170,9 +185,11 @@ impl fmt::Display for Fault {
             Self::Truncated { promised, present } => {
                 write!(f, "totalsize {promised:#x} is more than the {present:#x} bytes at hand")
             }
-            Self::BlockAlign(block, offset) => write!(f, "{block} begins at unaligned offset {offset:#x}"),
+            Self::BlockAlign(block, offset) => {
+                write!(f, "{} {offset:#x} puts the {block} off its alignment", block.field())
+            }
             Self::BlockBounds(block, offset, size) => {
-                write!(f, "{block} of {size:#x} bytes at offset {offset:#x} passes the end of the blob")
+                write!(f, "{} {offset:#x}: {block} of {size:#x} bytes passes the end of the blob", block.field())
             }
             Self::BlocksOverlap(one, other) => write!(f, "{one} overlaps the {other}"),
             Self::ReserveMapEnd => f.write_str("memory-reserve map has no end"),
@@ -192,7 +209,7 @@ impl fmt::Display for Fault {
             Self::RootName => f.write_str("the root has a name"),
             Self::SecondRoot => f.write_str("a second root"),
             Self::NoRoot => f.write_str("no root"),
-            Self::TooDeep => write!(f, "nodes nested deeper than {}", super::MAX_DEPTH),
+            Self::TooDeep => write!(f, "nodes nested to a depth of more than {}", super::MAX_DEPTH),
             Self::CellsLength(length) => write!(f, "{length} bytes long, not 4"),
             Self::Cells(cells) => write!(f, "{cells} is neither 1 nor 2"),
             Self::NoMemory => f.write_str("no enabled node with this type has a page below 4 GiB"),

@@ -22,9 +22,9 @@ use crate::info::{MemoryBank, Reg, ReservedNode};
 pub(super) enum BadNode {
     /// The length of `reg` is no multiple of a pair's.
     Reg,
-    /// The length of `size` is not that of the root's size cells.
+    /// `size` is 0, or its length is not that of the root's size cells.
     Size,
-    /// The length of `alignment` is not that of the root's address cells.
+    /// `alignment` is no power of two, or its length is not that of the root's address cells.
     Alignment,
     /// The length of `alloc-ranges` is no multiple of a pair's.
     AllocRanges,
@@ -121,9 +121,12 @@ impl<'a> ValidFdt<'a> {
         if let Some(reg) = reg {
             reserved.reg = self.pairs(reg).ok_or(BadNode::Reg)?;
         } else if let Some(size) = size {
-            reserved.size = Some(exact(size, self.size_cells).ok_or(BadNode::Size)?);
+            let size = exact(size, self.size_cells).filter(|&size| size > 0);
+            reserved.size = Some(size.ok_or(BadNode::Size)?);
             if let Some(alignment) = node.property("alignment") {
-                reserved.alignment = exact(alignment, self.address_cells).ok_or(BadNode::Alignment)?;
+                let alignment = exact(alignment, self.address_cells);
+                let alignment = alignment.filter(|&bytes| bytes == 0 || bytes.is_power_of_two());
+                reserved.alignment = alignment.ok_or(BadNode::Alignment)?;
             }
             if let Some(ranges) = node.property("alloc-ranges") {
                 reserved.alloc_ranges = self.pairs(ranges).ok_or(BadNode::AllocRanges)?;

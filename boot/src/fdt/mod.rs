@@ -6,11 +6,10 @@
 //!              [`BootInfo`](crate::info::BootInfo).
 //!              A fault in the blob's form stops the boot; a node that is well formed but makes no sense is skipped, and
 //!              [`ValidFdt::report`] says so, once.
-//!
-//!              Behind the validator the tokens are walked by a cursor of our own (`tree`) and not by a parser crate:
-//!              the crates re-check each string as UTF-8, walk from the root for each question, and end in `expect`
-//!              where their own validation would have refused; the cursor answers a failed check with an end of the
-//!              walk, and needs no more code than the adapter would.
+//! Own cursor.  Behind the validator the tokens are walked by a cursor of our own (`tree`) and not by a parser crate:
+//!              the crates check each string as UTF-8 again, walk from the root for each question, and end in a panic
+//!              where their own validation would have refused; the cursor answers a failed check with the end of the
+//!              walk, and is no longer than an adapter would be.
 //! Invariants.  No function here panics, allocates or recurses, whatever the blob holds.
 //! Not here.    Reserving and clipping (`reserve`), the scan for the lowest bank before the MMU is on.
 //! Source.      Devicetree Specification 0.4; Linux v6.1 drivers/of/fdt.c for what counts as memory and in which order.
@@ -29,6 +28,8 @@ mod chosen;
 mod error;
 mod machine;
 mod memory;
+#[cfg(test)]
+mod mutation;
 mod report;
 mod survey;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use mm::addr::NodeId;
 
 use super::ValidFdt;
+use super::cells::number;
 use super::memory::{BadNode, memory_ranges};
 use super::tree::Node;
 use crate::info::Clip;
@@ -65,7 +66,10 @@ impl ValidFdt<'_> {
             match Clip::of(range) {
                 Clip::Whole(_) => {}
                 Clip::Below4G(_) => {
-                    log::warn!("OF: fdt: Ignoring memory range {:#x} - {end:#x} (/{name} {property})", 1_u64 << 32);
+                    let top = 1_u64 << 32;
+                    log::warn!(
+                        "OF: fdt: Ignoring memory range {top:#x} - {end:#x} (/{name} {property} from {start:#x})"
+                    );
                 }
                 Clip::Nothing => {
                     log::warn!("OF: fdt: Ignoring memory block {start:#x} - {end:#x} (/{name} {property})");
@@ -105,21 +109,32 @@ impl ValidFdt<'_> {
 
 fn report_bad_node(node: &Node<'_>, bad: BadNode) {
     let name = node.name();
-    let bytes = |property| node.property(property).map_or(0, <[u8]>::len);
+    let value = |property| Value(node.property(property).unwrap_or_default());
     match bad {
-        BadNode::Reg => log::error!(
-            "OF: fdt: Reserved memory: invalid reg property in '{name}', skipping node. ({} bytes)",
-            bytes("reg")
-        ),
+        BadNode::Reg => {
+            log::error!("OF: fdt: Reserved memory: invalid reg property in '{name}', skipping node. ({})", value("reg"))
+        }
         BadNode::Size => {
-            log::error!("OF: reserved mem: invalid size property in '{name}' node. ({} bytes)", bytes("size"));
+            log::error!("OF: reserved mem: invalid size property in '{name}' node. ({})", value("size"));
         }
         BadNode::Alignment => {
-            log::error!("OF: reserved mem: invalid alignment property in '{name}' node. ({} bytes)", bytes("alignment"))
+            log::error!("OF: reserved mem: invalid alignment property in '{name}' node. ({})", value("alignment"));
         }
         BadNode::AllocRanges => log::error!(
-            "OF: reserved mem: invalid alloc-ranges property in '{name}', skipping node. ({} bytes)",
-            bytes("alloc-ranges")
+            "OF: reserved mem: invalid alloc-ranges property in '{name}', skipping node. ({})",
+            value("alloc-ranges")
         ),
+    }
+}
+
+/// A value that should have been cells: its length, and the number when it is one.
+struct Value<'a>(&'a [u8]);
+
+impl core::fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match number(self.0) {
+            Some(number) => write!(f, "{} bytes: {number:#x}", self.0.len()),
+            None => write!(f, "{} bytes", self.0.len()),
+        }
     }
 }

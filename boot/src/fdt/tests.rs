@@ -77,10 +77,11 @@ fn faults_of_the_header_name_the_field() {
         (0, 0xd00d_feee, Fault::Magic(0xd00d_feee)),
         (4, total + 1, Fault::Truncated { promised: total + 1, present: total }),
         (4, u32::MAX, Fault::Truncated { promised: u32::MAX, present: total }),
-        (4, 8, Fault::NoHeader(8)),
+        (4, 0, Fault::TotalSize(0)),
+        (4, 39, Fault::TotalSize(39)),
         (8, 0x46, Fault::BlockAlign(Block::Structure, 0x46)),
         (8, 0xffff_fffc, Fault::BlockBounds(Block::Structure, 0xffff_fffc, 0x70)),
-        (12, u32::MAX, Fault::BlockBounds(Block::Strings, u32::MAX, 0x2c)),
+        (12, u32::MAX, Fault::BlockBounds(Block::Strings, u32::MAX, 0x2b)),
         (16, 0x2c, Fault::BlockAlign(Block::ReserveMap, 0x2c)),
         (16, 0xffff_fff8, Fault::BlockBounds(Block::ReserveMap, 0xffff_fff8, 0)),
         (20, 15, Fault::Version { version: 15, compatible: 16 }),
@@ -133,22 +134,134 @@ fn a_version_16_blob_ends_its_structure_at_its_end_token() {
 fn faults_of_the_structure_name_node_and_property() {
     type Break = fn(&mut Builder);
     let cases: [(Break, Fault, &str, &str); 16] = [
-        (|t| drop(t.word(5)), Fault::Token(5), "/a", ""),
-        (|t| drop(t.word(3).word(0xffff_fffd).word(0)), Fault::PropertyLength(0xffff_fffd), "/a", "#address-cells"),
-        (|t| drop(t.word(3).word(u32::MAX).word(0)), Fault::PropertyLength(u32::MAX), "/a", "#address-cells"),
-        (|t| drop(t.word(3).word(4).word(0x1000)), Fault::PropertyName(0x1000), "/a", ""),
-        (|t| drop(t.word(3).word(4).word(u32::MAX)), Fault::PropertyName(u32::MAX), "/a", ""),
-        (|t| drop(t.word(3).word(0).word(14)), Fault::PropertyUnnamed, "/a", ""),
-        (|t| drop(t.begin("b").end().text("late", "x")), Fault::PropertyAfterChild, "/a", "late"),
-        (|t| drop(t.end().end().end()), Fault::EndNode, "", ""),
-        (|t| drop(t.end().end().text("late", "x")), Fault::PropertyOutside, "", "late"),
-        (|t| drop(t.end().end().begin("")), Fault::SecondRoot, "", ""),
-        (|t| drop(t.word(9)), Fault::OpenNodes(2), "/a", ""),
-        (|t| drop(t.begin("")), Fault::NameEmpty, "/a", ""),
-        (|t| drop(t.begin("x y")), Fault::NameByte(b' '), "/a", ""),
-        (|t| drop(t.begin("node/x")), Fault::NameByte(b'/'), "/a", ""),
-        (|t| drop(t.begin("long-name-\u{7f}")), Fault::NameByte(0x7f), "/a", ""),
-        (|t| drop(t.word(1).bytes(&[b'n'; 4])), Fault::NameEnd, "/a", ""),
+        (
+            |t| {
+                t.word(5);
+            },
+            Fault::Token(5),
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.word(3).word(0xffff_fffd).word(0);
+            },
+            Fault::PropertyLength(0xffff_fffd),
+            "/a",
+            "#address-cells",
+        ),
+        (
+            |t| {
+                t.word(3).word(u32::MAX).word(0);
+            },
+            Fault::PropertyLength(u32::MAX),
+            "/a",
+            "#address-cells",
+        ),
+        (
+            |t| {
+                t.word(3).word(4).word(0x1000);
+            },
+            Fault::PropertyName(0x1000),
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.word(3).word(4).word(u32::MAX);
+            },
+            Fault::PropertyName(u32::MAX),
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.word(3).word(0).word(14);
+            },
+            Fault::PropertyUnnamed,
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.begin("b").end().text("late", "x");
+            },
+            Fault::PropertyAfterChild,
+            "/a",
+            "late",
+        ),
+        (
+            |t| {
+                t.end().end().end();
+            },
+            Fault::EndNode,
+            "",
+            "",
+        ),
+        (
+            |t| {
+                t.end().end().text("late", "x");
+            },
+            Fault::PropertyOutside,
+            "",
+            "late",
+        ),
+        (
+            |t| {
+                t.end().end().begin("");
+            },
+            Fault::SecondRoot,
+            "",
+            "",
+        ),
+        (
+            |t| {
+                t.word(9);
+            },
+            Fault::OpenNodes(2),
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.begin("");
+            },
+            Fault::NameEmpty,
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.begin("x y");
+            },
+            Fault::NameByte(b' '),
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.begin("node/x");
+            },
+            Fault::NameByte(b'/'),
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.begin("long-name-\u{7f}");
+            },
+            Fault::NameByte(0x7f),
+            "/a",
+            "",
+        ),
+        (
+            |t| {
+                t.word(1).bytes(&[b'n'; 4]);
+            },
+            Fault::NameEnd,
+            "/a",
+            "",
+        ),
     ];
     for (number, (spoil, expected, path, property)) in cases.into_iter().enumerate() {
         let mut tree = Builder::with_root(1, 1);
@@ -293,6 +406,8 @@ fn reserved_nodes_are_static_or_dynamic() {
     tree.begin("odd-reg").cells("reg", &[1, 2, 3]).end();
     tree.begin("odd-size").cells("size", &[0, 1]).end();
     tree.begin("odd-alignment").cells("size", &[1]).prop("alignment", &[1]).end();
+    tree.begin("alignment-of-3").cells("size", &[1]).cells("alignment", &[3]).end();
+    tree.begin("size-of-0").cells("size", &[0]).end();
     tree.begin("odd-ranges").cells("size", &[1]).cells("alloc-ranges", &[1]).end();
     tree.begin("nothing").end();
     let blob = tree.end().finish();
@@ -399,16 +514,24 @@ fn the_console_is_found_by_path_alias_argument_or_guess() {
     let aliases = |tree: &mut Builder| {
         tree.begin("aliases").text("serial0", first).text("serial1", third).text("io", "/smb/iofpga").end();
     };
-    let mut tree = with_uarts(|t| drop(t.text("stdout-path", "/smb/iofpga/uart@b0000:115200n8")));
+    let mut tree = with_uarts(|t| {
+        t.text("stdout-path", "/smb/iofpga/uart@b0000:115200n8");
+    });
     expect(&mut tree, third, 0x1c0b_0000, "115200n8");
-    let mut tree = with_uarts(|t| drop(t.text("stdout-path", "serial1:9600")));
+    let mut tree = with_uarts(|t| {
+        t.text("stdout-path", "serial1:9600");
+    });
     aliases(&mut tree);
     expect(&mut tree, third, 0x1c0b_0000, "9600");
     // A path that the loader names counts even when disabled, as in Linux.
-    let mut tree = with_uarts(|t| drop(t.text("linux,stdout-path", "io/uart@90000")));
+    let mut tree = with_uarts(|t| {
+        t.text("linux,stdout-path", "io/uart@90000");
+    });
     aliases(&mut tree);
     expect(&mut tree, first, 0x1c09_0000, "");
-    let mut tree = with_uarts(|t| drop(t.text("stdout-path", "/nowhere").text("bootargs", "console=ttyAMA1,115200")));
+    let mut tree = with_uarts(|t| {
+        t.text("stdout-path", "/nowhere").text("bootargs", "console=ttyAMA1,115200");
+    });
     aliases(&mut tree);
     expect(&mut tree, third, 0x1c0b_0000, "");
     // The alias serial0 is disabled, and so the guess is the first one that is not.

@@ -122,7 +122,7 @@ pub fn validate(blob: &[u8]) -> Result<ValidFdt<'_>, FdtError> {
     let (version, compatible) = (words.field(20), words.field(24));
     let header_size = if version > 16 { 40 } else { 36 };
     if total < header_size {
-        return Err(FdtError::at(Fault::NoHeader(total), 4));
+        return Err(FdtError::at(Fault::TotalSize(total), 4));
     }
     if version < 16 || compatible > 17 {
         return Err(FdtError::at(Fault::Version { version, compatible }, 20));
