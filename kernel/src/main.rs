@@ -56,7 +56,7 @@ extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
     // SAFETY: this is the boot CPU, and nothing has used the tables before.
     let machine = match unsafe { ArmMachine::new(head, image) } {
         Ok(machine) => machine,
-        Err(error) => refuse(format_args!("the first tables cannot be written: {error:?}")),
+        Err(error) => refuse(format_args!("the first tables cannot be written: {error}")),
     };
     let fdt = device_tree(head, &machine);
     let info = BootInfo::parse(&fdt);

@@ -75,7 +75,10 @@ impl fmt::Display for BootError {
             Self::Fdt(error) => error.fmt(f),
             Self::ImageOutsideRam { image } => write!(f, "no enabled /memory bank holds the image at {image}"),
             Self::InitrdUnderImage { initrd, image } => {
-                write!(f, "/chosen: linux,initrd-start: initrd {initrd} lies where the image runs, {image}; load it higher")
+                write!(
+                    f,
+                    "/chosen: linux,initrd-start: initrd {initrd} lies where the image runs, {image}; load it higher"
+                )
             }
             Self::Reserve(error) => error.fmt(f),
             Self::Lowmem(error) => error.fmt(f),

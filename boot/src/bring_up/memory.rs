@@ -28,7 +28,8 @@ pub(super) fn map_image_bank<M: Machine>(given: &Given<'_, M>, vmalloc: u32) -> 
     let bank = given.fdt.memory_banks().find(holds).ok_or(BootError::ImageOutsideRam { image })?;
     let range = live_part(given, bank).map_or(image, |bank| bank.range);
     // SAFETY: the head's table is in use, and its only mappings at PAGE_OFFSET and above are the image's sections.
-    let mapped = unsafe { map_first_bank(given.machine.ram(), given.machine.tlb(), root, phys_offset, range, vmalloc) }?;
+    let mapped =
+        unsafe { map_first_bank(given.machine.ram(), given.machine.tlb(), root, phys_offset, range, vmalloc) }?;
     // SAFETY: these are the frames that were just mapped, on top of those that the head mapped.
     unsafe { given.machine.linear_map_is(mapped) }
     Ok(mapped.end.base())
@@ -57,7 +58,8 @@ fn live_part<M: Machine>(given: &Given<'_, M>, bank: MemoryBank) -> Option<Memor
     let frames = reachable.whole_frames();
     let may_try = |frame: &Pfn| {
         let page = PhysRange::new(frame.base(), frame.base().saturating_add(u64::from(PAGE_SIZE)));
-        let static_no_map = |node: crate::info::ReservedNode<'_>| node.no_map && { node.reg }.any(|reg| reg.overlaps(page));
+        let static_no_map =
+            |node: crate::info::ReservedNode<'_>| node.no_map && { node.reg }.any(|reg| reg.overlaps(page));
         !given.image.whole.overlaps(page) && !given.fdt.reserved_memory().any(static_no_map)
     };
     // A frame that may not be tried is skipped by its neighbours, one MiB at a time: regions are that coarse.

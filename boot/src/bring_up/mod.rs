@@ -18,8 +18,8 @@ mod slices;
 mod summary;
 mod tables;
 
-pub use error::BootError;
 pub use cpus::PerCpu;
+pub use error::BootError;
 pub use mm::report::{ImageSizes, MemoryLine};
 pub use summary::Timeline;
 

@@ -1,9 +1,9 @@
 //! Where the image must run, and what must move first.
 #![forbid(unsafe_code)]
 
+use super::attributes::{NMRR, PRRR, ttbr0_bits};
 use super::scan::{Found, Span, scan};
 use super::{HeadInfo, TABLE_OFFSET, TABLE_SIZE, TEXT_OFFSET};
-use super::attributes::{NMRR, PRRR, ttbr0_bits};
 
 /// Physical memory, a word at a time.
 pub trait Raw {

@@ -111,7 +111,7 @@ pub fn scan<R: Raw>(raw: &R, base: u32, need: u32) -> Found {
         return found;
     }
     let size = raw.read(base.wrapping_add(4)).swap_bytes();
-    if size < 40 || size > MAX_SIZE || base.checked_add(size).is_none() {
+    if !(40..=MAX_SIZE).contains(&size) || base.checked_add(size).is_none() {
         return found;
     }
     found.size = size;

@@ -7,9 +7,7 @@ use aarch32_cpu::register::{Ctr, IdMmfr3, Mpidr, SysRegRead, SysRegWrite, TlbIAl
 use mm::addr::VirtAddr;
 use mm::platform::TlbControl;
 
-use super::cp15::{
-    Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs,
-};
+use super::cp15::{Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs};
 
 /// TLB and cache maintenance of this machine (Arm ARM DDI 0406C B3.10, B3.11).
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +38,9 @@ impl TlbControl for ArmTlb {
             let start = ptr.as_ptr() as usize & !(self.line - 1);
             let end = (ptr.as_ptr() as usize).saturating_add(bytes);
             for line in (start..end).step_by(self.line) {
+                let line = core::ptr::without_provenance::<u8>(line) as u32;
                 // SAFETY: cleaning a line of mapped memory changes no byte that the program sees.
-                unsafe { DcCleanMvaPou::write_raw(line as u32) }
+                unsafe { DcCleanMvaPou::write_raw(line) }
             }
         }
         dsb();
@@ -86,9 +85,10 @@ pub enum Access {
 
 /// The MMU's own translation of `va`: the physical address, or `Err` with the fault status (FS[4:0]).
 pub fn translate(va: VirtAddr, access: Access) -> Result<u32, u32> {
-    // SAFETY: an address translation operation reads tables and writes PAR, which only this function uses.
     match access {
+        // SAFETY: an address translation operation reads tables and writes PAR, which only this function uses.
         Access::Read => unsafe { Ats1Cpr::write_raw(va.raw()) },
+        // SAFETY: as above.
         Access::Write => unsafe { Ats1Cpw::write_raw(va.raw()) },
     }
     isb();

@@ -4,7 +4,7 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use aarch32_cpu::asm::isb;
-use aarch32_cpu::register::{Dfar, Dfsr, Ifar, Ifsr, SysRegRead, SysRegWrite, Sctlr, Vbar};
+use aarch32_cpu::register::{Dfar, Dfsr, Ifar, Ifsr, Sctlr, SysRegRead, SysRegWrite, Vbar};
 
 use super::fault;
 
