@@ -89,8 +89,8 @@ impl ArmMachine {
         editor.fill_small(self.image.fixmap_table, run, page, prot).map_err(WindowError::Edit)?;
         editor.sync_page(self.image.fixmap_table).map_err(WindowError::Edit)?;
         editor.flush_page(va);
-        let offset = pa.bytes_since(page) as usize;
-        NonNull::new(core::ptr::with_exposed_provenance_mut(va.raw() as usize + offset)).ok_or(WindowError::Slot)
+        let offset = pa.as_u32().map_or(0, |address| address & (PAGE_SIZE - 1));
+        NonNull::new(core::ptr::with_exposed_provenance_mut((va.raw() + offset) as usize)).ok_or(WindowError::Slot)
     }
 }
 

@@ -11,6 +11,7 @@ mod image;
 mod logger;
 mod machine;
 mod panic;
+mod percpu;
 mod ram;
 mod selftest;
 mod semihost;
@@ -47,6 +48,7 @@ static FIRST_ARRAYS: FirstArrays = FirstArrays(UnsafeCell::new(([Region::EMPTY; 
 /// The first Rust code at its linked address; `start.S` calls it once.
 #[unsafe(no_mangle)]
 extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
+    percpu::leave();
     vectors::install();
     semihost::detect();
     logger::install();
@@ -120,6 +122,9 @@ fn after_boot(
 ) -> ! {
     let layout = booted.mm.layout();
     layout.log(&image::sections());
+    if !percpu::enter(&booted.percpu, &layout.linear, 0) {
+        refuse(format_args!("the per-CPU area {} is not mapped", booted.percpu.chunk));
+    }
     let root = PhysAddr::new(u64::from(head.table));
     // SAFETY: the boot is over: the tables in use are only read from now on.
     let tables = match unsafe { Tables::new(&ram::RAM, root) } {
