@@ -146,7 +146,8 @@ where
     given.args.report();
 
     timeline.hand_over_start = given.machine.cycles();
-    let mut mm = paged.hand_over(zones, given.machine.ram())?;
+    let mut at_highmem = || timeline.hand_over_lowmem = given.machine.cycles();
+    let mut mm = paged.hand_over(zones, given.machine.ram(), &mut at_highmem)?;
     timeline.hand_over = given.machine.cycles();
     let memory = summary::memory_line(&mm, &regions, given.sizes)?;
     timeline.memory_line = given.machine.cycles();
