@@ -1,6 +1,7 @@
 //! The host side of the proof.
 
 pub mod blob;
+pub mod dtb;
 pub mod dummy;
 pub mod malformed;
 pub mod place;

@@ -1,10 +1,42 @@
 //! Zones: which frames serve which purpose, and in which order an allocation tries them.
+//!
+//! Theory.      Every node's frames are cut into zones by address. [`plan`] sizes them from the map of memory,
+//!              [`movable`] decides where the Movable zone begins, [`zonelist`] orders them for each node's
+//!              allocations, [`watermark`] and [`pageset`] derive the numbers that the page allocator lives by,
+//!              [`pageblock`] the size of the map of migrate types. All of it is arithmetic on plain numbers.
+//! Not here.    The memmap, free lists, counters of a live zone.
 #![forbid(unsafe_code)]
+
+pub mod movable;
+pub mod nodeset;
+pub mod pageblock;
+pub mod pageset;
+pub mod plan;
+pub mod watermark;
+pub mod zonelist;
+
+pub use nodeset::NodeSet;
 
 use crate::addr::{NodeId, PfnRange};
 
 /// Number of zone types.
 pub const MAX_NR_ZONES: usize = 4;
+
+/// One value for each zone type, by [`ZoneType::index`].
+pub type PerZone<T> = [T; MAX_NR_ZONES];
+
+/// One value for each zone of each node, by [`NodeId::index`] and [`ZoneType::index`].
+pub type PerNodeZone<T> = [PerZone<T>; NodeId::MAX_NODES];
+
+/// Which release of Linux a formula follows, where they differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Rules {
+    /// Linux 4.1, whose policies this allocator has.
+    #[default]
+    Linux4,
+    /// Linux 6.1, which the reference boots measured.
+    Linux6,
+}
 
 /// The kinds of zone of 32-bit ARM, lowest first (Linux: `enum zone_type`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -53,6 +85,14 @@ pub struct ZoneSize {
     pub real_size: u32,
 }
 
+impl ZoneSize {
+    /// Frames of the span that do not exist or belong to another node (Linux: `zone_absent_pages_in_node`).
+    #[must_use]
+    pub const fn absent(&self) -> u32 {
+        self.span.pages().saturating_sub(self.present)
+    }
+}
+
 /// One node, as the boot sequence sizes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodePlan {
@@ -62,6 +102,20 @@ pub struct NodePlan {
     pub span: PfnRange,
     /// Its zones by [`ZoneType::index`].
     pub zones: [ZoneSize; MAX_NR_ZONES],
+}
+
+impl NodePlan {
+    /// Frames that exist in all its zones.
+    #[must_use]
+    pub fn present(&self) -> u32 {
+        self.zones.iter().fold(0, |sum, zone| sum.saturating_add(zone.present))
+    }
+
+    /// Its zone of type `zone`.
+    #[must_use]
+    pub const fn zone(&self, zone: ZoneType) -> &ZoneSize {
+        &self.zones[zone.index()]
+    }
 }
 
 /// One entry of a zonelist.
@@ -93,6 +147,12 @@ impl Zonelist {
         self.refs.get(..usize::from(self.len)).unwrap_or(&[])
     }
 
+    /// Its entries at or below `highest`, best first: what an allocation for that zone type tries
+    /// (Linux: `for_each_zone_zonelist`).
+    pub fn up_to(&self, highest: ZoneType) -> impl Iterator<Item = ZoneRef> + '_ {
+        self.refs().iter().copied().filter(move |entry| entry.zone <= highest)
+    }
+
     /// Appends `zone`; `false` (and nothing done) when the list is full.
     pub fn push(&mut self, zone: ZoneRef) -> bool {
         let Some(slot) = self.refs.get_mut(usize::from(self.len)) else { return false };
@@ -100,4 +160,10 @@ impl Zonelist {
         self.len += 1;
         true
     }
+}
+
+/// How much longer than by default the property tests run: `QUIRE_TEST_SCALE`, 1 without it.
+#[cfg(test)]
+pub(crate) fn test_scale() -> u32 {
+    std::env::var("QUIRE_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }

@@ -1,0 +1,192 @@
+//! Zones, the memory map, the page allocator and what it is tuned by.
+
+use core::mem::MaybeUninit;
+use core::sync::atomic::AtomicU32;
+
+use mm::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange};
+use mm::buddy::Classic;
+use mm::gfp::GfpFlags;
+use mm::memblock::{Memblock, RegionFlags};
+use mm::memmap::{MemMap, Page};
+use mm::order::Order;
+use mm::page_alloc::{Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
+use mm::phase::Mm;
+use mm::sync::CurrentCpu;
+use mm::zone::pageblock::PAGEBLOCK_PAGES;
+use mm::zone::pageset::PagesetSize;
+use mm::zone::plan::{MachinePlan, MemoryRange, PlanRequest};
+use mm::zone::watermark::{self, Tunables};
+use mm::zone::zonelist::{Topology, Zonelists, mobility_grouping};
+use mm::zone::{NodeSet, PerNodeZone, ZoneRef, Zonelist};
+
+use super::{BootError, Given, Machine, slices};
+use crate::lowmem::LowmemBounds;
+use crate::reserve::ReservedRegions;
+
+/// The allocator of a machine.
+type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, Classic<'static>>;
+
+/// Memblock's memory as the plan wants it.
+fn memory_ranges<'a>(memblock: &'a Memblock<'_>) -> impl Iterator<Item = MemoryRange> + Clone + 'a {
+    memblock.memory().iter().map(|region| MemoryRange {
+        hotplug: region.flags().contains(RegionFlags::HOTPLUG),
+        ..MemoryRange::of_bytes(region.range(), region.node())
+    })
+}
+
+/// Sizes the zones and prints Linux's blocks on them.
+pub(super) fn plan_zones<M: Machine>(
+    memblock: &mut Memblock<'_>,
+    bounds: &LowmemBounds,
+    given: &Given<'_, M>,
+) -> Result<MachinePlan, BootError> {
+    let lowmem = Pfn::containing(bounds.lowmem_limit).unwrap_or_default();
+    let request = PlanRequest {
+        dma_limit: given.info.dma_limit.and_then(Pfn::containing),
+        movable: given.args.movable(),
+        ..PlanRequest::new(lowmem)
+    };
+    let plan = MachinePlan::new(memory_ranges(memblock), &request)?;
+    plan.log(memory_ranges(memblock));
+    Ok(plan)
+}
+
+/// Takes the memory map from memblock and initialises it: one [`Page`] a frame of the machine's span.
+pub(super) fn build_memmap<M: Machine>(
+    memblock: &mut Memblock<'_>,
+    plan: &MachinePlan,
+    given: &Given<'_, M>,
+) -> Result<MemMap<'static>, BootError> {
+    let spans = plan.nodes().iter().map(|node| node.span);
+    let span =
+        spans.reduce(|all, one| PfnRange::new(all.start.min(one.start), all.end.max(one.end))).unwrap_or_default();
+    let pages = MemMap::coverage(span).pages() as usize;
+    let storage = take::<Page, M>(memblock, given, "the memory map", pages)?;
+    let memory = memory_ranges(memblock).map(|range| (range.frames, range.node));
+    Ok(MemMap::init(storage, span, frame_runs(plan.nodes(), memory))?)
+}
+
+/// Builds the zones over the map, and the zonelists, with Linux's line on them.
+pub(super) fn build_allocator<M: Machine>(
+    memblock: &mut Memblock<'_>,
+    map: MemMap<'static>,
+    plan: &MachinePlan,
+    given: &Given<'_, M>,
+) -> Result<Zones<M>, BootError> {
+    let topology = topology(plan, given);
+    let lists = Zonelists::build(plan.nodes(), &topology, given.args.zonelist_order);
+    lists.log(plan.nodes(), plan.total_pages(), PAGEBLOCK_PAGES);
+    let mut by_node = [Zonelist::default(); NodeId::MAX_NODES];
+    for node in plan.nodes() {
+        if let (Some(slot), Some(lists)) = (by_node.get_mut(node.node.index()), lists.node(node.node)) {
+            *slot = lists.general;
+        }
+    }
+    let needs = Needs::of(plan.nodes());
+    let storage = Storage {
+        zones: take(memblock, given, "the zones", needs.zones)?,
+        usemap_words: take(memblock, given, "the pageblock types", needs.usemap_words)?,
+    };
+    let options = Options {
+        grouping_off: !mobility_grouping(plan.total_pages(), PAGEBLOCK_PAGES),
+        ram: Some(given.machine.ram()),
+        ..Options::default()
+    };
+    Ok(PageAllocator::new(map, plan.nodes(), &by_node, storage, options)?)
+}
+
+/// Which nodes have CPUs, and how far they are from each other.
+fn topology<M>(plan: &MachinePlan, given: &Given<'_, M>) -> Topology {
+    // Without `numa-node-id` on its CPUs a machine has them all on its first node.
+    let first = plan.nodes().first().map_or(NodeId::ZERO, |node| node.node);
+    let mut topology = Topology::new(NodeSet::of(first));
+    for entry in given.info.distances {
+        let (Some(from), Some(to)) = (NodeId::new(entry.from), NodeId::new(entry.to)) else { continue };
+        if let Ok(distance) = u8::try_from(entry.distance) {
+            topology.set_distance(from, to, distance);
+        }
+    }
+    topology
+}
+
+/// Sets each zone's watermarks from what it manages (Linux: `init_per_zone_wmark_min`).
+pub(super) fn set_watermarks<I: CurrentCpu>(mm: &Mm<'static, I, Classic<'static>>, plan: &MachinePlan) {
+    let tunables = Tunables::default();
+    let mut managed = PerNodeZone::<u32>::default();
+    for zone in mm.allocator().zones() {
+        let name = zone.name();
+        managed[name.node.index()][name.zone.index()] = zone.stats().managed;
+    }
+    let min_free = watermark::min_free_kbytes(watermark::buffer_pages(&managed, &Default::default()), tunables.rules);
+    let marks = watermark::set_watermarks(&managed, min_free, plan.movable_source(), &tunables);
+    for zone in mm.allocator().zones() {
+        let ZoneRef { node, zone } = zone.name();
+        let reserve = watermark::lowmem_reserve(&managed[node.index()], &tunables);
+        let own = marks[node.index()][zone.index()];
+        let marks = Watermarks { min: own.min, low: own.low, high: own.high, lowmem_reserve: reserve[zone.index()] };
+        mm.allocator().set_watermarks(ZoneRef { node, zone }, &marks);
+    }
+}
+
+/// Gives each zone its real pagesets, in pages of its own (Linux: `setup_per_cpu_pageset`).
+pub(super) fn install_pagesets<M: Machine>(
+    mm: &mut Mm<'static, M::Irq, Classic<'static>>,
+    cpus: usize,
+    given: &Given<'_, M>,
+) -> Result<(), BootError> {
+    let sizes: [Option<(ZoneRef, PagesetSize)>; 8] = {
+        let mut sizes = [None; 8];
+        for (slot, zone) in sizes.iter_mut().zip(mm.allocator().zones()) {
+            *slot = Some((zone.name(), PagesetSize::linux4(zone.stats().managed)));
+        }
+        sizes
+    };
+    for (zone, size) in sizes.into_iter().flatten() {
+        let size = mm::page_alloc::PagesetSize { high: size.high, batch: size.batch };
+        let slots = Pageset::slots_for(size.high);
+        let words: &'static mut [MaybeUninit<AtomicU32>] = pages(mm, given, slots.saturating_mul(cpus))?;
+        let sets: &'static mut [MaybeUninit<Pageset<'static>>] = pages(mm, given, cpus)?;
+        let words: &'static [AtomicU32] = slices::fill(words, || AtomicU32::new(0));
+        let mut chunks = words.chunks_exact(slots.max(1));
+        let sets = slices::fill_some(sets, || Pageset::new(chunks.next().unwrap_or(&[]), size));
+        mm.allocator_mut().install_pagesets(zone, sets)?;
+        log::debug!("{} zone: pageset high {}, batch {}", zone.zone.name(), size.high, size.batch);
+    }
+    Ok(())
+}
+
+/// Lends every contiguous-memory area to movable allocations (Linux: `cma_init_reserved_areas`).
+pub(super) fn lend_cma<I: CurrentCpu>(
+    mm: &Mm<'static, I, Classic<'static>>,
+    regions: &ReservedRegions<'_>,
+) -> Result<(), BootError> {
+    for area in regions.cma_areas() {
+        mm.allocator().release_cma(area.range.whole_frames())?;
+    }
+    Ok(())
+}
+
+/// `count` places of `T` from memblock.
+pub(super) fn take<T, M: Machine>(
+    memblock: &mut Memblock<'_>,
+    given: &Given<'_, M>,
+    what: &'static str,
+    count: usize,
+) -> Result<&'static mut [MaybeUninit<T>], BootError> {
+    slices::take(memblock, given.machine.ram(), &|frame| given.machine.answers(frame), what, count)
+}
+
+/// `count` places of `T` from the zones, for good.
+fn pages<T, M: Machine>(
+    mm: &Mm<'static, M::Irq, Classic<'static>>,
+    given: &Given<'_, M>,
+    count: usize,
+) -> Result<&'static mut [MaybeUninit<T>], BootError> {
+    let bytes = count.saturating_mul(size_of::<T>());
+    let no_memory = BootError::NoMemory { what: "pagesets", bytes: bytes as u64 };
+    let pages = u32::try_from(bytes.div_ceil(PAGE_SIZE as usize)).ok().and_then(Order::covering).ok_or(no_memory)?;
+    let block = mm.allocator().alloc_pages(GfpFlags::GFP_KERNEL, pages).map_err(|_| no_memory)?;
+    let places = slices::places(given.machine.ram(), block.base(), count).ok_or(no_memory)?;
+    // SAFETY: the block was just allocated, and it is never freed.
+    Ok(unsafe { slices::own(places) })
+}

@@ -1,0 +1,199 @@
+//! What boot arguments mean, and that no line of text panics.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(line: &str) -> BootArgs<'_> {
+    BootArgs::parse(line)
+}
+
+fn outcome(line: &str) -> Vec<(&str, Outcome)> {
+    let mut scratch = BootArgs::new();
+    Tokens::new(line).map(|token| (token.name, scratch.take(token))).collect()
+}
+
+#[test]
+fn an_empty_line_gives_the_defaults() {
+    assert_eq!(parse(""), BootArgs::new());
+    assert_eq!(Tokens::new("  \t ").next(), None);
+}
+
+#[test]
+fn sizes_have_suffixes_and_bases() {
+    for (text, bytes) in [
+        ("4096", Some(4096)),
+        ("0x10", Some(16)),
+        ("010", Some(8)),
+        ("0", Some(0)),
+        ("16k", Some(16 << 10)),
+        ("512M", Some(512 << 20)),
+        ("0x20M", Some(32 << 20)),
+        ("3G", Some(3 << 30)),
+        ("1T", Some(1 << 40)),
+        ("1p", Some(1 << 50)),
+        ("1E", Some(1 << 60)),
+        ("0xe", Some(14)),
+        ("16E", None),
+        ("", None),
+        ("M", None),
+        ("0x", None),
+        ("09", None),
+        ("+1", None),
+        ("-1", None),
+        ("1MB", None),
+        ("1 M", None),
+        ("99999999999999999999", None),
+    ] {
+        assert_eq!(memparse(text), bytes, "{text:?}");
+    }
+}
+
+#[test]
+fn mem_is_repeatable_and_may_have_a_start() {
+    let args = parse("mem=512M mem=0x1000000@0x90000000");
+    let at = |start| Some(PhysAddr::new(start));
+    assert_eq!(
+        args.mem.as_slice(),
+        [MemArg { size: 512 << 20, start: None }, MemArg { size: 1 << 24, start: at(0x9000_0000) }]
+    );
+}
+
+#[test]
+fn nonsense_in_mem_leaves_ram_as_it_is() {
+    for value in ["0", "x", "", "1", "-5M", "512M@", "@0x80000000", "512M@y", "20E"] {
+        let line = format!("mem={value}");
+        assert_eq!(parse(&line).mem, MemArgs::default(), "{line}");
+        assert_eq!(outcome(&line), [("mem", Outcome::BadValue)]);
+    }
+    assert_eq!(outcome("mem"), [("mem", Outcome::BadValue)]);
+}
+
+#[test]
+fn a_ninth_mem_is_refused() {
+    let line = "mem=1M@1M ".repeat(9);
+    assert_eq!(parse(&line).mem.as_slice().len(), MemArgs::MAX);
+    assert_eq!(outcome(&line)[8].1, Outcome::BadValue);
+}
+
+#[test]
+fn cma_has_a_size_a_start_and_an_end() {
+    let at = |start| Some(PhysAddr::new(start));
+    assert_eq!(parse("cma=16M").cma, Some(CmaArg { size: 16 << 20, start: None, end: None }));
+    assert_eq!(parse("cma=0").cma, Some(CmaArg { size: 0, start: None, end: None }));
+    assert_eq!(
+        parse("cma=16M@0x90000000-0x98000000").cma,
+        Some(CmaArg { size: 16 << 20, start: at(0x9000_0000), end: at(0x9800_0000) })
+    );
+    assert_eq!(parse("cma=1M@2G").cma, Some(CmaArg { size: 1 << 20, start: at(2 << 30), end: None }));
+    assert_eq!(outcome("cma=16M@0x90000000-0x90000001"), [("cma", Outcome::BadValue)]);
+    assert_eq!(outcome("cma=x"), [("cma", Outcome::BadValue)]);
+}
+
+#[test]
+fn core_sizes_are_bytes_or_percent_and_kernelcore_may_be_the_mirror() {
+    assert_eq!(parse("kernelcore=256M").kernelcore, Some(CoreArg::Bytes(256 << 20)));
+    assert_eq!(parse("movablecore=30%").movablecore, Some(CoreArg::Percent(30)));
+    assert_eq!(parse("kernelcore=mirror").kernelcore, Some(CoreArg::Mirror));
+    assert_eq!(outcome("movablecore=mirror kernelcore=101%").map_bad(), 2);
+}
+
+trait MapBad {
+    fn map_bad(self) -> usize;
+}
+
+impl MapBad for Vec<(&str, Outcome)> {
+    fn map_bad(self) -> usize {
+        self.iter().filter(|(_, outcome)| *outcome == Outcome::BadValue).count()
+    }
+}
+
+#[test]
+fn every_name_of_the_list_is_known() {
+    let line = "mem=64M vmalloc=128M cma=8M kernelcore=32M movablecore=10% memblock=debug numa_zonelist_order=z \
+                debug_guardpage_minorder=2 debug_pagealloc=on init_on_alloc=1 init_on_free=y movable_node \
+                page_poison=on page_owner=on fail_page_alloc=1,100,0,-1 percpu_alloc=page highmem=off selftest=buddy \
+                bench=all monitor dump=pagetables semihosting=off";
+    assert!(outcome(line).iter().all(|(_, outcome)| *outcome == Outcome::Taken), "{:?}", outcome(line));
+    let args = parse(line);
+    assert_eq!(args.vmalloc, Some(128 << 20));
+    assert!(args.memblock_debug && args.debug_pagealloc && args.init_on_alloc && args.init_on_free);
+    assert!(args.movable_node && args.page_poison && args.page_owner && args.monitor && !args.highmem);
+    assert_eq!(args.zonelist_order, ZonelistOrder::Zone);
+    assert_eq!(args.guardpage_minorder, 2);
+    assert_eq!(args.fail_page_alloc, Some(FailArg { interval: 1, probability: 100, space: 0, times: -1 }));
+    assert_eq!(args.percpu_alloc, FirstChunk::Page);
+    assert_eq!((args.selftest, args.bench, args.dump), (Some("buddy"), Some("all"), Some("pagetables")));
+    assert_eq!(args.semihosting, Some(false));
+}
+
+#[test]
+fn bad_values_leave_the_defaults() {
+    let line = "vmalloc=0 vmalloc=8G memblock=x numa_zonelist_order=q debug_guardpage_minorder=6 debug_pagealloc=? \
+                fail_page_alloc=1,2,3 fail_page_alloc=0,1,1,1 fail_page_alloc=1,101,0,0 percpu_alloc=both highmem= \
+                dump= semihosting=perhaps page_owner";
+    assert_eq!(outcome(line).map_bad(), 14);
+    assert_eq!(BootArgs { line: "", ..parse(line) }, BootArgs::new());
+}
+
+#[test]
+fn a_dash_in_a_name_is_an_underscore() {
+    assert!(parse("init-on-alloc=1").init_on_alloc);
+    assert_eq!(outcome("init-on-alloc2=1"), [("init-on-alloc2", Outcome::Unknown)]);
+}
+
+#[test]
+fn quotes_hold_spaces_and_are_taken_off() {
+    let tokens: Vec<_> = Tokens::new(r#"a="b c" "d=e f" "g h" i"j k"l m=n"o p" =q "r"#).collect();
+    let token = |name, value| Token { name, value };
+    assert_eq!(
+        tokens,
+        [
+            token("a", Some("b c")),
+            token("d", Some("e f")),
+            token("g h", None),
+            token(r#"i"j k"l"#, None),
+            token("m", Some(r#"n"o p""#)),
+            token("=q", None),
+            token("r", None),
+        ]
+    );
+}
+
+#[test]
+fn two_dashes_end_the_kernels_part() {
+    assert_eq!(outcome("monitor -- mem=1M"), [("monitor", Outcome::Taken)]);
+}
+
+#[test]
+fn unknown_arguments_are_listed_in_one_line() {
+    let line = "console=ttyAMA0 mem=64M root=/dev/ram0 earlycon rw mem=x";
+    assert_eq!(Unknown(line).to_string(), "console=ttyAMA0 root=/dev/ram0 earlycon rw");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256 * crate::test_scale()))]
+
+    #[test]
+    fn no_line_panics(line in "\\PC*") {
+        let args = parse(&line);
+        args.report();
+        let _ = Unknown(&line).to_string();
+    }
+
+    #[test]
+    fn no_line_of_names_and_broken_values_panics(
+        words in prop::collection::vec(("(mem|cma|vmalloc|kernelcore|fail_page_alloc|highmem|dump)", "[-=@%,\"0-9xXeEkKmM ]{0,24}"), 0..12)
+    ) {
+        let line: String = words.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+        let args = parse(&line);
+        args.report();
+        prop_assert!(args.mem.as_slice().iter().all(|arg| arg.size >= 4096));
+    }
+
+    #[test]
+    fn bytes_of_any_kind_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let line = String::from_utf8_lossy(&bytes);
+        parse(&line).report();
+    }
+}

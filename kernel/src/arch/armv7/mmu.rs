@@ -1,0 +1,97 @@
+//! Translation tables' maintenance, and what the MMU itself says of an address.
+
+use core::ptr::NonNull;
+
+use aarch32_cpu::asm::{dsb, isb};
+use aarch32_cpu::register::{Ctr, IdMmfr3, Mpidr, SysRegRead, SysRegWrite, TlbIAll};
+use mm::addr::VirtAddr;
+use mm::platform::TlbControl;
+
+use super::cp15::{Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs};
+
+/// TLB and cache maintenance of this machine (Arm ARM DDI 0406C B3.10, B3.11).
+#[derive(Clone, Copy, Debug)]
+pub struct ArmTlb {
+    /// The table walk does not look into the data cache (ID_MMFR3[23:20] = 0: Cortex-A8).
+    clean_tables: bool,
+    /// Operations reach the other CPUs of the inner shareable domain (multiprocessing extensions).
+    broadcast: bool,
+    /// Bytes of the smallest data cache line.
+    line: usize,
+}
+
+impl ArmTlb {
+    /// Reads what this CPU needs.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self {
+            clean_tables: IdMmfr3::read_raw() >> 20 & 0xf == 0,
+            broadcast: Mpidr::read_raw() >> 31 == 1,
+            line: 4 << (Ctr::read_raw() >> 16 & 0xf),
+        }
+    }
+}
+
+impl TlbControl for ArmTlb {
+    fn sync_table(&self, ptr: NonNull<u8>, bytes: usize) {
+        if self.clean_tables {
+            let start = ptr.as_ptr() as usize & !(self.line - 1);
+            let end = (ptr.as_ptr() as usize).saturating_add(bytes);
+            for line in (start..end).step_by(self.line) {
+                let line = core::ptr::without_provenance::<u8>(line) as u32;
+                // SAFETY: cleaning a line of mapped memory changes no byte that the program sees.
+                unsafe { DcCleanMvaPou::write_raw(line) }
+            }
+        }
+        dsb();
+    }
+
+    fn flush_page(&self, va: VirtAddr) {
+        dsb();
+        if self.broadcast {
+            // SAFETY: dropping TLB entries only makes the MMU walk again.
+            unsafe { TlbIMvaaIs::write_raw(va.raw()) }
+        } else {
+            // SAFETY: as above.
+            unsafe { TlbIMvaa::write_raw(va.raw()) }
+        }
+        dsb();
+        isb();
+    }
+
+    fn flush_all(&self) {
+        dsb();
+        if self.broadcast {
+            // SAFETY: dropping TLB entries only makes the MMU walk again.
+            unsafe { TlbIAllIs::write_raw(0) }
+            // SAFETY: as above, for branch predictions.
+            unsafe { BpIAllIs::write_raw(0) }
+        } else {
+            TlbIAll::write();
+        }
+        dsb();
+        isb();
+    }
+}
+
+/// What kind of access the MMU is asked about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// A load by the kernel.
+    Read,
+    /// A store by the kernel.
+    Write,
+}
+
+/// The MMU's own translation of `va`: the physical address, or `Err` with the fault status (FS[4:0]).
+pub fn translate(va: VirtAddr, access: Access) -> Result<u32, u32> {
+    match access {
+        // SAFETY: an address translation operation reads tables and writes PAR, which only this function uses.
+        Access::Read => unsafe { Ats1Cpr::write_raw(va.raw()) },
+        // SAFETY: as above.
+        Access::Write => unsafe { Ats1Cpw::write_raw(va.raw()) },
+    }
+    isb();
+    let par = PhysicalAddress::read_raw();
+    if par & 1 == 1 { Err(par >> 1 & 0x1f) } else { Ok(par & 0xffff_f000 | va.raw() & 0xfff) }
+}

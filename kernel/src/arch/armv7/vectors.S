@@ -1,0 +1,67 @@
+// The exception vectors, on a page of their own: used in place by VBAR at first, and at 0xffff_0000 once that is
+// mapped. Every exception is taken on the exception stack (banked sp of Abort mode), never on the stack that faulted.
+
+    .syntax unified
+    .arm
+    .equ MODE_ABT, 0x17
+    .equ MODE_SVC, 0x13
+
+    .section .vectors, "ax", %progbits
+    .balign 4096
+    .global quire_vectors
+quire_vectors:
+    ldr     pc, [pc, #24]               // reset
+    ldr     pc, [pc, #24]               // undefined instruction
+    ldr     pc, [pc, #24]               // supervisor call
+    ldr     pc, [pc, #24]               // prefetch abort
+    ldr     pc, [pc, #24]               // data abort
+    ldr     pc, [pc, #24]               // (hyp trap)
+    ldr     pc, [pc, #24]               // IRQ
+    ldr     pc, [pc, #24]               // FIQ
+    .word   take_reset
+    .word   take_undefined
+    .word   take_svc
+    .word   take_prefetch_abort
+    .word   take_data_abort
+    .word   take_reset
+    .word   take_irq
+    .word   take_fiq
+
+    .text
+    .balign 4
+// Builds a Frame on the exception stack, calls quire_exception(&frame, kind), and returns by the frame.
+// `back` is what the link register lies ahead of the instruction to return to.
+    .macro  take name, kind, back
+\name:
+    .if     \back
+    sub     lr, lr, #\back
+    .endif
+    srsdb   sp!, #MODE_ABT              // pc, cpsr
+    cpsid   aif, #MODE_ABT
+    push    {r0-r12}
+    cps     #MODE_SVC
+    mov     r0, sp
+    mov     r1, lr
+    cps     #MODE_ABT
+    push    {r0, r1}                    // sp and lr of SVC
+    mov     r0, sp
+    mov     r1, #\kind
+    mov     r4, sp
+    bic     sp, sp, #7
+    bl      quire_exception
+    mov     sp, r4
+    pop     {r0, r1}
+    cps     #MODE_SVC
+    mov     lr, r1
+    cps     #MODE_ABT
+    pop     {r0-r12}
+    rfeia   sp!
+    .endm
+
+    take    take_reset, 0, 0
+    take    take_undefined, 1, 4
+    take    take_svc, 2, 0
+    take    take_prefetch_abort, 3, 4
+    take    take_data_abort, 4, 8
+    take    take_irq, 6, 4
+    take    take_fiq, 7, 4

@@ -1,0 +1,3 @@
+//! The machine's instructions, one folder an architecture.
+
+pub mod armv7;

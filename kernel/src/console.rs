@@ -1,0 +1,112 @@
+//! Where text goes: a ring that keeps it, the board's UART once that is known, the debugger when there is no UART.
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use mm::sync::IrqLock;
+
+use crate::arch::armv7::irq::ArmIrq;
+use crate::drivers::pl011::Pl011;
+
+/// Bytes of text that are kept (Linux: `log_buf`).
+const RING_BYTES: usize = 32 << 10;
+
+static CONSOLE: IrqLock<Console, ArmIrq> = IrqLock::new(Console { uart: None, ring: Ring::new() });
+/// A panic has printed its line.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+
+struct Console {
+    uart: Option<Pl011>,
+    ring: Ring,
+}
+
+/// The last [`RING_BYTES`] bytes of text.
+struct Ring {
+    bytes: [u8; RING_BYTES],
+    /// Bytes ever written; the next one goes to this number modulo the size.
+    written: usize,
+}
+
+impl Ring {
+    const fn new() -> Self {
+        Self { bytes: [0; RING_BYTES], written: 0 }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.bytes.get_mut(self.written % RING_BYTES) {
+            *slot = byte;
+        }
+        self.written = self.written.wrapping_add(1);
+    }
+
+    /// What is kept, oldest byte first.
+    fn kept(&self) -> impl Iterator<Item = u8> {
+        let first = self.written.saturating_sub(RING_BYTES);
+        (first..self.written).filter_map(|at| self.bytes.get(at % RING_BYTES).copied())
+    }
+}
+
+impl fmt::Write for Console {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            if byte == b'\n' {
+                self.put(b'\r');
+            }
+            self.put(byte);
+            self.ring.push(byte);
+        }
+        Ok(())
+    }
+}
+
+impl Console {
+    fn put(&mut self, byte: u8) {
+        if let Some(uart) = &mut self.uart {
+            uart.put(byte);
+        }
+    }
+}
+
+/// Prints to the console.
+pub fn print(text: fmt::Arguments<'_>) {
+    // A formatter's error can only come from a `Display` of ours; there is nowhere left to report it.
+    let _ = fmt::Write::write_fmt(&mut *CONSOLE.lock(), text);
+}
+
+/// Gives the console its UART, which first prints what the ring kept until now.
+pub fn attach(mut uart: Pl011) {
+    let mut console = CONSOLE.lock();
+    for byte in console.ring.kept() {
+        if byte == b'\n' {
+            uart.put(b'\r');
+        }
+        uart.put(byte);
+    }
+    console.uart = Some(uart);
+}
+
+/// Whether a UART prints what the ring keeps.
+pub fn has_uart() -> bool {
+    CONSOLE.try_lock().is_none_or(|console| console.uart.is_some())
+}
+
+/// Hands each kept byte to `each`, oldest first.
+pub fn replay(mut each: impl FnMut(u8)) {
+    CONSOLE.lock().ring.kept().for_each(&mut each);
+}
+
+/// Prints from a panic: once, and not at all when the console itself panicked.
+pub fn print_last(text: fmt::Arguments<'_>) {
+    if !BROKEN.swap(true, Ordering::SeqCst)
+        && let Some(mut console) = CONSOLE.try_lock()
+    {
+        // As in `print`.
+        let _ = fmt::Write::write_fmt(&mut *console, text);
+    }
+}
+
+/// Prints a line with a tab or none of Linux's stamp: for verdicts and benches that scripts read.
+#[macro_export]
+macro_rules! println {
+    ($($arg:tt)*) => { $crate::console::print(format_args!("{}\n", format_args!($($arg)*))) };
+}

@@ -1,0 +1,170 @@
+//! This machine as the boot sequence sees it: early mappings, probes, clocks.
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use aarch32_cpu::asm::dsb;
+use aarch32_cpu::register::{Ctr, Dccimvac, IdMmfr0, Midr, Mpidr, Sctlr, SysRegRead, SysRegWrite};
+use boot::cpu::CpuFacts;
+use boot::head::HeadInfo;
+use boot::image::ImageLayout;
+use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange};
+use mm::layout::{FIXADDR_START, FixmapSlot};
+use mm::paging::{EditError, Editor, MemType, Prot, Run, TableError, Tables, page_index, section_index};
+use mm::platform::PhysMap;
+
+use crate::arch::armv7::mmu::ArmTlb;
+use crate::arch::armv7::{clock, irq::ArmIrq, vectors};
+use crate::ram::{LinearRam, RAM};
+
+/// The running machine.
+#[derive(Debug)]
+pub struct ArmMachine {
+    head: &'static HeadInfo,
+    image: ImageLayout,
+    tlb: ArmTlb,
+}
+
+/// Why an early mapping was not made.
+#[derive(Clone, Copy, Debug)]
+pub enum WindowError {
+    /// The tables are out of reach.
+    Table(TableError),
+    /// A descriptor was refused.
+    Edit(EditError),
+    /// The fixmap has no such slot.
+    Slot,
+}
+
+impl fmt::Display for WindowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(error) => error.fmt(f),
+            Self::Edit(error) => write!(f, "{error:?}"),
+            Self::Slot => f.write_str("the fixmap has no such slot"),
+        }
+    }
+}
+
+impl ArmMachine {
+    /// The machine whose head left `head`; makes the head's mappings reachable and links the fixmap's table.
+    ///
+    /// # Errors
+    /// The tables cannot be written.
+    ///
+    /// # Safety
+    /// Call once, on the boot CPU, before anything else uses the tables.
+    pub unsafe fn new(head: &'static HeadInfo, image: ImageLayout) -> Result<Self, WindowError> {
+        let machine = Self { head, image, tlb: ArmTlb::detect() };
+        let mapped = PhysRange::new(PhysAddr::new(u64::from(head.phys_offset)), image.whole.end).whole_frames();
+        // SAFETY: the head mapped RAM from its start to the image's end by sections at PAGE_OFFSET.
+        unsafe { RAM.set(mapped.start, mapped.end) }
+        let mut editor = machine.editor()?;
+        let index = section_index(FIXADDR_START);
+        for half in [index, index + 1] {
+            editor.link(half, image.fixmap_table).map_err(WindowError::Edit)?;
+        }
+        editor.sync_first(index, index + 2);
+        Ok(machine)
+    }
+
+    /// The tables in use.
+    fn editor(&self) -> Result<Editor<'_, LinearRam, ArmTlb>, WindowError> {
+        let root = PhysAddr::new(u64::from(self.head.table));
+        // SAFETY: these 16 KiB are the table in use, and only this value and `paging_init` touch it.
+        let tables = unsafe { Tables::new(&RAM, root) }.map_err(WindowError::Table)?;
+        // SAFETY: the early boot runs on one CPU and makes one editor at a time.
+        Ok(unsafe { Editor::new(tables, &self.tlb) })
+    }
+
+    /// Maps the page at `pa` into `slot` of the fixmap; returns its address.
+    ///
+    /// # Errors
+    /// The tables cannot be written.
+    pub fn window(&self, slot: FixmapSlot, pa: PhysAddr, prot: Prot) -> Result<NonNull<u8>, WindowError> {
+        let va = slot.address().ok_or(WindowError::Slot)?;
+        let run = Run { index: section_index(va), page: page_index(va), pages: 1 };
+        let page = pa.align_down(u64::from(PAGE_SIZE));
+        let mut editor = self.editor()?;
+        editor.fill_small(self.image.fixmap_table, run, page, prot).map_err(WindowError::Edit)?;
+        editor.sync_page(self.image.fixmap_table).map_err(WindowError::Edit)?;
+        editor.flush_page(va);
+        let offset = pa.bytes_since(page) as usize;
+        NonNull::new(core::ptr::with_exposed_provenance_mut(va.raw() as usize + offset)).ok_or(WindowError::Slot)
+    }
+}
+
+/// What the identification registers say of this CPU.
+pub fn cpu_facts(head: &HeadInfo) -> CpuFacts {
+    CpuFacts {
+        midr: Midr::read_raw(),
+        ctr: Ctr::read_raw(),
+        mpidr: Mpidr::read_raw(),
+        mmfr0: IdMmfr0::read_raw(),
+        sctlr: Sctlr::read_raw(),
+        entry_mode: head.entry_mode,
+    }
+}
+
+/// Whether the word at `word` keeps what is written to it; what was there is put back.
+fn keeps(word: NonNull<u32>) -> bool {
+    /// Past the data cache and back: only the bus can answer.
+    fn refetch(word: NonNull<u32>) {
+        dsb();
+        // SAFETY: cleaning and invalidating the line of a word that we just wrote loses nothing.
+        unsafe { Dccimvac::write_raw(word.as_ptr() as u32) }
+        dsb();
+    }
+    // SAFETY: the caller's word is mapped and nobody else uses it meanwhile (one CPU, interrupts masked).
+    let kept = unsafe { word.read_volatile() };
+    // SAFETY: as above.
+    unsafe { word.write_volatile(!kept) }
+    refetch(word);
+    // SAFETY: as above.
+    let flipped = unsafe { word.read_volatile() } == !kept;
+    // SAFETY: as above; this puts back what was there.
+    unsafe { word.write_volatile(kept) }
+    refetch(word);
+    flipped
+}
+
+impl boot::bring_up::Machine for ArmMachine {
+    type Ram = LinearRam;
+    type Tlb = ArmTlb;
+    type Irq = ArmIrq;
+
+    fn ram(&self) -> &'static LinearRam {
+        &RAM
+    }
+
+    fn tlb(&self) -> &ArmTlb {
+        &self.tlb
+    }
+
+    unsafe fn linear_map_is(&self, frames: PfnRange) {
+        // SAFETY: the caller vouches for the tables.
+        unsafe { RAM.set(frames.start, frames.end) }
+    }
+
+    fn answers(&self, frame: Pfn) -> bool {
+        if let Some(page) = RAM.frames_ptr(frame, 1) {
+            return keeps(page.cast());
+        }
+        let slot = FixmapSlot::EarlyIoremap { window: 0, page: 0 };
+        let prot = Prot { mem: MemType::NormalNonCacheable, ..Prot::KERNEL_RW };
+        self.window(slot, frame.base(), prot).is_ok_and(|page| keeps(page.cast()))
+    }
+
+    fn tables_are_final(&self) {
+        vectors::use_high_vectors();
+    }
+
+    fn cycles(&self) -> Option<u32> {
+        clock::cycles()
+    }
+}
+
+/// MIDR's part number.
+pub fn part_number() -> u32 {
+    Midr::read_raw() >> 4 & 0xfff
+}

@@ -1,0 +1,92 @@
+//! Tests that run on the machine: what the host cannot show.
+//!
+//! Each test registers itself in [`TESTS`]; `selftest=NAME` runs those whose name holds NAME, `selftest=none` none.
+//! The console gets one line a test, `selftest NAME ... ok (N us)`, and at the end `N passed, N failed`.
+
+mod areas;
+mod faults;
+mod pages;
+mod translation;
+
+use linkme::distributed_slice;
+
+use crate::arch::armv7::{clock, vectors};
+use crate::println;
+use crate::system::System;
+
+/// What a test answers: it has printed why before an `Err`.
+pub type Verdict = Result<(), Failed>;
+
+/// A check did not hold; the console says which.
+#[derive(Clone, Copy, Debug)]
+pub struct Failed;
+
+/// One test.
+#[derive(Debug)]
+pub struct SelfTest {
+    /// A sentence of what must hold, in snake case.
+    pub name: &'static str,
+    /// The test.
+    pub run: fn(&System) -> Verdict,
+}
+
+/// Every test of the image.
+#[distributed_slice]
+pub static TESTS: [SelfTest];
+
+/// Registers a function as a self-test.
+#[macro_export]
+macro_rules! selftest {
+    ($name:ident) => {
+        const _: () = {
+            #[linkme::distributed_slice($crate::selftest::TESTS)]
+            static TEST: $crate::selftest::SelfTest =
+                $crate::selftest::SelfTest { name: stringify!($name), run: $name };
+        };
+    };
+}
+
+/// Fails the test with a message unless the condition holds.
+#[macro_export]
+macro_rules! check {
+    ($condition:expr, $($why:tt)+) => {
+        if !$condition {
+            log::error!("selftest: {}: {}", stringify!($condition), format_args!($($why)+));
+            return Err($crate::selftest::Failed);
+        }
+    };
+}
+
+/// Runs the tests that `filter` names, in the order of their names; returns how many failed.
+pub fn run(system: &System, filter: &str) -> u32 {
+    let (mut passed, mut failed) = (0_u32, 0_u32);
+    let mut last = "";
+    while let Some(test) = next_after(last) {
+        last = test.name;
+        if !test.name.contains(filter) {
+            continue;
+        }
+        let start = clock::microseconds();
+        let exceptions = vectors::taken();
+        let verdict = (test.run)(system);
+        let spent = clock::microseconds().saturating_sub(start);
+        let aborts = vectors::taken().wrapping_sub(exceptions);
+        match verdict {
+            Ok(()) => {
+                passed += 1;
+                println!("selftest {} ... ok ({spent} us, {aborts} faults)", test.name);
+            }
+            Err(Failed) => {
+                failed += 1;
+                println!("selftest {} ... FAILED ({spent} us)", test.name);
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    failed
+}
+
+/// The first test by name after `last`.
+fn next_after(last: &str) -> Option<&'static SelfTest> {
+    TESTS.iter().filter(|test| test.name > last).min_by_key(|test| test.name)
+}

@@ -1,0 +1,229 @@
+//! The classic core: lists by order and migrate type, last in first out.
+//!
+//! Theory.      A block that is freed goes to the front of its list, because its lines are still in the cache; unless
+//!              the buddy of the block that it would merge into is free: then it goes to the back, to stay free until
+//!              the merge.
+//! Source.      Linux 4.1 mm/page_alloc.c: `__rmqueue`, `__rmqueue_smallest`, `expand`, `__free_one_page`,
+//!              `page_is_buddy`, `set_page_guard`.
+
+use crate::addr::Pfn;
+use crate::buddy::list::{BlockLists, End};
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames, validate};
+use crate::memmap::{Page, StateWord};
+use crate::migrate::{MigrateType, pageblock_of};
+use crate::order::Order;
+
+/// Linux's design of free lists. One a zone.
+#[derive(Debug)]
+pub struct Classic<'m> {
+    pub(super) frames: ZoneFrames<'m>,
+    pub(super) lists: BlockLists<'m>,
+    counts: FreeCounts,
+    options: CoreOptions,
+}
+
+impl Classic<'_> {
+    /// Takes from the lists of `kind` alone (Linux: `__rmqueue_smallest`).
+    #[inline]
+    fn take_smallest(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let found = self.lists.smallest(order, kind)?;
+        let pfn = self.lists.first(found, kind)?;
+        self.carve(pfn, found, kind, order, kind, holder);
+        Some(pfn)
+    }
+
+    /// Takes the first block of `order` out of the listed block `pfn` and lists the rest under `rest_kind`.
+    #[inline]
+    pub(super) fn carve(
+        &mut self,
+        pfn: Pfn,
+        size: Order,
+        kind: MigrateType,
+        order: Order,
+        rest_kind: MigrateType,
+        holder: Holder,
+    ) {
+        self.lists.unlink(pfn, size, kind);
+        self.counts.free -= order.pages();
+        if kind == MigrateType::Cma {
+            self.counts.cma -= order.pages();
+        }
+        self.expand(pfn, size, order, rest_kind);
+        self.frames.map.at(pfn).set_word(holder.word(order));
+    }
+
+    /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
+    #[inline]
+    fn expand(&mut self, pfn: Pfn, high: Order, low: Order, kind: MigrateType) {
+        let mut order = high;
+        while order > low {
+            let Some(half) = order.previous() else { break };
+            order = half;
+            let upper = order.buddy_of(pfn);
+            if order < self.options.guard_minorder {
+                self.guard(upper, order, kind);
+            } else {
+                self.lists.push(upper, order, kind, End::Front);
+            }
+        }
+    }
+
+    /// Keeps a half out of use beside an allocation (Linux: `set_page_guard`).
+    #[cold]
+    #[inline(never)]
+    fn guard(&mut self, pfn: Pfn, order: Order, kind: MigrateType) {
+        self.frames.map.at(pfn).set_word(StateWord::guard(order));
+        self.counts.guard += order.pages();
+        self.counts.free -= order.pages();
+        if kind == MigrateType::Cma {
+            self.counts.cma -= order.pages();
+        }
+    }
+
+    /// Whether the page heads a block of `order` that its buddy, a block of this zone, merges with
+    /// (Linux: `page_is_buddy`).
+    #[inline]
+    fn is_mergeable(&self, page: &Page, order: Order) -> bool {
+        let word = page.word();
+        (word.is_free_of(order) || word.is_guard_of(order)) && page.zone() == self.frames.zone
+    }
+
+    /// Makes a free buddy part of the block that is being freed.
+    #[inline]
+    fn absorb(&mut self, buddy: Pfn, order: Order, kind: MigrateType) {
+        match self.frames.map.at(buddy).word().list() {
+            Some(list) => self.lists.unlink(buddy, order, list),
+            None => {
+                self.counts.guard -= order.pages();
+                self.count_free(order, kind);
+            }
+        }
+    }
+
+    #[inline]
+    fn count_free(&mut self, order: Order, kind: MigrateType) {
+        match kind {
+            MigrateType::Isolate => self.counts.isolated += order.pages(),
+            MigrateType::Cma => {
+                self.counts.cma += order.pages();
+                self.counts.free += order.pages();
+            }
+            _ => self.counts.free += order.pages(),
+        }
+    }
+
+    /// Where a block goes: to the back when it is likely to become part of a larger one soon.
+    #[inline]
+    fn end_for(&self, pfn: Pfn, order: Order) -> End {
+        let Some(parent_order) = order.next().filter(|next| *next < Order::LARGEST) else { return End::Front };
+        let parent = Pfn::new(pfn.raw() & !order.pages());
+        let parents_buddy = self.frames.map.at(parent_order.buddy_of(parent));
+        let soon = parents_buddy.word().is_free_of(parent_order) && parents_buddy.zone() == self.frames.zone;
+        if soon { End::Back } else { End::Front }
+    }
+
+    /// Moves every free block of `pfn`'s pageblock to the lists of `to`; returns the pages moved
+    /// (Linux: `move_freepages_block`).
+    pub(super) fn move_free_blocks(&mut self, pfn: Pfn, to: MigrateType) -> u32 {
+        let block = pageblock_of(pfn).intersection(self.frames.span);
+        let mut moved = 0;
+        let mut next = block.start;
+        while block.contains(next) {
+            let page = self.frames.map.at(next);
+            let word = page.word();
+            let order = word.head_order().unwrap_or_default();
+            if let Some(from) = word.list().filter(|_| page.zone() == self.frames.zone) {
+                self.lists.unlink(next, order, from);
+                self.lists.push(next, order, to, End::Front);
+                self.uncount_free(order, from);
+                self.count_free(order, to);
+                moved += order.pages();
+            }
+            let Some(after) = next.checked_add(order.pages()) else { break };
+            next = after;
+        }
+        moved
+    }
+
+    fn uncount_free(&mut self, order: Order, kind: MigrateType) {
+        match kind {
+            MigrateType::Isolate => self.counts.isolated -= order.pages(),
+            MigrateType::Cma => {
+                self.counts.cma -= order.pages();
+                self.counts.free -= order.pages();
+            }
+            _ => self.counts.free -= order.pages(),
+        }
+    }
+
+    /// Other places than the request's own lists, in the order in which they may be tried.
+    #[cold]
+    #[inline(never)]
+    fn take_elsewhere(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let lent = match kind {
+            MigrateType::Movable => self.take_smallest(order, MigrateType::Cma, holder),
+            _ => None,
+        };
+        lent.or_else(|| self.take_fallback(order, kind, holder))
+            .or_else(|| self.take_smallest(order, MigrateType::Reserve, holder))
+    }
+}
+
+impl<'m> FreeCore<'m> for Classic<'m> {
+    fn new(frames: ZoneFrames<'m>, options: CoreOptions) -> Self {
+        Self { frames, lists: BlockLists::new(frames.map), counts: FreeCounts::default(), options }
+    }
+
+    #[inline]
+    fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        match self.take_smallest(order, kind, holder) {
+            Some(pfn) => Some(pfn),
+            None => self.take_elsewhere(order, kind, holder),
+        }
+    }
+
+    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.frames.check_block(pfn, order)?;
+        let kind = self.frames.usemap.get(pfn);
+        self.count_free(order, kind);
+        let (mut head, mut size) = (pfn, order);
+        while let Some(next) = size.next() {
+            let buddy = size.buddy_of(head);
+            if !self.is_mergeable(self.frames.map.at(buddy), size) {
+                break;
+            }
+            self.absorb(buddy, size, kind);
+            // The upper half stops being a head; the lower one gets its state when the merging ends.
+            self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
+            head = head.min(buddy);
+            size = next;
+        }
+        let end = self.end_for(head, size);
+        self.lists.push(head, size, kind, end);
+        Ok(())
+    }
+
+    fn counts(&self) -> FreeCounts {
+        self.counts
+    }
+
+    fn free_blocks(&self, order: Order, kind: MigrateType) -> u32 {
+        self.lists.count(order, kind)
+    }
+
+    fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32 {
+        self.frames.usemap.set(pfn, kind);
+        self.move_free_blocks(pfn, kind)
+    }
+
+    fn frames(&self) -> &ZoneFrames<'m> {
+        &self.frames
+    }
+
+    fn validate(&self) -> Result<Tally, Broken> {
+        validate::lists(&self.frames, &self.lists)?;
+        let tally = validate::frames(&self.frames)?;
+        validate::counts(&self.counts, &tally)?;
+        Ok(tally)
+    }
+}

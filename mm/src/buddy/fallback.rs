@@ -1,0 +1,35 @@
+//! Blocks of other migrate types, for a request whose own lists are empty.
+//!
+//! Theory.      The largest block of another type is taken, not the smallest that fits: with it comes, where the rules
+//!              allow, the whole pageblock, so that the next requests of this type find pages here and do not spoil
+//!              another pageblock.
+//! Source.      Linux 4.1: `__rmqueue_fallback`, `find_suitable_fallback`, `steal_suitable_fallback`.
+
+use crate::addr::Pfn;
+use crate::buddy::{Classic, Holder};
+use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
+use crate::order::Order;
+
+impl Classic<'_> {
+    /// Takes a block of `order` from the largest block that any fallback type has.
+    pub(super) fn take_fallback(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let (pfn, size) = Order::all().rev().take_while(|size| *size >= order).find_map(|size| {
+            let first = |other: &MigrateType| self.lists.first(size, *other);
+            kind.fallbacks().iter().find_map(first).map(|pfn| (pfn, size))
+        })?;
+        if kind.may_steal_pageblock(size) {
+            self.steal(pfn, size, kind);
+        }
+        let list = self.frames.map.at(pfn).word().list()?;
+        self.carve(pfn, size, list, order, kind, holder);
+        Some(pfn)
+    }
+
+    /// Brings what is free in the pageblock of `pfn` to `kind`, and the pageblock itself when that is half of it.
+    fn steal(&mut self, pfn: Pfn, size: Order, kind: MigrateType) {
+        let moved = self.move_free_blocks(pfn, kind);
+        if size >= PAGEBLOCK_ORDER || moved >= PAGEBLOCK_PAGES / 2 {
+            self.frames.usemap.set(pfn, kind);
+        }
+    }
+}

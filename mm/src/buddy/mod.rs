@@ -1,0 +1,128 @@
+//! Free lists of one zone: the buddy allocator proper, as a face and the cores behind it.
+//!
+//! Theory.      A block of 2^o pages starts at a multiple of 2^o; it and its buddy differ in bit o of the frame number.
+//!              Taking a block splits the smallest one that fits; giving one back merges it with its buddy as long as
+//!              that is free too. Links run through the memory map by frame number: free pages' bytes are not touched.
+//! Invariants.  1. No two free buddies of one order below the largest coexist. 2. A free block is aligned to its order
+//!              and lies in its zone and in one pageblock. 3. The counts equal the lists. 4. On `Err` and `None`
+//!              nothing has changed.
+//! Picture.     pfn 0       4       8           16
+//!              | order 2 | order 2 | order 3    |
+//! Not here.    Locks and pagesets (`page_alloc`), watermarks, who owns what is not free.
+//! Source.      Linux 4.1 mm/page_alloc.c: `__rmqueue`, `__free_one_page`, `expand`; Knuth, TAOCP 1, 2.5.
+#![forbid(unsafe_code)]
+
+mod classic;
+mod error;
+mod fallback;
+mod list;
+mod validate;
+
+#[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
+mod tests;
+
+pub use classic::Classic;
+pub use error::{Broken, FreeError};
+pub use validate::Tally;
+
+use crate::addr::{Pfn, PfnRange};
+use crate::memmap::{MemMap, StateWord, Usemap, ZoneTag};
+use crate::migrate::MigrateType;
+use crate::order::Order;
+
+/// The frames of one zone and what is known of each.
+#[derive(Clone, Copy, Debug)]
+pub struct ZoneFrames<'m> {
+    /// The machine's memory map.
+    pub map: MemMap<'m>,
+    /// Which frames of `span` are the zone's: those whose page carries this tag.
+    pub zone: ZoneTag,
+    /// First frame to one past the last; holes and other zones' frames may lie inside.
+    pub span: PfnRange,
+    /// The zone's pageblock types.
+    pub usemap: Usemap<'m>,
+}
+
+/// Switches of a core, fixed at boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CoreOptions {
+    /// Splits leave halves below this order unused, as guards; 0 is off (Linux: `debug_guardpage_minorder=`).
+    pub guard_minorder: Order,
+}
+
+/// Whose a block is once it has been taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holder {
+    /// A caller of the page allocator.
+    Caller,
+    /// The page allocator itself: a pageset.
+    Pageset,
+}
+
+impl Holder {
+    /// The state of a block in these hands.
+    #[must_use]
+    #[inline]
+    pub const fn word(self, order: Order) -> StateWord {
+        match self {
+            Self::Caller => StateWord::allocated(order),
+            Self::Pageset => StateWord::pageset(order),
+        }
+    }
+}
+
+/// How many pages a core holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FreeCounts {
+    /// Free and ready to be taken, lent contiguous-memory areas included (Linux: `NR_FREE_PAGES`).
+    pub free: u32,
+    /// The part of `free` in contiguous-memory areas (Linux: `NR_FREE_CMA_PAGES`).
+    pub cma: u32,
+    /// Free, but in isolated pageblocks; not part of `free`.
+    pub isolated: u32,
+    /// Kept as guards; not part of `free`.
+    pub guard: u32,
+}
+
+/// Free blocks of one zone: what the page allocator asks of any design of free lists.
+pub trait FreeCore<'m>: Sized + Send {
+    /// A core for `frames` that holds nothing yet.
+    fn new(frames: ZoneFrames<'m>, options: CoreOptions) -> Self;
+
+    /// Takes a block of `order` for a request of type `kind`, splitting a larger one if needed.
+    ///
+    /// Returns the first frame, aligned to `order`, its state as `holder` says; `None` when no block is large enough.
+    /// Movable requests may take lent pages; any request may fall back to other types' blocks and then to the
+    /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
+    fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
+
+    /// Puts a block on the list of its pageblock's type, merged as far as its buddies are free.
+    ///
+    /// The caller has claimed the block: its head's state is no longer anyone else's. Context: any, under the zone's
+    /// lock. Linux: `__free_one_page`.
+    ///
+    /// # Errors
+    /// [`FreeError::Misaligned`] and [`FreeError::OtherZone`]; nothing has changed.
+    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError>;
+
+    /// Pages held.
+    fn counts(&self) -> FreeCounts;
+
+    /// Free blocks of exactly `order` on the list of `kind`.
+    fn free_blocks(&self, order: Order, kind: MigrateType) -> u32;
+
+    /// Makes `kind` the type of `pfn`'s pageblock and moves what is free in it to that type's lists; returns how many
+    /// pages moved (Linux: `set_pageblock_migratetype` and `move_freepages_block`).
+    fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32;
+
+    /// The zone's frames.
+    fn frames(&self) -> &ZoneFrames<'m>;
+
+    /// Tests every invariant of this module against the memory map. Cost: a look at each block of the zone.
+    ///
+    /// # Errors
+    /// The first broken invariant.
+    fn validate(&self) -> Result<Tally, Broken>;
+}

@@ -1,0 +1,149 @@
+//! The policies of the classic core, one by one.
+
+use super::model::{HIGH, NORMAL, give_all, map_of, order, range, zone_of};
+use super::*;
+use crate::memmap::{FrameRun, PageState};
+
+fn core_of(pages: u32) -> Classic<'static> {
+    let map = map_of(&[FrameRun { frames: range(0, pages), zone: NORMAL }]);
+    Classic::new(zone_of(map, NORMAL, range(0, pages)), CoreOptions::default())
+}
+
+fn filled(pages: u32) -> Classic<'static> {
+    let mut core = core_of(pages);
+    give_all(&mut core, range(0, pages));
+    core
+}
+
+fn take(core: &mut Classic<'_>, raw: u8, kind: MigrateType) -> u32 {
+    core.take(order(raw), kind, Holder::Caller).unwrap().raw()
+}
+
+#[test]
+fn a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again() {
+    let mut core = filled(1024);
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
+    for half in Order::all().take(10) {
+        assert_eq!(core.free_blocks(half, MigrateType::Movable), 1);
+        assert_eq!(core.frames().map.state(Pfn::new(half.pages())), Some(PageState::Free(half)));
+    }
+    assert_eq!(core.counts().free, 1023);
+    core.give(Pfn::new(0), Order::ZERO).unwrap();
+    assert_eq!(core.free_blocks(Order::LARGEST, MigrateType::Movable), 1);
+    core.validate().unwrap();
+}
+
+#[test]
+fn the_block_freed_last_is_taken_first() {
+    let mut core = filled(1024);
+    let pages: [u32; 8] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Movable));
+    // 1 and 5 do not merge: their buddies 0 and 4 are taken; nor would the blocks above them.
+    core.give(Pfn::new(pages[1]), Order::ZERO).unwrap();
+    core.give(Pfn::new(pages[5]), Order::ZERO).unwrap();
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), pages[5]);
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), pages[1]);
+}
+
+#[test]
+fn a_block_that_will_merge_soon_goes_to_the_back() {
+    let mut core = filled(1024);
+    let pages: [u32; 8] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Movable));
+    assert_eq!(pages, [0, 1, 2, 3, 4, 5, 6, 7]);
+    core.give(Pfn::new(5), Order::ZERO).unwrap();
+    core.give(Pfn::new(2), Order::ZERO).unwrap();
+    core.give(Pfn::new(3), Order::ZERO).unwrap();
+    // 2-3 is free as order 1, so 0 would soon merge to 0-3: it goes behind 5, though it was freed last.
+    core.give(Pfn::new(0), Order::ZERO).unwrap();
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), 5);
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
+}
+
+#[test]
+fn blocks_of_two_zones_never_merge() {
+    let map =
+        map_of(&[FrameRun { frames: range(0, 512), zone: NORMAL }, FrameRun { frames: range(512, 1024), zone: HIGH }]);
+    let mut low = Classic::new(zone_of(map, NORMAL, range(0, 512)), CoreOptions::default());
+    let mut high = Classic::new(zone_of(map, HIGH, range(512, 1024)), CoreOptions::default());
+    give_all(&mut low, range(0, 512));
+    give_all(&mut high, range(512, 1024));
+    assert_eq!((low.free_blocks(order(9), MigrateType::Movable), low.counts().free), (1, 512));
+    assert_eq!((high.free_blocks(order(9), MigrateType::Movable), high.counts().free), (1, 512));
+    let error = FreeError::OtherZone { pfn: Pfn::new(512), order: order(9), zone: NORMAL };
+    assert_eq!(low.give(Pfn::new(512), order(9)), Err(error));
+    assert_eq!(low.give(Pfn::new(1), order(1)), Err(FreeError::Misaligned { pfn: Pfn::new(1), order: order(1) }));
+    low.validate().unwrap();
+    high.validate().unwrap();
+}
+
+#[test]
+fn an_unmovable_request_takes_a_whole_movable_pageblock_over() {
+    let mut core = filled(2048);
+    let first = take(&mut core, 0, MigrateType::Unmovable);
+    assert_eq!(core.frames().usemap.get(Pfn::new(first)), MigrateType::Unmovable);
+    // The next request is served from the same pageblock, the other one stays movable and whole.
+    assert_eq!(take(&mut core, 0, MigrateType::Unmovable) / 1024, first / 1024);
+    assert_eq!(core.free_blocks(Order::LARGEST, MigrateType::Movable), 1);
+    core.validate().unwrap();
+}
+
+#[test]
+fn a_movable_request_that_borrows_a_small_block_leaves_the_pageblock_as_it_is() {
+    let mut core = filled(1024);
+    let unmovable: [u32; 512] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Unmovable));
+    assert_eq!(take(&mut core, 9, MigrateType::Unmovable), 512);
+    // One block of order 4 is all that is free: 2^4 is below half a pageblock's logarithm.
+    unmovable[32..48].iter().for_each(|pfn| core.give(Pfn::new(*pfn), Order::ZERO).unwrap());
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), 32);
+    assert_eq!(core.frames().usemap.get(Pfn::new(32)), MigrateType::Unmovable);
+    core.validate().unwrap();
+}
+
+#[test]
+fn contiguous_areas_are_lent_to_movable_requests_only() {
+    let mut core = core_of(1024);
+    core.set_block_type(Pfn::new(0), MigrateType::Cma);
+    give_all(&mut core, range(0, 1024));
+    assert_eq!(core.counts(), FreeCounts { free: 1024, cma: 1024, ..FreeCounts::default() });
+    assert_eq!(core.take(Order::ZERO, MigrateType::Unmovable, Holder::Caller), None);
+    assert_eq!(core.take(Order::ZERO, MigrateType::Reclaimable, Holder::Caller), None);
+    let pfn = take(&mut core, 3, MigrateType::Movable);
+    assert_eq!(core.counts().cma, 1016);
+    core.give(Pfn::new(pfn), order(3)).unwrap();
+    assert_eq!(core.counts().cma, 1024);
+}
+
+#[test]
+fn the_reserve_is_used_when_nothing_else_is_left() {
+    let mut core = filled(2048);
+    core.set_block_type(Pfn::new(0), MigrateType::Reserve);
+    assert_eq!(take(&mut core, 10, MigrateType::Unmovable), 1024);
+    assert_eq!(take(&mut core, 0, MigrateType::Unmovable), 0);
+    assert_eq!(core.frames().usemap.get(Pfn::new(0)), MigrateType::Reserve);
+}
+
+#[test]
+fn nothing_is_taken_from_an_isolated_pageblock_until_it_comes_back() {
+    let mut core = filled(1024);
+    assert_eq!(core.set_block_type(Pfn::new(0), MigrateType::Isolate), 1024);
+    assert_eq!(core.counts(), FreeCounts { isolated: 1024, ..FreeCounts::default() });
+    assert_eq!(core.take(Order::ZERO, MigrateType::Movable, Holder::Caller), None);
+    assert_eq!(core.frames().map.state(Pfn::new(0)), Some(PageState::Isolated(Order::LARGEST)));
+    assert_eq!(core.set_block_type(Pfn::new(0), MigrateType::Movable), 1024);
+    assert_eq!(take(&mut core, 10, MigrateType::Movable), 0);
+}
+
+#[test]
+fn guards_stand_beside_an_allocation_and_go_with_it() {
+    let map = map_of(&[FrameRun { frames: range(0, 1024), zone: NORMAL }]);
+    let options = CoreOptions { guard_minorder: order(2) };
+    let mut core = Classic::new(zone_of(map, NORMAL, range(0, 1024)), options);
+    give_all(&mut core, range(0, 1024));
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
+    assert_eq!(map.state(Pfn::new(1)), Some(PageState::Guard(order(0))));
+    assert_eq!(map.state(Pfn::new(2)), Some(PageState::Guard(order(1))));
+    // 1024 = 1 taken + 1 + 2 guards + 1020 free.
+    assert_eq!(core.counts(), FreeCounts { free: 1020, guard: 3, ..FreeCounts::default() });
+    core.give(Pfn::new(0), Order::ZERO).unwrap();
+    assert_eq!(core.counts(), FreeCounts { free: 1024, ..FreeCounts::default() });
+    core.validate().unwrap();
+}

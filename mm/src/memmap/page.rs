@@ -1,0 +1,145 @@
+//! One entry of the memory map.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::addr::NodeId;
+use crate::memmap::StateWord;
+use crate::zone::{MAX_NR_ZONES, ZoneRef, ZoneType};
+
+/// A link that leads nowhere: no frame has this number.
+pub const NO_FRAME: u32 = u32::MAX;
+
+/// One page frame's book-keeping (Linux: `struct page`), 32 bytes on every machine.
+#[repr(C, align(32))]
+#[derive(Debug)]
+pub struct Page {
+    /// Bits 0-3: the zone's [`ZoneTag`]. The others are free for flags.
+    pub(crate) flags: AtomicU32,
+    /// A [`StateWord`]: what the frame is, and the order and the list's type of the block that it heads.
+    pub(crate) state: AtomicU32,
+    /// Owners of the block that the frame heads; 1 when there is none, so that a new owner finds it right.
+    pub(crate) refcount: AtomicU32,
+    /// Page-table entries that map the frame, less 1.
+    pub(crate) mapcount: AtomicU32,
+    /// The next block of the list that the frame is on, as a frame number.
+    pub(crate) next: AtomicU32,
+    /// The block before it on that list, as a frame number.
+    pub(crate) prev: AtomicU32,
+    /// The owner's.
+    pub(crate) private: AtomicU32,
+    /// The owner's: whom to ask to move the page.
+    pub(crate) owner: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Page>() == 32);
+// A tag is two bits of node and two bits of zone.
+const _: () = assert!(MAX_NR_ZONES == 4 && NodeId::MAX_NODES == 4);
+
+impl Page {
+    /// An entry as `MemMap::init` writes it: `state`, count 1, map count −1, no links.
+    #[inline(always)]
+    pub(crate) const fn new(zone: ZoneTag, state: StateWord) -> Self {
+        Self {
+            flags: AtomicU32::new(zone.0 as u32),
+            state: AtomicU32::new(state.raw()),
+            refcount: AtomicU32::new(1),
+            mapcount: AtomicU32::new(u32::MAX),
+            next: AtomicU32::new(NO_FRAME),
+            prev: AtomicU32::new(NO_FRAME),
+            private: AtomicU32::new(0),
+            owner: AtomicU32::new(0),
+        }
+    }
+
+    /// The node and zone that the frame belongs to; meaningless in a hole (Linux: `page_zone`).
+    #[must_use]
+    #[inline]
+    pub fn zone(&self) -> ZoneTag {
+        ZoneTag((self.flags.load(Relaxed) & 0xf) as u8)
+    }
+
+    /// The state word as it is now.
+    #[inline]
+    pub(crate) fn word(&self) -> StateWord {
+        StateWord::from_raw(self.state.load(Relaxed))
+    }
+
+    /// Replaces the state word, by the one CPU that may: the holder of the zone's lock or of the block.
+    #[inline]
+    pub(crate) fn set_word(&self, word: StateWord) {
+        self.state.store(word.raw(), Relaxed);
+    }
+
+    /// Page-table entries that map the frame (Linux: `page_mapcount`).
+    #[must_use]
+    pub fn mapcount(&self) -> u32 {
+        self.mapcount.load(Relaxed).wrapping_add(1)
+    }
+
+    /// The owner's word (Linux: `page_private`).
+    #[must_use]
+    pub fn private(&self) -> u32 {
+        self.private.load(Relaxed)
+    }
+
+    /// Sets the owner's word. Only the block's owner does (Linux: `set_page_private`).
+    pub fn set_private(&self, value: u32) {
+        self.private.store(value, Relaxed);
+    }
+}
+
+/// A node and a zone of it in 4 bits, as every page carries them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct ZoneTag(u8);
+
+impl ZoneTag {
+    /// How many tags there are.
+    pub const COUNT: usize = NodeId::MAX_NODES * MAX_NR_ZONES;
+
+    /// The tag of frames in holes, which belong to no zone.
+    pub(crate) const NOWHERE: Self = Self(0);
+
+    /// The tag of `node`'s zone of type `zone`.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "both numbers are below 4")]
+    pub const fn new(node: NodeId, zone: ZoneType) -> Self {
+        Self((node.index() * MAX_NR_ZONES + zone.index()) as u8)
+    }
+
+    /// The tag as a number, for an array of [`Self::COUNT`].
+    #[must_use]
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node(self) -> NodeId {
+        match NodeId::new((self.0 >> 2) as u32) {
+            Some(node) => node,
+            None => NodeId::ZERO,
+        }
+    }
+
+    /// The zone's type.
+    #[must_use]
+    pub const fn zone(self) -> ZoneType {
+        ZoneType::ALL[self.0 as usize % MAX_NR_ZONES]
+    }
+}
+
+impl From<ZoneRef> for ZoneTag {
+    fn from(zone: ZoneRef) -> Self {
+        Self::new(zone.node, zone.zone)
+    }
+}
+
+impl core::fmt::Debug for ZoneTag {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "node {} {}", self.node().raw(), self.zone().name())
+    }
+}

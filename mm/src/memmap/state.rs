@@ -1,0 +1,181 @@
+//! The state word: kind, order and list of the block that a frame heads, in one 32-bit word.
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+use crate::addr::Pfn;
+use crate::migrate::MigrateType;
+use crate::order::Order;
+
+/// What a frame is; exactly one of these at any time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageState {
+    /// Present, but never given to the allocator: firmware, the image, no-map memory, the map itself.
+    Reserved,
+    /// No RAM at all.
+    Hole,
+    /// The first frame of a free block.
+    Free(Order),
+    /// The first frame of a free block in an isolated pageblock: it cannot be allocated.
+    Isolated(Order),
+    /// The first frame of a block that the allocator holds outside its free lists: in a pageset, or on its way.
+    Pageset(Order),
+    /// The first frame of a block that a caller owns.
+    Allocated(Order),
+    /// The first frame of a block that is cut into objects.
+    Slab(Order),
+    /// The first frame of a block kept out of use beside an allocation, to catch stray accesses.
+    Guard(Order),
+    /// A later frame of the block that `head` heads.
+    Tail {
+        /// The block's first frame.
+        head: Pfn,
+        /// The block's order.
+        order: Order,
+    },
+}
+
+impl fmt::Display for PageState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reserved => f.write_str("reserved"),
+            Self::Hole => f.write_str("in a hole"),
+            Self::Free(order) => write!(f, "free, order {}", order.raw()),
+            Self::Isolated(order) => write!(f, "isolated, order {}", order.raw()),
+            Self::Pageset(order) => write!(f, "in a pageset, order {}", order.raw()),
+            Self::Allocated(order) => write!(f, "allocated, order {}", order.raw()),
+            Self::Slab(order) => write!(f, "slab, order {}", order.raw()),
+            Self::Guard(order) => write!(f, "guard, order {}", order.raw()),
+            Self::Tail { head, order } => write!(f, "inside the block of order {} at {head}", order.raw()),
+        }
+    }
+}
+
+const ORDER_MASK: u32 = 0xf;
+const KIND_SHIFT: u32 = 4;
+const KIND_MASK: u32 = 0xf << KIND_SHIFT;
+const TYPE_SHIFT: u32 = 8;
+
+const HOLE: u32 = 1 << KIND_SHIFT;
+const FREE: u32 = 2 << KIND_SHIFT;
+const PAGESET: u32 = 3 << KIND_SHIFT;
+const ALLOCATED: u32 = 4 << KIND_SHIFT;
+const SLAB: u32 = 5 << KIND_SHIFT;
+const GUARD: u32 = 6 << KIND_SHIFT;
+
+/// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the list's migrate type (free blocks only).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub struct StateWord(u32);
+
+impl StateWord {
+    /// Heads nothing: a tail, or reserved.
+    pub const INSIDE: Self = Self(0);
+    /// No RAM.
+    pub const HOLE: Self = Self(HOLE);
+
+    /// Heads a free block on the list of `kind`.
+    #[must_use]
+    #[inline]
+    pub const fn free(order: Order, kind: MigrateType) -> Self {
+        Self(FREE | order.raw() as u32 | (kind as u32) << TYPE_SHIFT)
+    }
+
+    /// Heads a block in the allocator's own hands.
+    #[must_use]
+    #[inline]
+    pub const fn pageset(order: Order) -> Self {
+        Self(PAGESET | order.raw() as u32)
+    }
+
+    /// Heads a block that a caller owns.
+    #[must_use]
+    #[inline]
+    pub const fn allocated(order: Order) -> Self {
+        Self(ALLOCATED | order.raw() as u32)
+    }
+
+    /// Heads a block that is cut into objects.
+    #[must_use]
+    pub const fn slab(order: Order) -> Self {
+        Self(SLAB | order.raw() as u32)
+    }
+
+    /// Heads a guard block.
+    #[must_use]
+    pub const fn guard(order: Order) -> Self {
+        Self(GUARD | order.raw() as u32)
+    }
+
+    /// The word as a number.
+    #[must_use]
+    pub const fn raw(self) -> u32 {
+        self.0
+    }
+
+    /// The word stored as `raw`.
+    #[must_use]
+    pub const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    const fn kind(self) -> u32 {
+        self.0 & KIND_MASK
+    }
+
+    /// Whether the frame is no RAM.
+    #[must_use]
+    pub const fn is_hole(self) -> bool {
+        self.kind() == HOLE
+    }
+
+    /// Whether a caller owns the block.
+    #[must_use]
+    pub const fn is_in_use(self) -> bool {
+        matches!(self.kind(), ALLOCATED | SLAB)
+    }
+
+    /// Whether the frame heads a free block of exactly `order`, on whatever list.
+    #[must_use]
+    #[inline]
+    pub const fn is_free_of(self, order: Order) -> bool {
+        self.0 & (KIND_MASK | ORDER_MASK) == FREE | order.raw() as u32
+    }
+
+    /// Whether the frame heads a guard block of exactly `order`.
+    #[must_use]
+    #[inline]
+    pub const fn is_guard_of(self, order: Order) -> bool {
+        self.0 == GUARD | order.raw() as u32
+    }
+
+    /// The list that a free block is on.
+    #[must_use]
+    #[inline]
+    pub const fn list(self) -> Option<MigrateType> {
+        if self.kind() == FREE { MigrateType::new(self.0 >> TYPE_SHIFT) } else { None }
+    }
+
+    /// The order of the block that the frame heads; `None` for a hole and for what heads nothing.
+    #[must_use]
+    #[inline]
+    pub const fn head_order(self) -> Option<Order> {
+        if self.kind() >= FREE { Order::new((self.0 & ORDER_MASK) as u8) } else { None }
+    }
+
+    /// What the word alone says; `None` when the frame heads nothing.
+    #[must_use]
+    pub fn head_state(self) -> Option<PageState> {
+        let order = self.head_order().unwrap_or_default();
+        Some(match self.kind() {
+            HOLE => PageState::Hole,
+            FREE if self.list() == Some(MigrateType::Isolate) => PageState::Isolated(order),
+            FREE => PageState::Free(order),
+            PAGESET => PageState::Pageset(order),
+            ALLOCATED => PageState::Allocated(order),
+            SLAB => PageState::Slab(order),
+            GUARD => PageState::Guard(order),
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! Many pages at once, and blocks of odd sizes.
+#![forbid(unsafe_code)]
+
+use crate::addr::{Pfn, PfnRange};
+use crate::buddy::{FreeCore, FreeError};
+use crate::gfp::GfpFlags;
+use crate::memmap::{PageState, StateWord};
+use crate::order::Order;
+use crate::page_alloc::{AllocError, PageAllocator};
+use crate::sync::CurrentCpu;
+
+impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
+    /// Makes single pages, each freed alone, of an allocated block. The caller owns the whole block; its references
+    /// become one a page (Linux: `split_page`).
+    ///
+    /// # Errors
+    /// [`FreeError`] when `pfn` heads no allocated block of `order`, or it has several owners; nothing has changed.
+    pub fn split_page(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let head = self.map.page(pfn).ok_or(FreeError::NoSuchFrame(pfn))?;
+        if head.word() != StateWord::allocated(order) {
+            let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
+            return Err(match found {
+                PageState::Allocated(found) => FreeError::WrongOrder { pfn, order, found },
+                found => FreeError::NotAllocated { pfn, order, found },
+            });
+        }
+        match self.map.count(pfn) {
+            Some(1) => {}
+            count => return Err(FreeError::NotReferenced { pfn, count: count.unwrap_or(0) }),
+        }
+        for page in (0..order.pages()).filter_map(|offset| self.map.page(Pfn::new(pfn.raw() | offset))) {
+            page.set_word(StateWord::allocated(Order::ZERO));
+        }
+        Ok(())
+    }
+
+    /// Allocates `pages` pages that follow each other, each of which can be freed alone; what the block of the next
+    /// power of two has more is given back (Linux: `alloc_pages_exact`).
+    ///
+    /// # Errors
+    /// [`AllocError::Size`] for 0 pages and for more than the largest block has; else see [`Self::alloc_pages`].
+    pub fn alloc_pages_exact(&self, gfp: GfpFlags, pages: u32) -> Result<PfnRange, AllocError> {
+        let order = Order::covering(pages).filter(|_| pages > 0).ok_or(AllocError::Size { pages })?;
+        let first = self.alloc_pages(gfp, order)?;
+        let split = self.split_page(first, order);
+        assert!(split.is_ok(), "a new block could not be split: {split:?}");
+        let whole = PfnRange::new(first, Pfn::new(first.raw() + order.pages()));
+        let used = PfnRange::new(first, Pfn::new(first.raw() + pages));
+        let rest = self.free_pages_exact(PfnRange::new(used.end, whole.end));
+        assert!(rest.is_ok(), "the rest of a new block could not be given back: {rest:?}");
+        Ok(used)
+    }
+
+    /// Frees each page of a range that was allocated page by page or exactly (Linux: `free_pages_exact`).
+    ///
+    /// # Errors
+    /// The first page that cannot be freed; the pages before it are free, it and those behind are as they were.
+    pub fn free_pages_exact(&self, range: PfnRange) -> Result<(), FreeError> {
+        range.iter().try_for_each(|pfn| self.free_pages(pfn, Order::ZERO))
+    }
+
+    /// Fills `out` with single pages from its start; returns how many there were (Linux: `alloc_pages_bulk_array`).
+    ///
+    /// # Errors
+    /// [`AllocError`] when not even one page could be had.
+    pub fn alloc_pages_bulk(&self, gfp: GfpFlags, out: &mut [Pfn]) -> Result<usize, AllocError> {
+        for (done, place) in out.iter_mut().enumerate() {
+            match self.alloc_page(gfp) {
+                Ok(pfn) => *place = pfn,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => return Ok(done),
+            }
+        }
+        Ok(out.len())
+    }
+
+    /// Frees single pages.
+    ///
+    /// # Errors
+    /// The first one that cannot be freed; the pages before it are free, it and those behind are as they were.
+    pub fn free_pages_bulk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
+        pages.iter().try_for_each(|pfn| self.free_pages(*pfn, Order::ZERO))
+    }
+}

@@ -1,0 +1,224 @@
+//! The page allocator: zones, the walk over them, pagesets, and the hand-over from memblock.
+//!
+//! Theory.      A request names a highest zone and a migrate type. The zonelist of a node gives the zones to try, best
+//!              first; each is asked whether its watermark allows the block, then for the block itself. Single pages
+//!              come from the CPU's pageset without a lock. The first walk respects the low watermark, the second
+//!              one the min watermark less what the flags allow; a third one follows when this CPU's pagesets are
+//!              drained.
+//! Invariants.  1. present = reserved + managed, managed = free + isolated + guard + allocated + in pagesets, in each
+//!              zone. 2. A free is one compare-and-swap of the head's state: of two that race, one is refused. 3. On
+//!              `Err` nothing has changed. 4. Zone locks are leaves: nothing else is locked under one.
+//! Not here.    Reclaim, compaction and the out-of-memory path; which zones there are (`zone`).
+//! Source.      Linux 4.1: `__alloc_pages_nodemask`, `get_page_from_freelist`, `buffered_rmqueue`, `__free_pages`.
+
+mod error;
+mod free;
+mod hand_over;
+mod many;
+mod pageset;
+mod setup;
+mod watermark;
+mod zero;
+mod zone;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
+pub use hand_over::HandOver;
+pub use pageset::{Pageset, PagesetSize};
+pub use setup::{Needs, Options, Storage, frame_runs};
+pub use watermark::{AllocFlags, Mark, Watermarks};
+pub use zone::{Zone, ZoneStats};
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::addr::{NodeId, Pfn};
+use crate::buddy::{Classic, FreeCore, Tally};
+use crate::gfp::GfpFlags;
+use crate::memmap::{MemMap, ZoneTag};
+use crate::migrate::MigrateType;
+use crate::order::Order;
+use crate::page_alloc::pageset::Heat;
+use crate::page_alloc::watermark::Attempt;
+use crate::platform::PhysMap;
+use crate::sync::CurrentCpu;
+use crate::zone::{ZoneRef, ZoneType, Zonelist};
+
+/// Every zone of the machine, and how to allocate from them.
+pub struct PageAllocator<'m, M: CurrentCpu, C = Classic<'m>> {
+    map: MemMap<'m>,
+    zones: &'m mut [Zone<'m, C, M>],
+    /// Index into `zones` by [`ZoneTag::index`]; out of range for zones that are not there.
+    by_tag: [u8; ZoneTag::COUNT],
+    /// By node.
+    zonelists: [Zonelist; NodeId::MAX_NODES],
+    /// The node whose zonelist serves requests that name none.
+    local: NodeId,
+    /// Whether there is a DMA zone: without one all of lowmem serves.
+    has_dma: bool,
+    /// Whether migrate types are kept apart.
+    grouping: bool,
+    allowed: AtomicU32,
+    ram: Option<&'m (dyn PhysMap + Sync)>,
+}
+
+/// A request, as the walk sees it.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    gfp: GfpFlags,
+    order: Order,
+    highest: ZoneType,
+    kind: MigrateType,
+}
+
+impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
+    /// Allocates a block of `order` for the local node; its bytes are whatever was there, unless `gfp` says `ZERO`.
+    ///
+    /// Context: any; under locks and in interrupt handlers only with `GFP_ATOMIC`. Linux: `alloc_pages`.
+    ///
+    /// # Errors
+    /// [`AllocError`]; nothing has changed.
+    #[inline]
+    pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
+        self.alloc_pages_node(self.local, gfp, order)
+    }
+
+    /// Allocates one page (Linux: `alloc_page`).
+    ///
+    /// # Errors
+    /// See [`Self::alloc_pages`].
+    #[inline]
+    pub fn alloc_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
+        self.alloc_pages(gfp, Order::ZERO)
+    }
+
+    /// Allocates a block by the zonelist of `node` (Linux: `alloc_pages_node`).
+    ///
+    /// # Errors
+    /// See [`Self::alloc_pages`].
+    pub fn alloc_pages_node(&self, node: NodeId, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
+        let request = self.request(gfp, order)?;
+        let zonelist = &self.zonelists[node.index()];
+        let first = self.walk(zonelist, &request, Mark::Low, AllocFlags::of(request.gfp) & AllocFlags::CMA);
+        let pfn = match first {
+            Some(pfn) => pfn,
+            None => self.alloc_slow(zonelist, &request)?,
+        };
+        if request.gfp.contains(GfpFlags::ZERO) {
+            self.zero_block(pfn, order)?;
+        }
+        Ok(pfn)
+    }
+
+    /// What the flags mean on this machine.
+    #[inline]
+    fn request(&self, gfp: GfpFlags, order: Order) -> Result<Request, AllocError> {
+        let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
+        let highest = match gfp.zone()? {
+            ZoneType::Dma if !self.has_dma => ZoneType::Normal,
+            zone => zone,
+        };
+        let kind = gfp.migrate_type()?;
+        let kind = if self.grouping { kind } else { MigrateType::Unmovable };
+        Ok(Request { gfp, order, highest, kind })
+    }
+
+    /// Tries each zone of the list that may serve the request, best first (Linux: `get_page_from_freelist`).
+    #[inline]
+    fn walk(&self, zonelist: &Zonelist, request: &Request, mark: Mark, flags: AllocFlags) -> Option<Pfn> {
+        let heat = if request.gfp.contains(GfpFlags::COLD) { Heat::Cold } else { Heat::Hot };
+        let mut candidates = zonelist.refs().iter().filter(|zone| zone.zone <= request.highest).peekable();
+        let preferred = candidates.peek()?.zone;
+        let attempt = Attempt { mark, flags, preferred };
+        candidates.find_map(|zone| self.zone(*zone)?.alloc(request.order, request.kind, heat, &attempt))
+    }
+
+    /// The attempts after the first one (Linux: the part of `__alloc_pages_slowpath` that needs no reclaim).
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(&self, zonelist: &Zonelist, request: &Request) -> Result<Pfn, AllocError> {
+        let flags = AllocFlags::of(request.gfp);
+        if let Some(pfn) = self.walk(zonelist, request, Mark::Min, flags) {
+            return Ok(pfn);
+        }
+        self.drain_local();
+        let last = self.walk(zonelist, request, Mark::Min, flags);
+        last.ok_or(AllocError::NoMemory { gfp: request.gfp, order: request.order })
+    }
+
+    /// Returns the pages in this CPU's pagesets to the zones (Linux: `drain_local_pages`).
+    pub fn drain_local(&self) {
+        self.zones.iter().for_each(Zone::drain_local);
+    }
+
+    /// Lets only the flags in `allowed` count from now on: [`GfpFlags::BOOT_MASK`] until interrupts can be taken, all
+    /// of them after (Linux: `gfp_allowed_mask`).
+    pub fn set_allowed_flags(&self, allowed: GfpFlags) {
+        self.allowed.store(allowed.bits(), Relaxed);
+    }
+
+    /// The memory map.
+    #[must_use]
+    pub fn map(&self) -> MemMap<'m> {
+        self.map
+    }
+
+    /// Every zone that exists, by node and type.
+    #[must_use]
+    pub fn zones(&self) -> &[Zone<'m, C, M>] {
+        self.zones
+    }
+
+    /// A zone; `None` when the machine has none such.
+    #[must_use]
+    #[inline]
+    pub fn zone(&self, zone: ZoneRef) -> Option<&Zone<'m, C, M>> {
+        self.zone_tagged(ZoneTag::from(zone))
+    }
+
+    #[inline]
+    fn zone_tagged(&self, tag: ZoneTag) -> Option<&Zone<'m, C, M>> {
+        self.zones.get(usize::from(self.by_tag[tag.index()]))
+    }
+
+    /// Whether pages of different migrate types are kept apart (Linux: `page_group_by_mobility_disabled`, inverted).
+    #[must_use]
+    pub fn grouping(&self) -> bool {
+        self.grouping
+    }
+
+    /// Sets a zone's watermarks; `false` when there is no such zone.
+    pub fn set_watermarks(&self, zone: ZoneRef, marks: &Watermarks) -> bool {
+        self.zone(zone).map(|zone| zone.marks.set(marks)).is_some()
+    }
+
+    /// Tests every invariant of every zone and returns the sum of their pages. No CPU may allocate or free meanwhile.
+    ///
+    /// # Errors
+    /// The first broken invariant, and its zone.
+    pub fn validate(&self) -> Result<Tally, BrokenZone> {
+        let mut sum = Tally::default();
+        for zone in self.zones.iter() {
+            let tally = zone.validate().map_err(|broken| BrokenZone { zone: zone.name(), broken })?;
+            sum.free += tally.free;
+            sum.cma += tally.cma;
+            sum.isolated += tally.isolated;
+            sum.guard += tally.guard;
+            sum.pageset += tally.pageset;
+            sum.allocated += tally.allocated;
+            sum.reserved += tally.reserved;
+        }
+        Ok(sum)
+    }
+}
+
+impl<M: CurrentCpu, C> core::fmt::Debug for PageAllocator<'_, M, C> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("PageAllocator")
+            .field("map", &self.map)
+            .field("zones", &self.zones.len())
+            .finish_non_exhaustive()
+    }
+}

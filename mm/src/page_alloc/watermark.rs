@@ -1,0 +1,227 @@
+//! Watermarks: how low a zone's free pages may fall, and for whom.
+//!
+//! Source.      Linux 4.1: `zone_watermark_ok`, `gfp_to_alloc_flags`, `struct zone::lowmem_reserve`.
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use bitflags::bitflags;
+
+use crate::gfp::GfpFlags;
+use crate::order::Order;
+use crate::zone::{MAX_NR_ZONES, ZoneType};
+
+/// One zone's limits, in pages; all 0 until they are set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Watermarks {
+    /// Below it only allocations with special rights succeed.
+    pub min: u32,
+    /// Below it background reclaim runs.
+    pub low: u32,
+    /// Up to it background reclaim runs.
+    pub high: u32,
+    /// What an allocation that prefers zone type i must leave here besides, by [`ZoneType::index`].
+    pub lowmem_reserve: [u32; MAX_NR_ZONES],
+}
+
+/// The watermark that an attempt respects (Linux: `ALLOC_WMARK_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mark {
+    /// `min`.
+    Min,
+    /// `low`.
+    Low,
+    /// `high`.
+    High,
+}
+
+bitflags! {
+    /// Rights of an attempt (Linux: `ALLOC_*`).
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct AllocFlags: u32 {
+        /// No watermark at all.
+        const NO_WATERMARKS = 0x04;
+        /// A quarter below the mark.
+        const HARDER = 0x10;
+        /// Half below the mark.
+        const HIGH = 0x20;
+        /// Lent pages will do.
+        const CMA = 0x80;
+    }
+}
+
+impl AllocFlags {
+    /// What the second attempt may do, by the request's flags (Linux: `gfp_to_alloc_flags`).
+    #[must_use]
+    pub fn of(gfp: GfpFlags) -> Self {
+        let mut flags = Self::empty();
+        let is_atomic = !gfp.intersects(GfpFlags::WAIT | GfpFlags::NO_KSWAPD);
+        flags.set(Self::HIGH, gfp.contains(GfpFlags::HIGH));
+        flags.set(Self::HARDER, is_atomic && !gfp.contains(GfpFlags::NOMEMALLOC));
+        flags.set(Self::NO_WATERMARKS, gfp.contains(GfpFlags::MEMALLOC) && !gfp.contains(GfpFlags::NOMEMALLOC));
+        flags.set(Self::CMA, gfp.contains(GfpFlags::MOVABLE));
+        flags
+    }
+}
+
+/// A zone's watermarks as they are read on every allocation and set seldom.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    marks: [AtomicU32; 3],
+    lowmem_reserve: [AtomicU32; MAX_NR_ZONES],
+}
+
+impl Marks {
+    pub(super) fn set(&self, marks: &Watermarks) {
+        for (place, value) in self.marks.iter().zip([marks.min, marks.low, marks.high]) {
+            place.store(value, Relaxed);
+        }
+        for (place, value) in self.lowmem_reserve.iter().zip(marks.lowmem_reserve) {
+            place.store(value, Relaxed);
+        }
+    }
+
+    pub(super) fn get(&self) -> Watermarks {
+        let [min, low, high] = &self.marks;
+        let lowmem_reserve = core::array::from_fn(|i| self.reserve(i));
+        Watermarks { min: min.load(Relaxed), low: low.load(Relaxed), high: high.load(Relaxed), lowmem_reserve }
+    }
+
+    fn reserve(&self, preferred: usize) -> u32 {
+        self.lowmem_reserve.get(preferred).map_or(0, |reserve| reserve.load(Relaxed))
+    }
+
+    /// The mark and the reserve that an attempt must leave.
+    #[inline]
+    pub(super) fn floor(&self, attempt: &Attempt) -> Floor {
+        let [min, low, high] = &self.marks;
+        let mark = match attempt.mark {
+            Mark::Min => min,
+            Mark::Low => low,
+            Mark::High => high,
+        };
+        Floor { mark: mark.load(Relaxed), reserve: self.reserve(attempt.preferred.index()) }
+    }
+}
+
+/// How an attempt looks at watermarks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) mark: Mark,
+    pub(super) flags: AllocFlags,
+    /// The first zone of the walk, which the lowmem reserves are for (Linux: `classzone_idx`).
+    pub(super) preferred: ZoneType,
+}
+
+/// Pages that must stay: the mark, which rights lower, and the reserve, which they do not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Floor {
+    pub(super) mark: u32,
+    pub(super) reserve: u32,
+}
+
+impl Floor {
+    /// Whether a zone with `free` pages, `cma` of them lent, may give a block of `order`; `blocks` tells how many free
+    /// blocks of an order there are.
+    ///
+    /// Above the mark, half as much for each order is enough, but of pages in blocks of at least that order
+    /// (Linux: `zone_watermark_ok`).
+    #[inline]
+    pub(super) fn allows(
+        self,
+        order: Order,
+        flags: AllocFlags,
+        free: u32,
+        cma: u32,
+        blocks: impl Fn(Order) -> u32,
+    ) -> bool {
+        if flags.contains(AllocFlags::NO_WATERMARKS) {
+            return true;
+        }
+        let mut min = self.mark;
+        if flags.contains(AllocFlags::HIGH) {
+            min -= min / 2;
+        }
+        if flags.contains(AllocFlags::HARDER) {
+            min -= min / 4;
+        }
+        let usable = free.saturating_sub(order.pages() - 1);
+        let lent = if flags.contains(AllocFlags::CMA) { 0 } else { cma };
+        if usable.saturating_sub(lent) <= min.saturating_add(self.reserve) {
+            return false;
+        }
+        let mut left = usable;
+        for smaller in Order::all().take_while(|smaller| *smaller < order) {
+            left = left.saturating_sub(blocks(smaller) << smaller.raw());
+            min /= 2;
+            if left <= min {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: AllocFlags = AllocFlags::empty();
+
+    fn allows(mark: u32, order: u8, flags: AllocFlags, free: u32) -> bool {
+        Floor { mark, reserve: 0 }.allows(Order::new(order).unwrap(), flags, free, 0, |_| 0)
+    }
+
+    #[test]
+    fn a_single_page_needs_more_free_pages_than_the_mark() {
+        assert!(!allows(100, 0, NONE, 100));
+        assert!(allows(100, 0, NONE, 101));
+        assert!(allows(0, 0, NONE, 1));
+        assert!(!allows(0, 0, NONE, 0));
+    }
+
+    #[test]
+    fn rights_lower_the_mark_to_a_half_and_by_a_quarter_and_to_nothing() {
+        assert!(allows(100, 0, AllocFlags::HIGH, 51) && !allows(100, 0, AllocFlags::HIGH, 50));
+        assert!(allows(100, 0, AllocFlags::HARDER, 76) && !allows(100, 0, AllocFlags::HARDER, 75));
+        // 100 - 50 = 50, 50 - 12 = 38.
+        let both = AllocFlags::HIGH | AllocFlags::HARDER;
+        assert!(allows(100, 0, both, 39) && !allows(100, 0, both, 38));
+        assert!(allows(100, 0, AllocFlags::NO_WATERMARKS, 0));
+    }
+
+    #[test]
+    fn lowmem_reserves_come_on_top_and_are_not_lowered() {
+        let floor = Floor { mark: 100, reserve: 30 };
+        let allows = |flags, free| floor.allows(Order::ZERO, flags, free, 0, |_| 0);
+        assert!(allows(NONE, 131) && !allows(NONE, 130));
+        assert!(allows(AllocFlags::HIGH, 81) && !allows(AllocFlags::HIGH, 80));
+    }
+
+    #[test]
+    fn lent_pages_count_only_for_those_who_may_have_them() {
+        let floor = Floor { mark: 10, reserve: 0 };
+        assert!(!floor.allows(Order::ZERO, NONE, 50, 45, |_| 0));
+        assert!(floor.allows(Order::ZERO, AllocFlags::CMA, 50, 45, |_| 0));
+    }
+
+    #[test]
+    fn small_blocks_do_not_help_a_large_request() {
+        let floor = Floor { mark: 64, reserve: 0 };
+        let order = Order::new(2).unwrap();
+        // 203 - 3 = 200 usable; 180 of them single pages: 20 left, half the mark is 32.
+        assert!(!floor.allows(order, NONE, 203, 0, |order| if order == Order::ZERO { 180 } else { 0 }));
+        assert!(floor.allows(order, NONE, 203, 0, |order| if order == Order::ZERO { 150 } else { 0 }));
+        // 50 left above order 0, 40 of them in pairs: 10 left, a quarter of the mark is 16.
+        assert!(!floor.allows(order, NONE, 203, 0, |order| [150, 20, 0][order.index().min(2)]));
+    }
+
+    #[test]
+    fn flags_give_their_rights() {
+        assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL), NONE);
+        assert_eq!(AllocFlags::of(GfpFlags::GFP_ATOMIC), AllocFlags::HIGH | AllocFlags::HARDER);
+        assert_eq!(AllocFlags::of(GfpFlags::GFP_HIGHUSER_MOVABLE), AllocFlags::CMA);
+        assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL | GfpFlags::MEMALLOC), AllocFlags::NO_WATERMARKS);
+        assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL | GfpFlags::MEMALLOC | GfpFlags::NOMEMALLOC), NONE);
+    }
+}

@@ -1,0 +1,281 @@
+//! One zone: its free core behind a lock, its watermarks, its counters and its pagesets.
+//!
+//! Invariants.  1. present = reserved + managed; managed = free + isolated + guard + allocated + in pagesets.
+//!              2. `free` and `free_cma` are the core's counts as they were when the lock was last dropped.
+
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::addr::{Pfn, PfnRange};
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
+use crate::memmap::{StateWord, ZoneTag};
+use crate::migrate::MigrateType;
+use crate::order::Order;
+use crate::page_alloc::pageset::{Heat, Pageset, PagesetSize};
+use crate::page_alloc::watermark::{Attempt, Marks, Watermarks};
+use crate::sync::{CurrentCpu, IrqLock, IrqOff};
+use crate::zone::ZoneRef;
+
+/// A zone of the page allocator (Linux: `struct zone`).
+#[derive(Debug)]
+pub struct Zone<'m, C, M: CurrentCpu> {
+    pub(super) frames: ZoneFrames<'m>,
+    present: u32,
+    managed: AtomicU32,
+    cma: AtomicU32,
+    free: AtomicU32,
+    free_cma: AtomicU32,
+    pub(super) marks: Marks,
+    core: IrqLock<C, M>,
+    /// One a CPU; until they are installed each page is handed through.
+    pagesets: &'m [Pageset<'m>],
+}
+
+/// A zone's numbers at one moment, in pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZoneStats {
+    /// Which zone.
+    pub zone: ZoneRef,
+    /// First frame to one past the last, holes included.
+    pub span: PfnRange,
+    /// Frames that exist.
+    pub present: u32,
+    /// Frames that the allocator was given.
+    pub managed: u32,
+    /// The part of `managed` in contiguous-memory areas.
+    pub cma: u32,
+    /// In the free lists.
+    pub counts: FreeCounts,
+    /// In pagesets, all CPUs together.
+    pub pageset: u32,
+    /// Owned by callers: what the other counts leave of `managed`.
+    pub allocated: u32,
+    /// The limits.
+    pub marks: Watermarks,
+}
+
+impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
+    pub(super) fn new(frames: ZoneFrames<'m>, present: u32, options: CoreOptions) -> Self {
+        let core = IrqLock::new(C::new(frames, options));
+        let zero = || AtomicU32::new(0);
+        let (managed, cma, free, free_cma) = (zero(), zero(), zero(), zero());
+        Self { frames, present, managed, cma, free, free_cma, marks: Marks::default(), core, pagesets: &[] }
+    }
+
+    /// Which zone it is.
+    #[must_use]
+    pub fn tag(&self) -> ZoneTag {
+        self.frames.zone
+    }
+
+    /// Node and type.
+    #[must_use]
+    pub fn name(&self) -> ZoneRef {
+        ZoneRef { node: self.tag().node(), zone: self.tag().zone() }
+    }
+
+    /// The pagesets, one a CPU; empty during boot.
+    #[must_use]
+    pub fn pagesets(&self) -> &'m [Pageset<'m>] {
+        self.pagesets
+    }
+
+    pub(super) fn set_pagesets(&mut self, pagesets: &'m [Pageset<'m>]) {
+        self.pagesets = pagesets;
+    }
+
+    /// The pagesets' bounds (of CPU 0, as all are alike).
+    #[must_use]
+    pub fn pageset_size(&self) -> PagesetSize {
+        self.pagesets.first().map_or(PagesetSize::BOOT, Pageset::size)
+    }
+
+    /// How many free blocks of `order` are on the list of `kind`.
+    #[must_use]
+    pub fn free_blocks(&self, order: Order, kind: MigrateType) -> u32 {
+        self.core.lock().free_blocks(order, kind)
+    }
+
+    /// The type of `pfn`'s pageblock.
+    #[must_use]
+    pub fn block_type(&self, pfn: Pfn) -> MigrateType {
+        self.frames.usemap.get(pfn)
+    }
+
+    /// Its numbers now.
+    #[must_use]
+    pub fn stats(&self) -> ZoneStats {
+        let counts = self.core.lock().counts();
+        let pageset = self.pagesets.iter().map(Pageset::count).sum::<u32>();
+        let managed = self.managed.load(Relaxed);
+        let held = counts.free + counts.isolated + counts.guard + pageset;
+        ZoneStats {
+            zone: self.name(),
+            span: self.frames.span,
+            present: self.present,
+            managed,
+            cma: self.cma.load(Relaxed),
+            counts,
+            pageset,
+            allocated: managed.saturating_sub(held),
+            marks: self.marks.get(),
+        }
+    }
+
+    /// Uses the core under the lock and publishes its counts after.
+    #[inline]
+    pub(super) fn with_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
+        let mut core = self.core.lock();
+        let result = operate(&mut core);
+        let counts = core.counts();
+        self.free.store(counts.free, Relaxed);
+        self.free_cma.store(counts.cma, Relaxed);
+        result
+    }
+
+    /// Gives a reserved block to the core and counts it as managed, before any other CPU runs.
+    pub(super) fn hand_over(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        let core = self.core.get_mut();
+        core.give(pfn, order)?;
+        let counts = core.counts();
+        *self.free.get_mut() = counts.free;
+        *self.free_cma.get_mut() = counts.cma;
+        *self.managed.get_mut() += order.pages();
+        Ok(())
+    }
+
+    pub(super) fn reset_managed(&mut self) {
+        *self.managed.get_mut() = 0;
+    }
+
+    pub(super) fn add_cma(&self, pages: u32) {
+        self.cma.fetch_add(pages, Relaxed);
+        self.managed.fetch_add(pages, Relaxed);
+    }
+
+    /// Allocates one block if the attempt's watermark allows it.
+    #[inline]
+    pub(super) fn alloc(&self, order: Order, kind: MigrateType, heat: Heat, attempt: &Attempt) -> Option<Pfn> {
+        let floor = self.marks.floor(attempt);
+        if order == Order::ZERO {
+            let (free, cma) = (self.free.load(Relaxed), self.free_cma.load(Relaxed));
+            return floor.allows(order, attempt.flags, free, cma, |_| 0).then(|| self.alloc_one(kind, heat))?;
+        }
+        self.with_core(|core| {
+            let counts = core.counts();
+            let blocks = |order| MigrateType::ALL.iter().map(|kind| core.free_blocks(order, *kind)).sum();
+            if !floor.allows(order, attempt.flags, counts.free, counts.cma, blocks) {
+                return None;
+            }
+            core.take(order, kind, Holder::Caller)
+        })
+    }
+
+    /// Pops a page from this CPU's pageset; no lock unless it is empty.
+    #[inline]
+    fn alloc_one(&self, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+        let _irq = IrqOff::<M>::new();
+        let set = self.pagesets.get(M::current_cpu().index());
+        match set.and_then(|set| set.pop(kind, heat)) {
+            Some(pfn) => {
+                self.frames.map.at(pfn).set_word(StateWord::allocated(Order::ZERO));
+                Some(pfn)
+            }
+            None => self.refill(set, kind, heat),
+        }
+    }
+
+    /// Takes one page for the caller, and stocks up to a batch more (Linux: `rmqueue_bulk`).
+    #[cold]
+    #[inline(never)]
+    fn refill(&self, set: Option<&Pageset<'m>>, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+        self.with_core(|core| {
+            let first = core.take(Order::ZERO, kind, Holder::Caller)?;
+            let Some(set) = set else { return Some(first) };
+            // The page taken first is the next one to be popped from the end that the caller uses.
+            let other_end = if heat == Heat::Hot { Heat::Cold } else { Heat::Hot };
+            for _ in 1..set.size().batch.min(set.room()) {
+                let Some(pfn) = core.take(Order::ZERO, kind, Holder::Pageset) else { break };
+                let stocked = set.push(pfn, kind, other_end);
+                assert!(stocked, "a pageset with room took no page");
+            }
+            Some(first)
+        })
+    }
+
+    /// Takes back a block that was claimed: its state is `pageset`.
+    #[inline]
+    pub(super) fn free(&self, pfn: Pfn, order: Order, heat: Heat) {
+        if order != Order::ZERO {
+            return self.with_core(|core| give_back(core, pfn, order));
+        }
+        let _irq = IrqOff::<M>::new();
+        let kind = match self.block_type(pfn) {
+            MigrateType::Isolate => return self.with_core(|core| give_back(core, pfn, order)),
+            MigrateType::Reserve | MigrateType::Cma => MigrateType::Movable,
+            kind => kind,
+        };
+        let set = self.pagesets.get(M::current_cpu().index());
+        if set.is_none_or(|set| !set.push(pfn, kind, heat)) {
+            self.free_through(set, pfn, kind, heat);
+        }
+    }
+
+    /// Makes room in a full pageset, or hands the page through one that stocks nothing.
+    #[cold]
+    #[inline(never)]
+    fn free_through(&self, set: Option<&Pageset<'m>>, pfn: Pfn, kind: MigrateType, heat: Heat) {
+        self.with_core(|core| {
+            if let Some(set) = set {
+                drain(core, set);
+            }
+            if set.is_none_or(|set| !set.push(pfn, kind, heat)) {
+                give_back(core, pfn, Order::ZERO);
+            }
+        });
+    }
+
+    /// Empties this CPU's pageset, a batch at a time so that interrupts are never off for long
+    /// (Linux: `drain_local_pages`).
+    pub(super) fn drain_local(&self) {
+        loop {
+            let _irq = IrqOff::<M>::new();
+            let Some(set) = self.pagesets.get(M::current_cpu().index()).filter(|set| set.count() > 0) else { return };
+            self.with_core(|core| drain(core, set));
+        }
+    }
+
+    /// Tests every invariant of the zone while no CPU allocates or frees.
+    pub(super) fn validate(&self) -> Result<Tally, Broken> {
+        let tally = self.core.lock().validate()?;
+        let stats = self.stats();
+        let in_use = tally.free + tally.isolated + tally.guard + tally.pageset + tally.allocated;
+        let is_stocked =
+            |pfn: &Pfn| self.frames.map.page(*pfn).map(|page| page.word()) == Some(StateWord::pageset(Order::ZERO));
+        let stocked = self.pagesets.iter().map(|set| set.iter().filter(is_stocked).count()).sum::<usize>();
+        let count =
+            |what, counter, found| if counter == found { Ok(()) } else { Err(Broken::Count { what, counter, found }) };
+        count("managed pages", stats.managed, in_use)?;
+        count("present pages", self.present, tally.reserved + in_use)?;
+        count("pages in pagesets", stats.pageset, tally.pageset)?;
+        count("frames in pagesets", stats.pageset, u32::try_from(stocked).unwrap_or(u32::MAX))?;
+        count("published free pages", self.free.load(Relaxed), tally.free)?;
+        count("published free CMA pages", self.free_cma.load(Relaxed), tally.cma)?;
+        Ok(tally)
+    }
+}
+
+/// Gives a claimed block to the core, which can only refuse it if a claim was wrong.
+#[inline]
+fn give_back<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
+    let given = core.give(pfn, order);
+    assert!(given.is_ok(), "a claimed block was refused: {given:?}");
+}
+
+/// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
+fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
+    for _ in 0..set.size().batch {
+        let Some(pfn) = set.pop_coldest() else { break };
+        give_back(core, pfn, Order::ZERO);
+    }
+}
