@@ -4,9 +4,11 @@
 //! says something impossible: one file of device tree source each in `tests/fixtures/malformed/`, which changes our
 //! tree, and whose first lines tell the outcome:
 //!
-//!     // bootargs: mem=banana             further arguments for the image (may be left out)
-//!     // outcome: stops                   or: boots, ends
-//!     // says: /memory | reg              fragments that must stand together in one line, in any case and order
+//! ```text
+//! // bootargs: mem=banana       further arguments for the image (may be left out)
+//! // outcome: stops             or: boots, ends
+//! // says: /memory | reg        fragments that must stand together in one line, in any case and order
+//! ```
 //!
 //! `stops`: one line that begins with `boot:` and has the fragments, then a failing exit status. `boots`: everything in
 //! the image passes, and a line has the fragments. `ends`: either, as long as it is an end and not a panic.
