@@ -8,7 +8,8 @@ use crate::system::System;
 
 /// Prints the boot's figures: entry to the `Memory:` line, and what a page costs.
 pub fn boot(system: &System) {
-    let Timeline { memmap_start, memmap, hand_over_start, hand_over_lowmem, hand_over, memory_line, .. } = system.booted.timeline;
+    let Timeline { memmap_start, memmap, hand_over_start, hand_over_lowmem, hand_over, memory_line, .. } =
+        system.booted.timeline;
     let span = |from: Option<u32>, to: Option<u32>| Some(to?.wrapping_sub(from?));
     let zones = system.booted.mm.allocator().zones();
     let present: u32 = zones.iter().map(|zone| zone.stats().present).sum();

@@ -12,7 +12,7 @@ use super::cp15::{Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, Tl
 /// TLB and cache maintenance of this machine (Arm ARM DDI 0406C B3.10, B3.11).
 #[derive(Clone, Copy, Debug)]
 pub struct ArmTlb {
-    /// The table walk does not look into the data cache (ID_MMFR3[23:20] = 0: Cortex-A8).
+    /// The table walk does not look into the data cache (ID_MMFR3 bits 23:20 = 0: Cortex-A8).
     clean_tables: bool,
     /// Operations reach the other CPUs of the inner shareable domain (multiprocessing extensions).
     broadcast: bool,
@@ -83,7 +83,7 @@ pub enum Access {
     Write,
 }
 
-/// The MMU's own translation of `va`: the physical address, or `Err` with the fault status (FS[4:0]).
+/// The MMU's own translation of `va`: the physical address, or `Err` with the fault status (FS, five bits).
 pub fn translate(va: VirtAddr, access: Access) -> Result<u32, u32> {
     match access {
         // SAFETY: an address translation operation reads tables and writes PAR, which only this function uses.
