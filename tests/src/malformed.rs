@@ -98,7 +98,7 @@ fn header(good: &Blob) -> Vec<Case> {
     let lie = |name: &str, field, value, says: &str| stops(name, good.clone().with_field(field, value), &[says]);
     let half = good.field(Field::TotalSize) / 2;
     vec![
-        lie("magic-one-bit-off", Field::Magic, 0xd00d_feec, "magic"),
+        lie("magic-one-bit-off", Field::Magic, 0xd00d_feec, "device tree"),
         lie("version-too-old", Field::Version, 1, "version"),
         lie("version-too-new", Field::LastCompVersion, 99, "version"),
         lie("totalsize-zero", Field::TotalSize, 0, "totalsize"),
@@ -127,7 +127,8 @@ fn structure(good: &Blob) -> Option<Vec<Case>> {
     let end = good.token(END)?;
     let loops = 0_u32.wrapping_sub(u32::try_from(reg.value - good.field(Field::OffDtStruct)).ok()?);
     let root = [BEGIN_NODE, 0];
-    let deep: Vec<u32> = [root.repeat(500), vec![END_NODE; 500], vec![END]].concat();
+    let named_a = [BEGIN_NODE, u32::from_be_bytes(*b"a\0\0\0")];
+    let deep: Vec<u32> = [root.to_vec(), named_a.repeat(499), vec![END_NODE; 500], vec![END]].concat();
     let endless: Vec<u32> = [&root[..], &[NOP; 4096]].concat();
     Some(vec![
         stops("first-token-is-no-node", with(good.token(BEGIN_NODE)?, END_NODE), &[]),
