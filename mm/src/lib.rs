@@ -2,6 +2,7 @@
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod addr;
+pub mod memblock;
 pub mod order;
 pub mod platform;
 #[cfg(any(test, feature = "testing"))]

@@ -1,8 +1,10 @@
-//! Stand-ins for a machine: RAM on the host's heap and an interrupt flag that counts. Feature `testing`.
+//! Stand-ins for a machine: RAM on the host's heap, an interrupt flag that counts, a log that is kept. Feature `testing`.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::string::String;
+use std::sync::Once;
 use std::vec::Vec;
 
 use crate::addr::{PAGE_SIZE, Pfn, PfnRange, PhysRange, VirtAddr};
@@ -116,4 +118,45 @@ impl TlbControl for CountingTlb {
     fn flush_all(&self) {
         self.all.set(self.all.get() + 1);
     }
+}
+
+std::thread_local! {
+    static LINES: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Keeps the lines of the thread that asked for them and drops all others.
+struct Recorder;
+
+impl log::Log for Recorder {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LINES.with_borrow_mut(|lines| {
+            if let Some(lines) = lines {
+                lines.push(std::format!("{}", record.args()));
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+/// Runs `body`; returns what it returned and every line that it logged on this thread, of any level.
+pub fn with_log<R>(body: impl FnOnce() -> R) -> (R, Vec<String>) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if log::set_logger(&Recorder).is_ok() {
+            log::set_max_level(log::LevelFilter::Trace);
+        }
+    });
+    let outer = LINES.replace(Some(Vec::new()));
+    let result = body();
+    (result, LINES.replace(outer).unwrap_or_default())
+}
+
+/// Runs `body`; returns every line that it logged on this thread, of any level.
+pub fn capture_log(body: impl FnOnce()) -> Vec<String> {
+    with_log(body).1
 }
