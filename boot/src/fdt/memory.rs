@@ -143,8 +143,7 @@ impl<'a> ValidFdt<'a> {
     /// `linux,usable-memory-range`: what a crash kernel may use of RAM; empty without one. Linux takes two ranges.
     #[must_use]
     pub fn usable_memory(&self) -> Reg<'a> {
-        let ranges = self.node(self.landmarks.chosen).and_then(|node| node.property("linux,usable-memory-range"));
-        ranges.and_then(|ranges| self.pairs(ranges)).unwrap_or_default()
+        self.chosen_value("linux,usable-memory-range").and_then(|ranges| self.pairs(ranges)).unwrap_or_default()
     }
 }
 

@@ -133,7 +133,10 @@ fn a_version_16_blob_ends_its_structure_at_its_end_token() {
 #[test]
 fn faults_of_the_structure_name_node_and_property() {
     type Break = fn(&mut Builder);
-    let cases: [(Break, Fault, &str, &str); 16] = [
+    let cases: [(Break, Fault, &str, &str); 18] = [
+        // One word is left: 5 bytes need two, 4 bytes fit and leave nothing for the end token.
+        (|t| _ = t.word(3).word(5).word(0).word(0), Fault::PropertyLength(5), "/a", "#address-cells"),
+        (|t| _ = t.word(3).word(4).word(0).word(0), Fault::StructureEnd, "/a", ""),
         (
             |t| {
                 t.word(5);
