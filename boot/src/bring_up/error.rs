@@ -73,7 +73,9 @@ impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fdt(error) => error.fmt(f),
-            Self::ImageOutsideRam { image } => write!(f, "no enabled /memory bank holds the image at {image}"),
+            Self::ImageOutsideRam { image } => {
+                write!(f, "/memory: reg: no enabled bank of RAM holds the image at {image}")
+            }
             Self::InitrdUnderImage { initrd, image } => {
                 write!(
                     f,

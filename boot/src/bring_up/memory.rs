@@ -24,7 +24,7 @@ pub(super) fn map_image_bank<M: Machine>(given: &Given<'_, M>, vmalloc: u32) -> 
     let phys_offset = PhysAddr::new(u64::from(given.head.phys_offset));
     let root = PhysAddr::new(u64::from(given.head.table));
     let image = given.image.whole;
-    let holds = |bank: &MemoryBank| bank.range.contains_range(image) && bank.range.contains(phys_offset);
+    let holds = |bank: &MemoryBank<'_>| bank.range.contains_range(image) && bank.range.contains(phys_offset);
     let bank = given.fdt.memory_banks().find(holds).ok_or(BootError::ImageOutsideRam { image })?;
     let range = live_part(given, bank).map_or(image, |bank| bank.range);
     // SAFETY: the head's table is in use, and its only mappings at PAGE_OFFSET and above are the image's sections.
@@ -53,7 +53,7 @@ pub(super) fn add_banks<M: Machine>(memblock: &mut Memblock<'_>, given: &Given<'
 ///
 /// The first and the last frame are tried, leaving out no-map regions (which may be somebody else's) and the running
 /// image (which is there). A bank that ends early is cut where it stops to answer.
-fn live_part<M: Machine>(given: &Given<'_, M>, bank: MemoryBank) -> Option<MemoryBank> {
+fn live_part<'b, M: Machine>(given: &Given<'_, M>, bank: MemoryBank<'b>) -> Option<MemoryBank<'b>> {
     let reachable = bank.range.intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
     let frames = reachable.whole_frames();
     let may_try = |frame: &Pfn| {
@@ -68,14 +68,14 @@ fn live_part<M: Machine>(given: &Given<'_, M>, bank: MemoryBank) -> Option<Memor
     let last = frames.iter().rev().step_by(step).find(may_try);
     let (Some(first), Some(last)) = (first, last) else { return Some(bank) };
     if !given.machine.answers(first) {
-        log::error!("/memory: reg: {}: no RAM answers at {}, ignoring the bank", bank.range, first.base());
+        log::error!("/{}: reg: {}: no RAM answers at {}, ignoring the bank", bank.name, bank.range, first.base());
         return None;
     }
     if given.machine.answers(last) {
         return Some(bank);
     }
     let end = end_of_ram(given, PfnRange::new(first, last)).base();
-    log::error!("/memory: reg: {}: no RAM answers at {}, it ends at {end}", bank.range, last.base());
+    log::error!("/{}: reg: {}: no RAM answers at {}, it ends at {end}", bank.name, bank.range, last.base());
     Some(MemoryBank { range: PhysRange::new(bank.range.start, end), ..bank })
 }
 

@@ -122,6 +122,7 @@ where
 {
     let mut timeline = Timeline::default();
     log::info!("OF: fdt: Machine model: {}", given.info.model);
+    given.fdt.require_memory()?;
     let (memory, reserved) = (core::mem::take(&mut given.arrays.0), core::mem::take(&mut given.arrays.1));
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
 

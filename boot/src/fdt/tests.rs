@@ -35,7 +35,12 @@ fn a_small_tree_is_valid_and_reads_back() {
     let fdt = validate(&blob).unwrap();
     assert_eq!(fdt.total_size() as usize, blob.len());
     assert_eq!(total_size(&blob), Ok(fdt.total_size()));
-    let bank = MemoryBank { range: range(0x8000_0000, 0xa000_0000), node: NodeId::ZERO, hotplug: false };
+    let bank = MemoryBank {
+        name: "memory@80000000",
+        range: range(0x8000_0000, 0xa000_0000),
+        node: NodeId::ZERO,
+        hotplug: false,
+    };
     assert_eq!(fdt.memory_banks().collect::<Vec<_>>(), [bank]);
     assert_eq!(fdt.reserve_map().collect::<Vec<_>>(), [range(0x8000_0000, 0x8000_1000)]);
     assert_eq!(fdt.reserved_memory().count(), 0);

@@ -282,9 +282,9 @@ impl fmt::Debug for Properties<'_> {
 /// See [`Node::children`].
 #[derive(Clone, Copy)]
 pub struct Children<'a> {
-    tree: Tree<'a>,
+    pub(super) tree: Tree<'a>,
     /// Index of a child's begin token, or of the parent's end token; no-operations may stand before it.
-    at: usize,
+    pub(super) at: usize,
 }
 
 impl<'a> Iterator for Children<'a> {
