@@ -75,8 +75,17 @@ impl<'a> ValidFdt<'a> {
             return Ok(());
         }
         let mut error = FdtError::at(Fault::NoMemory, 0);
-        error.path.push(b"/memory");
-        error.property.push(b"device_type = \"memory\"");
+        match self.memory_nodes().next() {
+            Some(node) => {
+                error.path.push(b"/");
+                error.path.push(node.name().as_bytes());
+                error.property.push(b"reg");
+            }
+            None => {
+                error.path.push(b"/memory");
+                error.property.push(b"device_type = \"memory\"");
+            }
+        }
         Err(error)
     }
 

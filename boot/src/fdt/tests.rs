@@ -390,7 +390,7 @@ fn memory_is_what_its_device_type_says_and_not_its_name() {
 #[test]
 fn a_tree_without_a_page_of_ram_is_refused_in_one_line() {
     let line = |tree: &mut Builder| validate(&tree.finish()).unwrap().require_memory().unwrap_err().to_string();
-    let text = "device tree: node /memory: property device_type = \"memory\": no enabled node with this type has a page \
+    let text = "device tree: node /memory: property device_type = \"memory\": no enabled node of RAM has a page \
                 below 4 GiB (offset 0x0)";
     assert_eq!(line(&mut Builder::with_root(1, 1)), text);
     let mut above = Builder::with_root(2, 2);
