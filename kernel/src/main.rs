@@ -134,8 +134,8 @@ fn after_boot(
     let start = PhysAddr::new(u64::from(head.dtb));
     let dtb = PhysRange::new(start, start.saturating_add(u64::from(dtb_bytes)));
     let system = System { head, image: image::layout(head), layout, tables, dtb, booted };
-    if args.dump == Some("pagetables") {
-        system.dump_tables();
+    if let Some(views) = args.dump {
+        system.dump(views);
     }
     if !system.validate() {
         refuse(format_args!("an invariant does not hold at the end of the boot"));

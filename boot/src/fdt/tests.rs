@@ -390,15 +390,17 @@ fn memory_is_what_its_device_type_says_and_not_its_name() {
 #[test]
 fn a_tree_without_a_page_of_ram_is_refused_in_one_line() {
     let line = |tree: &mut Builder| validate(&tree.finish()).unwrap().require_memory().unwrap_err().to_string();
-    let text = "device tree: node /memory: property device_type = \"memory\": no enabled node of RAM has a page \
-                below 4 GiB (offset 0x0)";
-    assert_eq!(line(&mut Builder::with_root(1, 1)), text);
+    let told = |node: &str, property: &str| {
+        let what = "no enabled node of RAM has a page below 4 GiB (offset 0x0)";
+        format!("device tree: node {node}: property {property}: {what}")
+    };
+    assert_eq!(line(&mut Builder::with_root(1, 1)), told("/memory", "device_type = \"memory\""));
     let mut above = Builder::with_root(2, 2);
     above.begin("memory@100000000").text("device_type", "memory").cells("reg", &[1, 0, 0, 0x1000_0000]).end();
-    assert_eq!(line(&mut above), text);
+    assert_eq!(line(&mut above), told("/memory@100000000", "reg"));
     let mut empty = Builder::with_root(1, 1);
     empty.begin("memory").text("device_type", "memory").cells("reg", &[0, 0]).end();
-    assert_eq!(line(&mut empty), text);
+    assert_eq!(line(&mut empty), told("/memory", "reg"));
 }
 
 #[test]
