@@ -17,6 +17,8 @@ mod pages;
 mod slices;
 mod summary;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use error::BootError;
 pub use cpus::PerCpu;
