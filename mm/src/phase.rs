@@ -79,6 +79,8 @@ impl<'m> PagedMm<'m> {
         ram: &'m dyn PhysMap,
     ) -> Result<Mm<'m, M, C>, PhaseError> {
         let frozen = self.memblock.freeze(ram)?;
+        // `movable_node` kept early allocations out of memory that can be unplugged; the zones get all of it.
+        self.memblock.set_movable_node(false);
         let free = self.memblock.free_ranges(RangeFilter::ANY).map(|free| free.range().whole_frames());
         let totals = allocator.free_all(free, self.memblock.retired_arrays())?;
         Ok(Mm { allocator, frozen, layout: self.layout, totals })
