@@ -10,6 +10,7 @@
 //! ```
 //! Each step prints Linux's lines, in Linux's order. Nothing here touches the machine but through [`Machine`].
 
+mod arrays;
 mod cpus;
 mod error;
 mod memory;
@@ -35,7 +36,7 @@ use mm::sync::CurrentCpu;
 
 use crate::cmdline::BootArgs;
 use crate::fdt::ValidFdt;
-use crate::head::HeadInfo;
+use crate::head::{HeadInfo, TABLE_SIZE};
 use crate::image::ImageLayout;
 use crate::info::BootInfo;
 use crate::lowmem::{self, LowmemBounds};
@@ -130,6 +131,7 @@ where
     let vmalloc = lowmem::vmalloc_bytes(given.args.vmalloc.map(u64::from), PAGE_OFFSET);
     let mapped_end = memory::map_image_bank(&given, vmalloc)?;
     log::info!("Memory policy: Data cache writealloc");
+    arrays::let_grow(early.memblock(), &given, mapped_end);
     memory::add_banks(early.memblock(), &given)?;
     let (bounds, regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
     timeline.memblock = given.machine.cycles();
@@ -164,5 +166,11 @@ impl<M> Given<'_, M> {
     fn dtb(&self) -> PhysRange {
         let start = PhysAddr::new(u64::from(self.head.dtb));
         PhysRange::new(start, start.saturating_add(u64::from(self.fdt.total_size())))
+    }
+
+    /// The first-level table.
+    fn table(&self) -> PhysRange {
+        let start = PhysAddr::new(u64::from(self.head.table));
+        PhysRange::new(start, start.saturating_add(u64::from(TABLE_SIZE)))
     }
 }
