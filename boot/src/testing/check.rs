@@ -197,6 +197,13 @@ impl Run {
         if let Some(ignored) = booted.bounds.ignored {
             marks.remove(PhysRange::new(ignored.start, FOUR_GIB).whole_frames(), MEMORY);
         }
+        // Regions count by the byte: a frame that a no-map region has in part is nobody's whole frame, as in Linux.
+        for region in booted.mm.frozen().memory().iter().filter(|region| region.is_nomap()) {
+            for edge in [region.range().start, region.range().end] {
+                let partial = PhysRange::new(edge.align_down(u64::from(PAGE_SIZE)), edge);
+                marks.remove(partial.touched_frames(), MEMORY);
+            }
+        }
         u32::try_from(ram).unwrap_or(u32::MAX)
     }
 
