@@ -13,8 +13,8 @@ use super::{Given, Machine};
 
 /// Bytes that both lists need at most while they double: 4,096 regions each, old array and new.
 const WANTED: u64 = 1 << 20;
-/// The least that helps: both lists to 256 regions.
-const LEAST: u64 = 32 << 10;
+/// The least that helps: one list to 256 regions.
+const LEAST: u64 = 8 << 10;
 
 /// Lets memblock's arrays double into a window between the image and `mapped_end` that nothing of the tree touches.
 /// Without such a window the arrays stay as they are.

@@ -133,7 +133,7 @@ where
     log::info!("Memory policy: Data cache writealloc");
     arrays::let_grow(early.memblock(), &given, mapped_end);
     memory::add_banks(early.memblock(), &given)?;
-    let (bounds, regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
+    let (bounds, mut regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
     timeline.memblock = given.machine.cycles();
 
     let mut paged = tables::switch(early, &bounds, &regions, &given)?;
@@ -157,7 +157,7 @@ where
 
     pages::set_watermarks(&mm, &plan);
     pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
-    pages::lend_cma(&mm, &regions)?;
+    pages::lend_cma(&mut mm, &mut regions)?;
     Ok(Booted { mm, bounds, regions, percpu, timeline, memory })
 }
 

@@ -161,6 +161,9 @@ impl Run {
         let present = compare_memory(booted, &mut marks)?;
         self.mark_taken(booted, &mut marks);
         self.check_tables(booted, &marks)?;
+        for area in self.given_back() {
+            marks.remove(area.touched_frames(), RESERVED);
+        }
         let given = exhaust(booted, &mut marks)?;
         self.check_canaries()?;
         Ok(Checked { ram, present, given })
@@ -255,6 +258,16 @@ impl Run {
         Ok(())
     }
 
+    /// Contiguous-memory areas that could not be lent, by the log: they are ordinary memory.
+    fn given_back(&self) -> impl Iterator<Item = PhysRange> + '_ {
+        let lines = self.log.iter().filter(|line| line.starts_with("CMA area") && line.contains("could not be activated"));
+        lines.filter_map(|line| {
+            let (start, end) = line.split_once("[mem 0x")?.1.split_once(']')?.0.split_once("-0x")?;
+            let address = |text| u64::from_str_radix(text, 16).ok().map(PhysAddr::new);
+            Some(PhysRange::new(address(start)?, address(end)?.saturating_add(1)))
+        })
+    }
+
     /// What strangers had in their frames is still there.
     fn check_canaries(&self) -> Result<(), String> {
         for canary in self.canaries.iter().filter(|canary| self.stands(canary.owner)) {
@@ -345,7 +358,9 @@ fn exhaust(booted: &Booted<HostIrq>, marks: &mut Marks) -> Result<u32, String> {
     }
     validate(booted)?;
     let given = u32::try_from(pages.len()).unwrap_or(u32::MAX);
-    let free = before.iter().map(|zone| zone.counts.free).sum::<u32>();
+    // Without grouping nobody asks for movable pages, and what is lent waits for its device alone.
+    let lent = |zone: &ZoneStats| if allocator.grouping() { 0 } else { zone.counts.cma };
+    let free = before.iter().map(|zone| zone.counts.free - lent(zone)).sum::<u32>();
     ensure(free == given, || format!("{free} pages were free, {given} could be allocated"))?;
     compare_given(booted, &before, marks)?;
     // Odd ones last, so that nothing merges until then.
@@ -368,6 +383,7 @@ fn compare_given(booted: &Booted<HostIrq>, stats: &[ZoneStats], marks: &Marks) -
     let wanted = booted.mm.totals().retired;
     ensure(retired == wanted, || format!("{retired} reserved pages came, {wanted} were memblock's arrays"))?;
     let kept = count(&|mark| mark & GIVEN == 0 && (mark & CMA != 0 || mark & (RESERVED | NO_MAP) == 0));
-    let allocated = stats.iter().map(|zone| zone.allocated).sum::<u32>();
+    let lent = if booted.mm.allocator().grouping() { 0 } else { stats.iter().map(|zone| zone.counts.cma).sum() };
+    let allocated = lent + stats.iter().map(|zone| zone.allocated).sum::<u32>();
     ensure(kept == allocated, || format!("{kept} pages are nobody's and did not come; {allocated} are allocated"))
 }
