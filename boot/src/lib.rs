@@ -17,3 +17,5 @@ pub mod info;
 pub mod lowmem;
 pub mod paging_init;
 pub mod reserve;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -82,6 +82,8 @@ impl<'m> PagedMm<'m> {
         at_highmem: &mut dyn FnMut(),
     ) -> Result<Mm<'m, M, C>, PhaseError> {
         let frozen = self.memblock.freeze(ram)?;
+        // `movable_node` kept early allocations out of memory that can be unplugged; the zones get all of it.
+        self.memblock.set_movable_node(false);
         let free = || self.memblock.free_ranges(RangeFilter::ANY).map(|free| free.range());
         let lowmem = PhysRange::new(PhysAddr::ZERO, self.layout.linear.phys_range().end);
         let highmem = PhysRange::new(lowmem.end, PhysAddr::MAX);

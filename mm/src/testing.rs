@@ -14,7 +14,10 @@ use crate::platform::{IrqControl, PhysMap, TlbControl};
 #[derive(Debug)]
 struct Bank {
     frames: PfnRange,
+    /// The first frame, on a page of the host.
     bytes: NonNull<u8>,
+    /// What the host's allocator gave.
+    given: NonNull<u8>,
     layout: Layout,
 }
 
@@ -40,10 +43,13 @@ impl FakeRam {
         let bank = |range: &PhysRange| {
             let frames = range.whole_frames();
             let size = frames.pages() as usize * PAGE_SIZE as usize;
-            let layout = Layout::from_size_align(size.max(1), PAGE_SIZE as usize).expect("a bank fits the host");
-            // SAFETY: `layout` has a size of at least 1.
-            let bytes = unsafe { alloc_zeroed(layout) };
-            Bank { frames, bytes: NonNull::new(bytes).expect("the host has memory for the bank"), layout }
+            // A page more, and aligned by hand: only for a small alignment does the host leave zeroed pages untouched.
+            let layout = Layout::from_size_align(size + PAGE_SIZE as usize, 16).expect("a bank fits the host");
+            // SAFETY: `layout` has a size of at least a page.
+            let given = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("the host has memory for the bank");
+            // SAFETY: the next multiple of a page is less than a page away, and a page was added.
+            let bytes = unsafe { given.add(given.align_offset(PAGE_SIZE as usize)) };
+            Bank { frames, bytes, given, layout }
         };
         Self { banks: ranges.iter().map(bank).collect() }
     }
@@ -52,8 +58,8 @@ impl FakeRam {
 impl Drop for FakeRam {
     fn drop(&mut self) {
         for bank in &self.banks {
-            // SAFETY: `bytes` came from `alloc_zeroed` with this very layout and is freed once.
-            unsafe { dealloc(bank.bytes.as_ptr(), bank.layout) }
+            // SAFETY: `given` came from `alloc_zeroed` with this very layout and is freed once.
+            unsafe { dealloc(bank.given.as_ptr(), bank.layout) }
         }
     }
 }
@@ -159,4 +165,24 @@ pub fn with_log<R>(body: impl FnOnce() -> R) -> (R, Vec<String>) {
 /// Runs `body`; returns every line that it logged on this thread, of any level.
 pub fn capture_log(body: impl FnOnce()) -> Vec<String> {
     with_log(body).1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::PhysAddr;
+
+    #[test]
+    fn gibibytes_of_ram_cost_nothing_until_they_are_touched() {
+        // 64 banks of 2 GiB: no host here has that much.
+        let banks: Vec<FakeRam> = (0..64)
+            .map(|_| FakeRam::new(&[PhysRange::new(PhysAddr::new(0x8000_0000), PhysAddr::new(1 << 32))]))
+            .collect();
+        for ram in &banks {
+            let last = ram.frames_ptr(Pfn::new(0xf_ffff), 1).unwrap();
+            assert_eq!(last.align_offset(PAGE_SIZE as usize), 0);
+            // SAFETY: the frame is ours.
+            assert_eq!(unsafe { last.read() }, 0);
+        }
+    }
 }

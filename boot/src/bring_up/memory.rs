@@ -8,7 +8,6 @@ use mm::zone::plan::PAGE_STRUCT_BYTES;
 
 use super::{BootError, Given, Machine};
 use crate::early_map::map_first_bank;
-use crate::head::TABLE_SIZE;
 use crate::info::MemoryBank;
 use crate::lowmem::{self, LowmemBounds, LowmemConfig};
 use crate::reserve::{self, FixedRanges, ReserveConfig, ReservedRegions, banks};
@@ -27,6 +26,7 @@ pub(super) fn map_image_bank<M: Machine>(given: &Given<'_, M>, vmalloc: u32) -> 
     let holds = |bank: &MemoryBank<'_>| bank.range.contains_range(image) && bank.range.contains(phys_offset);
     let bank = given.fdt.memory_banks().find(holds).ok_or(BootError::ImageOutsideRam { image })?;
     let range = live_part(given, bank).map_or(image, |bank| bank.range);
+    let range = range.intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
     // SAFETY: the head's table is in use, and its only mappings at PAGE_OFFSET and above are the image's sections.
     let mapped =
         unsafe { map_first_bank(given.machine.ram(), given.machine.tlb(), root, phys_offset, range, vmalloc) }?;
@@ -51,22 +51,14 @@ pub(super) fn add_banks<M: Machine>(memblock: &mut Memblock<'_>, given: &Given<'
 
 /// The part of a bank behind which there is RAM: absent RAM swallows writes without a fault.
 ///
-/// The first and the last frame are tried, leaving out no-map regions (which may be somebody else's) and the running
-/// image (which is there). A bank that ends early is cut where it stops to answer.
+/// The first and the last frame that may be tried are: not those of no-map regions (which may be somebody else's), nor
+/// those that run (which are there). A bank that ends early is cut where it stops to answer.
 fn live_part<'b, M: Machine>(given: &Given<'_, M>, bank: MemoryBank<'b>) -> Option<MemoryBank<'b>> {
     let reachable = bank.range.intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
     let frames = reachable.whole_frames();
-    let may_try = |frame: &Pfn| {
-        let page = PhysRange::new(frame.base(), frame.base().saturating_add(u64::from(PAGE_SIZE)));
-        let static_no_map =
-            |node: crate::info::ReservedNode<'_>| node.no_map && { node.reg }.any(|reg| reg.overlaps(page));
-        !given.image.whole.overlaps(page) && !given.fdt.reserved_memory().any(static_no_map)
+    let (Some(first), Some(last)) = (first_to_try(given, frames), last_to_try(given, frames)) else {
+        return Some(bank);
     };
-    // A frame that may not be tried is skipped by its neighbours, one MiB at a time: regions are that coarse.
-    let step = 1 << 8;
-    let first = frames.iter().step_by(step).find(may_try);
-    let last = frames.iter().rev().step_by(step).find(may_try);
-    let (Some(first), Some(last)) = (first, last) else { return Some(bank) };
     if !given.machine.answers(first) {
         log::error!("/{}: reg: {}: no RAM answers at {}, ignoring the bank", bank.name, bank.range, first.base());
         return None;
@@ -79,18 +71,47 @@ fn live_part<'b, M: Machine>(given: &Given<'_, M>, bank: MemoryBank<'b>) -> Opti
     Some(MemoryBank { range: PhysRange::new(bank.range.start, end), ..bank })
 }
 
-/// One past the last frame that answers, when the first of `frames` does and the last does not.
+/// One past the last frame that answers, when the first of `frames` does and the one at its end does not. What lies
+/// between them and may not be tried counts as RAM.
 fn end_of_ram<M: Machine>(given: &Given<'_, M>, frames: PfnRange) -> Pfn {
-    let (mut alive, mut dead) = (frames.start.raw(), frames.end.raw());
-    while dead - alive > 1 {
-        let middle = alive + (dead - alive) / 2;
-        if given.machine.answers(Pfn::new(middle)) {
-            alive = middle;
+    let (mut alive, mut dead) = (frames.start, frames.end);
+    loop {
+        let above = Pfn::new(alive.raw() + 1);
+        let middle = Pfn::new(above.raw() + dead.pages_since(above) / 2);
+        let upper = first_to_try(given, PfnRange::new(middle, dead));
+        let Some(frame) = upper.or_else(|| last_to_try(given, PfnRange::new(above, middle))) else { return dead };
+        if given.machine.answers(frame) {
+            alive = frame;
         } else {
-            dead = middle;
+            dead = frame;
         }
     }
-    Pfn::new(dead)
+}
+
+/// The lowest of `frames` that may be tried.
+fn first_to_try<M>(given: &Given<'_, M>, mut frames: PfnRange) -> Option<Pfn> {
+    while !frames.is_empty() {
+        let Some(taken) = not_to_try(given, frames.start) else { return Some(frames.start) };
+        frames.start = taken.touched_frames().end;
+    }
+    None
+}
+
+/// The highest of `frames` that may be tried.
+fn last_to_try<M>(given: &Given<'_, M>, mut frames: PfnRange) -> Option<Pfn> {
+    while !frames.is_empty() {
+        let last = Pfn::new(frames.end.raw() - 1);
+        let Some(taken) = not_to_try(given, last) else { return Some(last) };
+        frames.end = taken.touched_frames().start;
+    }
+    None
+}
+
+/// What holds `frame` that a write must not touch, not even for a moment: a no-map region, or what runs.
+fn not_to_try<M>(given: &Given<'_, M>, frame: Pfn) -> Option<PhysRange> {
+    let page = PhysRange::new(frame.base(), frame.base().saturating_add(u64::from(PAGE_SIZE)));
+    let no_map = given.fdt.reserved_memory().filter(|node| node.no_map).flat_map(|node| node.reg);
+    [given.image.whole, given.table()].into_iter().chain(no_map).find(|range| range.overlaps(page))
 }
 
 /// Computes lowmem's limits, takes every reservation, and computes the limits again.
@@ -102,8 +123,7 @@ pub(super) fn reserve_all<M: Machine>(
     mapped_end: PhysAddr,
     given: &Given<'_, M>,
 ) -> Result<(LowmemBounds, ReservedRegions<'static>), BootError> {
-    let table = PhysAddr::new(u64::from(given.head.table));
-    let tables = PhysRange::new(table, table.saturating_add(u64::from(TABLE_SIZE)));
+    let tables = given.table();
     let config = LowmemConfig {
         page_offset: PAGE_OFFSET,
         phys_offset: PhysAddr::new(u64::from(given.head.phys_offset)),
@@ -114,7 +134,6 @@ pub(super) fn reserve_all<M: Machine>(
     };
     check_initrd(given, tables)?;
     let first = lowmem::adjust(memblock, &config)?;
-    memblock.allow_resize(given.machine.ram());
     memblock.set_current_limit(first.memblock_limit.min(mapped_end));
     let reserve_config = ReserveConfig {
         fixed: FixedRanges { image: given.image.whole, tables, dtb: given.dtb(), initrd: given.info.initrd },

@@ -10,6 +10,7 @@
 //! ```
 //! Each step prints Linux's lines, in Linux's order. Nothing here touches the machine but through [`Machine`].
 
+mod arrays;
 mod cpus;
 mod error;
 mod memory;
@@ -17,6 +18,8 @@ mod pages;
 mod slices;
 mod summary;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use cpus::PerCpu;
 pub use error::BootError;
@@ -33,7 +36,7 @@ use mm::sync::CurrentCpu;
 
 use crate::cmdline::BootArgs;
 use crate::fdt::ValidFdt;
-use crate::head::HeadInfo;
+use crate::head::{HeadInfo, TABLE_SIZE};
 use crate::image::ImageLayout;
 use crate::info::BootInfo;
 use crate::lowmem::{self, LowmemBounds};
@@ -129,8 +132,9 @@ where
     let vmalloc = lowmem::vmalloc_bytes(given.args.vmalloc.map(u64::from), PAGE_OFFSET);
     let mapped_end = memory::map_image_bank(&given, vmalloc)?;
     log::info!("Memory policy: Data cache writealloc");
+    arrays::let_grow(early.memblock(), &given, mapped_end);
     memory::add_banks(early.memblock(), &given)?;
-    let (bounds, regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
+    let (bounds, mut regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
     timeline.memblock = given.machine.cycles();
 
     let mut paged = tables::switch(early, &bounds, &regions, &given)?;
@@ -155,7 +159,7 @@ where
 
     pages::set_watermarks(&mm, &plan);
     pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
-    pages::lend_cma(&mm, &regions)?;
+    pages::lend_cma(&mut mm, &mut regions)?;
     Ok(Booted { mm, bounds, regions, percpu, timeline, memory })
 }
 
@@ -164,5 +168,11 @@ impl<M> Given<'_, M> {
     fn dtb(&self) -> PhysRange {
         let start = PhysAddr::new(u64::from(self.head.dtb));
         PhysRange::new(start, start.saturating_add(u64::from(self.fdt.total_size())))
+    }
+
+    /// The first-level table.
+    fn table(&self) -> PhysRange {
+        let start = PhysAddr::new(u64::from(self.head.table));
+        PhysRange::new(start, start.saturating_add(u64::from(TABLE_SIZE)))
     }
 }

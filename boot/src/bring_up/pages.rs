@@ -3,11 +3,12 @@
 use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU32;
 
-use mm::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange};
+use mm::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange, PhysRange};
 use mm::buddy::Classic;
 use mm::gfp::GfpFlags;
 use mm::memblock::{Memblock, RegionFlags};
 use mm::memmap::{MemMap, Page};
+use mm::migrate::MigrateType;
 use mm::order::Order;
 use mm::page_alloc::{Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
 use mm::phase::Mm;
@@ -155,15 +156,30 @@ pub(super) fn install_pagesets<M: Machine>(
     Ok(())
 }
 
-/// Lends every contiguous-memory area to movable allocations (Linux: `cma_init_reserved_areas`).
+/// Lends every contiguous-memory area to movable allocations (Linux: `cma_init_reserved_areas`). An area that cannot be
+/// lent, because a zone's border lies in it, is told of, and is ordinary memory from then on.
 pub(super) fn lend_cma<I: CurrentCpu>(
-    mm: &Mm<'static, I, Classic<'static>>,
-    regions: &ReservedRegions<'_>,
+    mm: &mut Mm<'static, I, Classic<'static>>,
+    regions: &mut ReservedRegions<'_>,
 ) -> Result<(), BootError> {
-    for area in regions.cma_areas() {
-        mm.allocator().release_cma(area.range.whole_frames())?;
+    loop {
+        let next = regions.cma_areas().find(|area| !is_lent(mm, area.range)).copied();
+        let Some(area) = next else { return Ok(()) };
+        let frames = area.range.whole_frames();
+        if let Err(error) = mm.allocator().release_cma(frames) {
+            log::error!("CMA area {} could not be activated: {}: {error}", area.name, area.range);
+            mm.allocator_mut().free_reserved(frames)?;
+            regions.drop_area(area.range);
+        }
     }
-    Ok(())
+}
+
+/// Whether the area's pageblocks are lent.
+fn is_lent<I: CurrentCpu>(mm: &Mm<'static, I, Classic<'static>>, area: PhysRange) -> bool {
+    let first = area.whole_frames().start;
+    let zone = mm.allocator().map().page(first).map(|page| page.zone());
+    let zone = mm.allocator().zones().iter().find(|found| Some(found.tag()) == zone);
+    zone.is_some_and(|zone| zone.block_type(first) == MigrateType::Cma)
 }
 
 /// `count` places of `T` from memblock.

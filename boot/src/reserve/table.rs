@@ -98,6 +98,15 @@ impl<'t> ReservedRegions<'t> {
         self.len = kept;
     }
 
+    /// Takes out the CMA area of that very range.
+    pub(crate) fn drop_area(&mut self, range: PhysRange) {
+        let used = self.slots.get_mut(..self.len).unwrap_or_default();
+        if let Some(at) = used.iter().position(|region| region.kind.is_cma() && region.range == range) {
+            used.get_mut(at..).unwrap_or_default().rotate_left(1);
+            self.len -= 1;
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {

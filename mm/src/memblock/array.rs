@@ -1,7 +1,7 @@
 //! Arrays of regions that lie in memblock's own memory, and how the lists double into them.
 //!
 //! Theory.      When an edit needs more slots than its array has, an array of at least twice the size is cut from free
-//!              memory below the current limit, the regions are copied, and the new frames are reserved, which may
+//!              memory below the current limit (and inside the window that the caller may set), the regions are copied, and the new frames are reserved, which may
 //!              itself need room in the reserved list: that list is then doubled first. Both places are found, and
 //!              found to be mapped, before anything changes. The bytes that the edit is about are avoided: they may be
 //!              about to vanish, to be unmapped, or to be taken by someone else.
@@ -96,7 +96,7 @@ impl<'a> Memblock<'a> {
         let ram = self.ram.ok_or(full)?;
         let capacity = current.saturating_mul(2).max(wanted.saturating_add(SLOTS_OF_A_MOVE));
         let bytes = array_bytes(capacity).ok_or(full)?;
-        let window = PhysRange::new(PhysAddr::ZERO, self.current_limit());
+        let window = self.array_window.intersection(PhysRange::new(PhysAddr::ZERO, self.current_limit()));
         let search = Search { size: bytes, align: u64::from(PAGE_SIZE), window, node: None, mirror: false };
         let Some(start) = self.search(&search, avoid) else {
             log::error!("memblock: Failed to double {list} array from {current} to {capacity} entries !");

@@ -130,6 +130,8 @@ pub struct Memblock<'a> {
     reserved: RegionList<'a>,
     /// How to reach the memory that arrays double into; `None` until [`Self::allow_resize`].
     ram: Option<&'a dyn PhysMap>,
+    /// Where such arrays may lie.
+    array_window: PhysRange,
     current_limit: PhysAddr,
     direction: Direction,
     /// Any region was ever marked as mirrored.
@@ -158,6 +160,7 @@ impl<'a> Memblock<'a> {
             memory: RegionList::new(memory),
             reserved: RegionList::new(reserved),
             ram: None,
+            array_window: PhysRange::new(PhysAddr::ZERO, PhysAddr::MAX),
             current_limit: PhysAddr::MAX,
             direction: Direction::TopDown,
             has_mirror: false,
@@ -170,6 +173,12 @@ impl<'a> Memblock<'a> {
     /// (Linux: `memblock_allow_resize`).
     pub const fn allow_resize(&mut self, ram: &'a dyn PhysMap) {
         self.ram = Some(ram);
+    }
+
+    /// Doubled arrays lie inside `window` from now on: before all reservations are known an array could otherwise take
+    /// bytes that are somebody's.
+    pub const fn keep_arrays_in(&mut self, window: PhysRange) {
+        self.array_window = window;
     }
 
     /// What exists, lowest first.

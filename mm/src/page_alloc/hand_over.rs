@@ -55,6 +55,16 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Ok(done)
     }
 
+    /// Frees memory that was kept for someone who turned out not to need it (Linux: `free_reserved_area`).
+    ///
+    /// # Errors
+    /// [`HandOverError`] for frames that are not reserved memory; what came before is handed over.
+    pub fn free_reserved(&mut self, range: PfnRange) -> Result<HandOver, HandOverError> {
+        let mut done = HandOver::default();
+        self.free_range(range, &mut done)?;
+        Ok(done)
+    }
+
     /// Frees a range, zone by zone.
     fn free_range(&mut self, range: PfnRange, done: &mut HandOver) -> Result<(), HandOverError> {
         let mut next = range.start;

@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(lock.try_lock().map(|guard| *guard), Some(7));
         assert_eq!(HostIrq::depth(), 0);
     }
-    use HostIrq;
+    use crate::testing::HostIrq;
 
     #[test]
     fn interrupts_are_masked_exactly_while_a_guard_lives() {

@@ -1,0 +1,133 @@
+//! Trees and machines that leave nothing to go on with: one line, and no panic.
+
+use super::{MIB, PAGE, boot, boots, range, refuses};
+use crate::testing::Board;
+use crate::testing::tree::{Pair, Reserved, Tree};
+
+const BASE: u64 = 0x8000_0000;
+const RAM: [Pair; 1] = [(BASE, 64 * MIB)];
+
+#[test]
+fn without_a_usable_memory_node_there_is_no_place_for_the_image() {
+    let line = "no enabled /memory bank holds the image at [mem 0x80100000-0x80175fff]";
+    // Absent, empty, above 4 GiB only, elsewhere, too small for the image.
+    for banks in [&[][..], &[(BASE, 0)], &[(1 << 32, 64 * MIB)], &[(0x4000_0000, 64 * MIB)], &[(BASE, MIB)]] {
+        assert_eq!(refuses(&RAM, &Tree::of(banks)), line, "{banks:x?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_of_memory_is_told_and_left() {
+    let told = |banks: &[Pair], ram: &[Pair], line: &str| {
+        let ram: Vec<_> = ram.iter().copied().map(range).collect();
+        let booted = boot(&Board::new(&ram, &Tree::of(banks).blob())).unwrap();
+        assert!(booted.has(line), "{}", booted.log.join("\n"));
+        assert_eq!(booted.pages.present, 64 << 8);
+    };
+    told(&[RAM[0], (1 << 32, MIB)], &RAM, "OF: fdt: Ignoring memory block 0x100000000 - 0x100100000");
+    let high = (0xfc00_0000, 64 * MIB);
+    told(&[(high.0, 128 * MIB)], &[high], "OF: fdt: Ignoring memory range 0x100000000 - 0x104000000");
+    told(&[RAM[0], RAM[0]], &RAM, "/memory: reg: [mem 0x80000000-0x83ffffff] overlaps RAM that is known already");
+    told(&[RAM[0], (0x1000, MIB)], &[RAM[0], (0x1000, MIB)], "OF: fdt: Ignoring memory block 0x1000 - 0x101000");
+}
+
+#[test]
+fn absent_ram_is_found_out_and_left() {
+    let boots_with = |told: &[Pair], there: &[Pair], pages: u64, line: &str| {
+        let ram: Vec<_> = there.iter().copied().map(range).collect();
+        let booted = boot(&Board::new(&ram, &Tree::of(told).blob())).unwrap();
+        assert!(booted.has(line), "{line}:\n{}", booted.log.join("\n"));
+        assert_eq!(u64::from(booted.pages.present), pages);
+    };
+    let line = "/memory: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x84000000";
+    boots_with(&[(BASE, 128 * MIB)], &RAM, 64 << 8, line);
+    let line = "/memory: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x84003000";
+    boots_with(&[(BASE, 128 * MIB)], &[(BASE, 64 * MIB + 3 * PAGE)], (64 << 8) + 3, line);
+    let line = "/memory: reg: [mem 0x90000000-0x93ffffff]: no RAM answers at 0x90000000, ignoring the bank";
+    boots_with(&[RAM[0], (0x9000_0000, 64 * MIB)], &RAM, 64 << 8, line);
+}
+
+#[test]
+fn absent_ram_is_found_without_a_probe_of_no_map_frames() {
+    let no_map = |at: u64, size: u64| Tree {
+        reserved: vec![Reserved {
+            name: "secret".into(),
+            reg: vec![(BASE + at, size)],
+            no_map: true,
+            ..Reserved::default()
+        }],
+        ..Tree::of(&[(BASE, 128 * MIB)])
+    };
+    let present = |tree: &Tree, there| {
+        let booted = boot(&Board::new(&[range((BASE, there))], &tree.blob())).unwrap();
+        u64::from(booted.pages.present) * PAGE
+    };
+    // At the bank's end, to the page; below where RAM ends.
+    for there in [64 * MIB, 65 * MIB + PAGE] {
+        assert_eq!(present(&no_map(112 * MIB, 16 * MIB), there), there);
+        assert_eq!(present(&no_map(128 * MIB - PAGE, PAGE), there), there);
+        assert_eq!(present(&no_map(32 * MIB, 16 * MIB), there), there);
+    }
+    assert_eq!(present(&no_map(128 * MIB - PAGE, PAGE), 128 * MIB - 2 * PAGE), 128 * MIB - 2 * PAGE);
+}
+
+#[test]
+fn reservations_over_everything_leave_too_little() {
+    let whole = |no_map| Reserved { name: "all".into(), reg: vec![RAM[0]], no_map, ..Reserved::default() };
+    let reserved = Tree { reserved: vec![whole(false)], ..Tree::of(&RAM) };
+    assert_eq!(refuses(&RAM, &reserved), "too little RAM: 0K free, 1536K needed");
+    let mapped = Tree { reserve_map: vec![(0, u64::MAX)], ..Tree::of(&RAM) };
+    assert_eq!(refuses(&RAM, &mapped), "too little RAM: 0K free, 1536K needed");
+    // A no-map region over the image is refused, and the boot goes on.
+    boots(&Tree { reserved: vec![whole(true)], ..Tree::of(&RAM) });
+}
+
+#[test]
+fn regions_outside_ram_and_larger_than_ram_are_told() {
+    let node =
+        |name: &str, reg: &[Pair], size| Reserved { name: name.into(), reg: reg.to_vec(), size, ..Reserved::default() };
+    let reserved = vec![
+        node("outside@1000", &[(0x1000, MIB)], None),
+        node("high@f0000000", &[(0xf000_0000, 0x2000_0000)], None),
+        Reserved { no_map: true, ..node("far", &[(0x6000_0000, MIB)], None) },
+        node("large", &[], Some(128 * MIB)),
+        node("half@83f00000", &[(BASE + 63 * MIB, 2 * MIB)], None),
+    ];
+    let booted = boots(&Tree { reserved, ..Tree::of(&RAM) });
+    for line in [
+        "OF: reserved mem: node outside@1000: reg [mem 0x00001000-0x00100fff] lies outside RAM",
+        "OF: reserved mem: node high@f0000000: reg [mem 0xf0000000-0x10fffffff] lies outside RAM",
+        "OF: reserved mem: node far: reg [mem 0x60000000-0x600fffff] lies outside RAM",
+        "OF: reserved mem: node half@83f00000: reg [mem 0x83f00000-0x840fffff] reaches out of RAM",
+        "OF: reserved mem: failed to allocate memory for node 'large': size 128 MiB",
+    ] {
+        assert!(booted.has(line), "{line}:\n{}", booted.log.join("\n"));
+    }
+}
+
+#[test]
+fn an_initrd_under_the_image_is_named() {
+    let tree = Tree { initrd: Some((BASE + MIB, BASE + 2 * MIB)), ..Tree::of(&RAM) };
+    assert_eq!(
+        refuses(&RAM, &tree),
+        "/chosen: linux,initrd-start: initrd [mem 0x80100000-0x801fffff] lies where the image runs, \
+         [mem 0x80004000-0x80175fff]; load it higher"
+    );
+}
+
+#[test]
+fn mem_that_leaves_no_ram_for_the_image_is_named() {
+    let outside = "/memory: reg: the image at [mem 0x80100000-0x80175fff] lies outside RAM";
+    for (arg, line) in [
+        ("mem=1M", outside),
+        ("mem=64K", outside),
+        ("mem=4K@0x80000000", outside),
+        ("mem=64M@0xfffff000", "lowmem: no RAM between 0x80000000 and 0xf0000000"),
+        ("mem=1500K", "too little RAM: 1012K free, 1056K needed"),
+    ] {
+        assert_eq!(refuses(&RAM, &Tree::of(&RAM).with_bootargs(arg)), line, "{arg}");
+    }
+    // Nothing of this one can be reached, so it says nothing.
+    assert_eq!(boots(&Tree::of(&RAM).with_bootargs("mem=64M@0x10000000")).pages.present, 64 << 8);
+    assert_eq!(boots(&Tree::of(&RAM).with_bootargs("mem=2M")).pages.present, 2 << 8);
+}
