@@ -329,8 +329,12 @@ impl<'a> Board<'a> {
             tree: Box::into_raw(Box::new(tree)),
             arrays: Box::into_raw(Box::new([[Region::EMPTY; REGIONS]; 2])),
         };
-        // SAFETY: the boxes live until `Arena::free`, and each is borrowed here only.
-        let (ram, tree, arrays) = unsafe { (&*arena.ram, &*arena.tree, &mut *arena.arrays) };
+        // SAFETY: the box lives until `Arena::free`.
+        let ram = unsafe { &*arena.ram };
+        // SAFETY: as above.
+        let tree = unsafe { &*arena.tree };
+        // SAFETY: as above, and the arrays are borrowed here only.
+        let arrays = unsafe { &mut *arena.arrays };
         match self.boot_in(ram, tree, arrays) {
             Ok((log, parts)) => Ok(parts.into_run(log, arena)),
             Err(refusal) => {
