@@ -216,7 +216,7 @@ fn is_plausible(error: &str, tree: &Tree) -> bool {
     ];
     let line = error.lines().next().unwrap_or_default();
     let ram: u64 = tree.banks.iter().map(|bank| bank.reg.1).sum();
-    let cramped = ram < 32 * MIB || tree.reserve_map.len() >= 30;
+    let cramped = ram < 32 * MIB || tree.reserve_map.len() >= 30 || tree.reserved.len() >= 3;
     let in_pieces = ["no memory for", "list is full"].iter().any(|why| line.contains(why));
     WHYS.iter().any(|why| line.contains(why)) || cramped && in_pieces
 }
