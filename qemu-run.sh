@@ -154,8 +154,8 @@ qemu_error() { grep -v 'audio\|ALSA' "$ERRORS" | tail -n 1; }
 refuse_bad_end() {
     [[ $LAST_WORD == panic:* ]] && fail "$LAST_WORD"
     [ "$STATUS" = 124 ] || [ "$STATUS" = 137 ] && fail "hung: no end after $limit s" 124
+    [ -n "$VERDICT" ] || [ -z "$LAST_WORD" ] || fail "the boot stopped: $LAST_WORD"
     if [ "$STATUS" != 0 ] && [ -z "$VERDICT" ]; then
-        [ -z "$LAST_WORD" ] || fail "the boot stopped: $LAST_WORD"
         local said
         said=$(qemu_error)
         fail "no verdict: QEMU ended with status $STATUS${said:+: $said}"

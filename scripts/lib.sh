@@ -27,6 +27,12 @@ as_root() {
     fi
 }
 
+# apt_refresh: fetches the package index anew.
+apt_refresh() {
+    say "refreshing apt's package index"
+    as_root apt-get update >"$BUILD/apt.log" 2>&1
+}
+
 # apt_install PACKAGE...: installs, with a fresh package index only when the one at hand does not do.
 apt_install() {
     command -v apt-get >/dev/null || return 1

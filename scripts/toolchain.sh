@@ -77,7 +77,13 @@ road_debian() {
             TOOLCHAIN_TROUBLE+=("debian: cannot install ${DEBIAN_PACKAGES[*]} (details in build/apt.log)")
             return 1
         fi
-        debian_new_enough || return 1
+        # An index from before the security updates offers an older compiler.
+        if ! debian_new_enough; then
+            apt_refresh
+            apt_install "${DEBIAN_PACKAGES[@]}"
+            TOOLCHAIN_TROUBLE=()
+            debian_new_enough || return 1
+        fi
     fi
     if ! command -v llvm-objcopy >/dev/null; then
         need arm-none-eabi-objcopy=binutils-arm-none-eabi

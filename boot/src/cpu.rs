@@ -104,7 +104,11 @@ impl CpuFacts {
     pub fn log(&self) {
         let cpu = if self.mpidr >> 31 == 1 { self.mpidr & 0x00ff_ffff } else { 0 };
         log::info!("Booting Quire on physical CPU {cpu:#x}");
-        log::info!("Quire version {} ({})", env!("CARGO_PKG_VERSION"), if cfg!(debug_assertions) { "debug" } else { "release" });
+        log::info!(
+            "Quire version {} ({})",
+            env!("CARGO_PKG_VERSION"),
+            if cfg!(debug_assertions) { "debug" } else { "release" }
+        );
         let revision = self.midr & 0xf;
         log::info!("CPU: ARMv7 Processor [{:08x}] revision {revision} (ARMv7), cr={:08x}", self.midr, self.sctlr);
         let data = if self.vipt_aliasing() { "VIPT aliasing" } else { "PIPT / VIPT nonaliasing" };
@@ -124,7 +128,14 @@ mod tests {
     use super::*;
 
     /// MIDR, CTR and ID_MMFR0 as QEMU's CPUs give them.
-    const A15: CpuFacts = CpuFacts { midr: 0x414f_c0f0, ctr: 0x8444_c004, mmfr0: 0x1020_1105, mpidr: 0x8000_0000, sctlr: 0, entry_mode: 0x13 };
+    const A15: CpuFacts = CpuFacts {
+        midr: 0x414f_c0f0,
+        ctr: 0x8444_c004,
+        mmfr0: 0x1020_1105,
+        mpidr: 0x8000_0000,
+        sctlr: 0,
+        entry_mode: 0x13,
+    };
     const ARM1176: CpuFacts = CpuFacts { midr: 0x410f_b767, ctr: 0x01dd_20d2, mmfr0: 0x0113_0003, ..A15 };
 
     #[test]
@@ -133,14 +144,17 @@ mod tests {
         assert_eq!(A15.instruction_cache(), InstructionCache::Pipt);
         let refused = ARM1176.check().unwrap_err();
         assert_eq!(refused, UnfitCpu::NotArmv7 { midr: 0x410f_b767, ctr: 0x01dd_20d2 });
-        assert!(std::string::ToString::to_string(&refused).contains("410fb767"));
+        assert!(refused.to_string().contains("410fb767"));
     }
 
     #[test]
     fn only_caches_before_armv7_with_the_p_bit_alias() {
         assert!(ARM1176.vipt_aliasing());
         assert!(!A15.vipt_aliasing());
-        assert!(!CpuFacts { ctr: 0x8204_8004, ..A15 }.vipt_aliasing(), "a Cortex-A8's instruction cache does, its data cache not");
+        assert!(
+            !CpuFacts { ctr: 0x8204_8004, ..A15 }.vipt_aliasing(),
+            "a Cortex-A8's instruction cache does, its data cache not"
+        );
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub unsafe fn map_first_bank<P: PhysMap + ?Sized, T: TlbControl + ?Sized>(
     bank: PhysRange,
     vmalloc: u32,
 ) -> Result<PfnRange, EarlyMapError> {
-    let room = VMALLOC_END.raw().saturating_sub(vmalloc).saturating_sub(VMALLOC_OFFSET).saturating_sub(PAGE_OFFSET.raw());
+    let room =
+        VMALLOC_END.raw().saturating_sub(vmalloc).saturating_sub(VMALLOC_OFFSET).saturating_sub(PAGE_OFFSET.raw());
     let end = bank.end.min(phys_offset.saturating_add(u64::from(room))).align_down(u64::from(SECTION_SIZE));
     // SAFETY: the caller vouches that these 16 KiB are the table in use.
     let tables = unsafe { Tables::new(ram, root) }.map_err(EarlyMapError::Table)?;

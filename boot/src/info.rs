@@ -58,7 +58,9 @@ impl Iterator for Reg<'_> {
 
 /// One range of a `/memory` node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MemoryBank {
+pub struct MemoryBank<'a> {
+    /// Its node's name with the unit address.
+    pub name: &'a str,
     /// Its bytes.
     pub range: PhysRange,
     /// `numa-node-id`; node 0 without one.
@@ -98,7 +100,7 @@ impl Clip {
     }
 }
 
-impl MemoryBank {
+impl MemoryBank<'_> {
     /// The bank's whole pages below 4 GiB; `None` when there are none. See [`Clip::of`].
     #[must_use]
     pub fn clipped(self) -> Option<Self> {

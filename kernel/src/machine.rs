@@ -1,5 +1,6 @@
 //! This machine as the boot sequence sees it: early mappings, probes, clocks.
 
+use core::fmt;
 use core::ptr::NonNull;
 
 use aarch32_cpu::asm::dsb;
@@ -33,6 +34,16 @@ pub enum WindowError {
     Edit(EditError),
     /// The fixmap has no such slot.
     Slot,
+}
+
+impl fmt::Display for WindowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(error) => error.fmt(f),
+            Self::Edit(error) => write!(f, "{error:?}"),
+            Self::Slot => f.write_str("the fixmap has no such slot"),
+        }
+    }
 }
 
 impl ArmMachine {
@@ -78,7 +89,7 @@ impl ArmMachine {
         editor.fill_small(self.image.fixmap_table, run, page, prot).map_err(WindowError::Edit)?;
         editor.sync_page(self.image.fixmap_table).map_err(WindowError::Edit)?;
         editor.flush_page(va);
-        let offset = pa.raw() as u32 & (PAGE_SIZE - 1);
+        let offset = pa.as_u32().map_or(0, |address| address & (PAGE_SIZE - 1));
         NonNull::new(core::ptr::with_exposed_provenance_mut((va.raw() + offset) as usize)).ok_or(WindowError::Slot)
     }
 }

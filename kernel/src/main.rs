@@ -11,6 +11,7 @@ mod image;
 mod logger;
 mod machine;
 mod panic;
+mod percpu;
 mod ram;
 mod selftest;
 mod semihost;
@@ -47,6 +48,7 @@ static FIRST_ARRAYS: FirstArrays = FirstArrays(UnsafeCell::new(([Region::EMPTY; 
 /// The first Rust code at its linked address; `start.S` calls it once.
 #[unsafe(no_mangle)]
 extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
+    percpu::leave();
     vectors::install();
     semihost::detect();
     logger::install();
@@ -56,7 +58,7 @@ extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
     // SAFETY: this is the boot CPU, and nothing has used the tables before.
     let machine = match unsafe { ArmMachine::new(head, image) } {
         Ok(machine) => machine,
-        Err(error) => refuse(format_args!("the first tables cannot be written: {error:?}")),
+        Err(error) => refuse(format_args!("the first tables cannot be written: {error}")),
     };
     let fdt = device_tree(head, &machine);
     let info = BootInfo::parse(&fdt);
@@ -120,6 +122,9 @@ fn after_boot(
 ) -> ! {
     let layout = booted.mm.layout();
     layout.log(&image::sections());
+    if !percpu::enter(&booted.percpu, &layout.linear, 0) {
+        refuse(format_args!("the per-CPU area {} is not mapped", booted.percpu.chunk));
+    }
     let root = PhysAddr::new(u64::from(head.table));
     // SAFETY: the boot is over: the tables in use are only read from now on.
     let tables = match unsafe { Tables::new(&ram::RAM, root) } {
@@ -129,8 +134,8 @@ fn after_boot(
     let start = PhysAddr::new(u64::from(head.dtb));
     let dtb = PhysRange::new(start, start.saturating_add(u64::from(dtb_bytes)));
     let system = System { head, image: image::layout(head), layout, tables, dtb, booted };
-    if args.dump == Some("pagetables") {
-        system.dump_tables();
+    if let Some(views) = args.dump {
+        system.dump(views);
     }
     if !system.validate() {
         refuse(format_args!("an invariant does not hold at the end of the boot"));

@@ -7,6 +7,7 @@ use mm::addr::PhysRange;
 use mm::layout::VirtualLayout;
 use mm::memblock::Region;
 use mm::paging::{Audit, AuditError, Rules, Tables, audit};
+use mm::report::{BuddyInfo, MemInfo, PageTypeInfo, ZoneInfo};
 
 use crate::arch::armv7::irq::ArmIrq;
 use crate::ram::LinearRam;
@@ -64,10 +65,45 @@ impl System {
         audit.is_ok() && zones.is_ok()
     }
 
-    /// Prints the tables in use, as Linux's `kernel_page_tables` (`dump=pagetables`).
-    pub fn dump_tables(&self) {
-        for line in self.tables.dump(&self.layout.markers()) {
-            log::info!("{line}");
+    /// Prints each view that `names` lists, with commas between (`dump=`): `pagetables` as Linux's
+    /// `kernel_page_tables`, `memblock` as its debugfs files, the others as its files of that name.
+    pub fn dump(&self, names: &str) {
+        let zones = self.booted.mm.allocator();
+        for name in names.split(',') {
+            match name {
+                "pagetables" => self.dump_tables(),
+                "memblock" => self.dump_memblock(),
+                "buddyinfo" => print_lines(&BuddyInfo(zones)),
+                "zoneinfo" => print_lines(&ZoneInfo(zones)),
+                "pagetypeinfo" => print_lines(&PageTypeInfo(zones)),
+                "meminfo" => print_lines(&MemInfo(zones)),
+                unknown => log::error!("dump={unknown}: not one of pagetables, memblock, {ZONE_VIEWS}"),
+            }
         }
     }
+
+    /// Memblock's two lists as they were at the hand-over.
+    fn dump_memblock(&self) {
+        let frozen = self.booted.mm.frozen();
+        for (name, list) in [("memory", frozen.memory()), ("reserved", frozen.reserved())] {
+            for (index, region) in list.iter().enumerate() {
+                let PhysRange { start, end } = region.range();
+                crate::println!("{name} {index:4}: {start}..{:#010x}", end.raw().saturating_sub(1));
+            }
+        }
+    }
+
+    fn dump_tables(&self) {
+        for line in self.tables.dump(&self.layout.markers()) {
+            crate::println!("{line}");
+        }
+    }
+}
+
+/// The views of the zones that `dump=` knows.
+const ZONE_VIEWS: &str = "buddyinfo, zoneinfo, pagetypeinfo, meminfo";
+
+/// Prints a view without stamps: tools that read Linux's files read these lines.
+fn print_lines(view: &dyn core::fmt::Display) {
+    crate::console::print(format_args!("{view}"));
 }

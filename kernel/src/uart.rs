@@ -34,7 +34,7 @@ pub fn attach(machine: &ArmMachine, head: &HeadInfo, stdout: Option<&Stdout<'_>>
     match machine.window(FixmapSlot::EarlyConsole, registers, Prot::DEVICE_RW) {
         // SAFETY: the tree (or the machine's number) says that a PL011 lies there; the slot is the console's alone.
         Ok(pointer) => console::attach(unsafe { Pl011::new(pointer) }),
-        Err(error) => log::error!("console: {registers} cannot be mapped: {error:?}"),
+        Err(error) => log::error!("console: {registers} cannot be mapped: {error}"),
     }
 }
 

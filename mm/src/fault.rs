@@ -1,6 +1,6 @@
 //! What a fault status register says (short descriptors).
 //!
-//! Source.      Arm ARM DDI 0406C B3.13.2, table B3-23: FS is FSR[10] and FSR[3:0].
+//! Source.      Arm ARM DDI 0406C B3.13.2, table B3-23: FS is FSR\[10\] and FSR\[3:0\].
 #![forbid(unsafe_code)]
 
 use core::fmt;

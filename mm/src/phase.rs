@@ -10,13 +10,14 @@
 //! ```compile_fail,E0382
 //! use mm::{buddy::Classic, page_alloc::PageAllocator, phase::PagedMm, testing::{FakeRam, HostIrq}};
 //! fn hand_over<'m>(mut paged: PagedMm<'m>, zones: PageAllocator<'m, HostIrq, Classic<'m>>, ram: &'m FakeRam) {
-//!     let mm = paged.hand_over(zones, ram);
+//!     let mm = paged.hand_over(zones, ram, &mut || ());
 //!     paged.memblock().dump();
 //! }
 //! ```
 
 use core::fmt;
 
+use crate::addr::{PfnRange, PhysAddr, PhysRange};
 use crate::buddy::{FreeCore, Tally};
 use crate::layout::VirtualLayout;
 use crate::memblock::{FrozenMap, Memblock, MemblockError, RangeFilter};
@@ -69,7 +70,8 @@ impl<'m> PagedMm<'m> {
         self.layout
     }
 
-    /// The last phase: every free range of memblock, and the arrays that it grew, become the zones' of `allocator`.
+    /// The last phase: every free range of memblock, and the arrays that it grew, become the zones' of `allocator`;
+    /// lowmem first. `at_highmem` is called when lowmem is handed over.
     ///
     /// # Errors
     /// [`PhaseError`].
@@ -77,12 +79,22 @@ impl<'m> PagedMm<'m> {
         mut self,
         mut allocator: PageAllocator<'m, M, C>,
         ram: &'m dyn PhysMap,
+        at_highmem: &mut dyn FnMut(),
     ) -> Result<Mm<'m, M, C>, PhaseError> {
         let frozen = self.memblock.freeze(ram)?;
         // `movable_node` kept early allocations out of memory that can be unplugged; the zones get all of it.
         self.memblock.set_movable_node(false);
-        let free = self.memblock.free_ranges(RangeFilter::ANY).map(|free| free.range().whole_frames());
-        let totals = allocator.free_all(free, self.memblock.retired_arrays())?;
+        let free = || self.memblock.free_ranges(RangeFilter::ANY).map(|free| free.range());
+        let lowmem = PhysRange::new(PhysAddr::ZERO, self.layout.linear.phys_range().end);
+        let highmem = PhysRange::new(lowmem.end, PhysAddr::MAX);
+        let low = free().map(|range| range.intersection(lowmem).whole_frames());
+        let lowmem_is_done = core::iter::once_with(|| {
+            at_highmem();
+            PfnRange::default()
+        });
+        let high = free().map(|range| range.intersection(highmem).whole_frames());
+        let all = low.chain(lowmem_is_done).chain(high);
+        let totals = allocator.free_all(all, self.memblock.retired_arrays())?;
         Ok(Mm { allocator, frozen, layout: self.layout, totals })
     }
 }

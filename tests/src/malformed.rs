@@ -4,9 +4,11 @@
 //! says something impossible: one file of device tree source each in `tests/fixtures/malformed/`, which changes our
 //! tree, and whose first lines tell the outcome:
 //!
-//!     // bootargs: mem=banana             further arguments for the image (may be left out)
-//!     // outcome: stops                   or: boots, ends
-//!     // says: /memory | reg              fragments that must stand together in one line, in any case and order
+//! ```text
+//! // bootargs: mem=banana       further arguments for the image (may be left out)
+//! // outcome: stops             or: boots, ends
+//! // says: /memory | reg        fragments that must stand together in one line, in any case and order
+//! ```
 //!
 //! `stops`: one line that begins with `boot:` and has the fragments, then a failing exit status. `boots`: everything in
 //! the image passes, and a line has the fragments. `ends`: either, as long as it is an end and not a panic.
@@ -96,7 +98,7 @@ fn header(good: &Blob) -> Vec<Case> {
     let lie = |name: &str, field, value, says: &str| stops(name, good.clone().with_field(field, value), &[says]);
     let half = good.field(Field::TotalSize) / 2;
     vec![
-        lie("magic-one-bit-off", Field::Magic, 0xd00d_feec, "magic"),
+        lie("magic-one-bit-off", Field::Magic, 0xd00d_feec, "device tree"),
         lie("version-too-old", Field::Version, 1, "version"),
         lie("version-too-new", Field::LastCompVersion, 99, "version"),
         lie("totalsize-zero", Field::TotalSize, 0, "totalsize"),
@@ -125,7 +127,8 @@ fn structure(good: &Blob) -> Option<Vec<Case>> {
     let end = good.token(END)?;
     let loops = 0_u32.wrapping_sub(u32::try_from(reg.value - good.field(Field::OffDtStruct)).ok()?);
     let root = [BEGIN_NODE, 0];
-    let deep: Vec<u32> = [root.repeat(500), vec![END_NODE; 500], vec![END]].concat();
+    let named_a = [BEGIN_NODE, u32::from_be_bytes(*b"a\0\0\0")];
+    let deep: Vec<u32> = [root.to_vec(), named_a.repeat(499), vec![END_NODE; 500], vec![END]].concat();
     let endless: Vec<u32> = [&root[..], &[NOP; 4096]].concat();
     Some(vec![
         stops("first-token-is-no-node", with(good.token(BEGIN_NODE)?, END_NODE), &[]),

@@ -159,7 +159,7 @@ fn check_transcript(reference: &str, outcome: &Outcome) -> Result<(), String> {
 
 /// One test a wrong tree; one that fails when the trees cannot be made.
 fn malformed_trials(images: &Path) -> Vec<Trial> {
-    let cases = match malformed::cases("semihosting=on selftest=page_lifecycle") {
+    let cases = match malformed::cases("semihosting=on selftest=every_invariant_holds") {
         Ok(cases) => cases,
         Err(reason) => return vec![Trial::test("malformed::cases", move || Err(Failed::from(reason)))],
     };

@@ -8,8 +8,8 @@ use tests::dummy::{Ending, image};
 use tests::scratch_file;
 
 /// Instructions from entry to the `Memory:` line that a boot may take, and instructions a page.
-const LIMITS: [(&str, u64); 2] = [("boot_512M", 4_000_000), ("boot_2G", 12_000_000)];
-const PAGE_LIMIT: u64 = 16;
+const LIMITS: [(&str, f64); 2] = [("boot_512M", 4e6), ("boot_2G", 12e6)];
+const PAGE_LIMIT: f64 = 16.0;
 
 fn qemu_run(args: &[&str]) -> Output {
     Command::new(tests::root().join("qemu-run.sh")).args(args).output().unwrap()
@@ -128,7 +128,7 @@ fn the_bench_stays_within_its_limits_and_repeats_exactly() {
 }
 
 /// The bench's lines as names and counts.
-fn figures() -> Vec<(String, u64)> {
+fn figures() -> Vec<(String, f64)> {
     let output = qemu_run(&["bench", "--icount"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{text}");

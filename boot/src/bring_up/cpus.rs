@@ -25,10 +25,7 @@ impl PerCpu {
 }
 
 /// Takes the chunk from memblock and copies the template into each unit (Linux: `setup_per_cpu_areas`).
-pub(super) fn first_chunk<M: Machine>(
-    memblock: &mut Memblock<'_>,
-    given: &Given<'_, M>,
-) -> Result<PerCpu, BootError> {
+pub(super) fn first_chunk<M: Machine>(memblock: &mut Memblock<'_>, given: &Given<'_, M>) -> Result<PerCpu, BootError> {
     let what = "the per-CPU areas";
     let cpus = u32::try_from(given.info.cpus.as_slice().len()).unwrap_or(1).max(1);
     let template = u32::try_from(given.percpu.len()).unwrap_or(u32::MAX);

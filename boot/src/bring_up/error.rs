@@ -73,9 +73,14 @@ impl fmt::Display for BootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fdt(error) => error.fmt(f),
-            Self::ImageOutsideRam { image } => write!(f, "no enabled /memory bank holds the image at {image}"),
+            Self::ImageOutsideRam { image } => {
+                write!(f, "/memory: reg: no enabled bank of RAM holds the image at {image}")
+            }
             Self::InitrdUnderImage { initrd, image } => {
-                write!(f, "/chosen: linux,initrd-start: initrd {initrd} lies where the image runs, {image}; load it higher")
+                write!(
+                    f,
+                    "/chosen: linux,initrd-start: initrd {initrd} lies where the image runs, {image}; load it higher"
+                )
             }
             Self::Reserve(error) => error.fmt(f),
             Self::Lowmem(error) => error.fmt(f),

@@ -23,12 +23,13 @@ pub(super) fn map_image_bank<M: Machine>(given: &Given<'_, M>, vmalloc: u32) -> 
     let phys_offset = PhysAddr::new(u64::from(given.head.phys_offset));
     let root = PhysAddr::new(u64::from(given.head.table));
     let image = given.image.whole;
-    let holds = |bank: &MemoryBank| bank.range.contains_range(image) && bank.range.contains(phys_offset);
+    let holds = |bank: &MemoryBank<'_>| bank.range.contains_range(image) && bank.range.contains(phys_offset);
     let bank = given.fdt.memory_banks().find(holds).ok_or(BootError::ImageOutsideRam { image })?;
     let range = live_part(given, bank).map_or(image, |bank| bank.range);
     let range = range.intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
     // SAFETY: the head's table is in use, and its only mappings at PAGE_OFFSET and above are the image's sections.
-    let mapped = unsafe { map_first_bank(given.machine.ram(), given.machine.tlb(), root, phys_offset, range, vmalloc) }?;
+    let mapped =
+        unsafe { map_first_bank(given.machine.ram(), given.machine.tlb(), root, phys_offset, range, vmalloc) }?;
     // SAFETY: these are the frames that were just mapped, on top of those that the head mapped.
     unsafe { given.machine.linear_map_is(mapped) }
     Ok(mapped.end.base())
@@ -52,19 +53,21 @@ pub(super) fn add_banks<M: Machine>(memblock: &mut Memblock<'_>, given: &Given<'
 ///
 /// The first and the last frame that may be tried are: not those of no-map regions (which may be somebody else's), nor
 /// those that run (which are there). A bank that ends early is cut where it stops to answer.
-fn live_part<M: Machine>(given: &Given<'_, M>, bank: MemoryBank) -> Option<MemoryBank> {
+fn live_part<'b, M: Machine>(given: &Given<'_, M>, bank: MemoryBank<'b>) -> Option<MemoryBank<'b>> {
     let reachable = bank.range.intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
     let frames = reachable.whole_frames();
-    let (Some(first), Some(last)) = (first_to_try(given, frames), last_to_try(given, frames)) else { return Some(bank) };
+    let (Some(first), Some(last)) = (first_to_try(given, frames), last_to_try(given, frames)) else {
+        return Some(bank);
+    };
     if !given.machine.answers(first) {
-        log::error!("/memory: reg: {}: no RAM answers at {}, ignoring the bank", bank.range, first.base());
+        log::error!("/{}: reg: {}: no RAM answers at {}, ignoring the bank", bank.name, bank.range, first.base());
         return None;
     }
     if given.machine.answers(last) {
         return Some(bank);
     }
     let end = end_of_ram(given, PfnRange::new(first, last)).base();
-    log::error!("/memory: reg: {}: no RAM answers at {}, it ends at {end}", bank.range, last.base());
+    log::error!("/{}: reg: {}: no RAM answers at {}, it ends at {end}", bank.name, bank.range, last.base());
     Some(MemoryBank { range: PhysRange::new(bank.range.start, end), ..bank })
 }
 

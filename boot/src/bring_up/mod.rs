@@ -21,8 +21,8 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use error::BootError;
 pub use cpus::PerCpu;
+pub use error::BootError;
 pub use mm::report::{ImageSizes, MemoryLine};
 pub use summary::Timeline;
 
@@ -125,6 +125,7 @@ where
 {
     let mut timeline = Timeline::default();
     log::info!("OF: fdt: Machine model: {}", given.info.model);
+    given.fdt.require_memory()?;
     let (memory, reserved) = (core::mem::take(&mut given.arrays.0), core::mem::take(&mut given.arrays.1));
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
 
@@ -150,7 +151,8 @@ where
     given.args.report();
 
     timeline.hand_over_start = given.machine.cycles();
-    let mut mm = paged.hand_over(zones, given.machine.ram())?;
+    let mut at_highmem = || timeline.hand_over_lowmem = given.machine.cycles();
+    let mut mm = paged.hand_over(zones, given.machine.ram(), &mut at_highmem)?;
     timeline.hand_over = given.machine.cycles();
     let memory = summary::memory_line(&mm, &regions, given.sizes)?;
     timeline.memory_line = given.machine.cycles();

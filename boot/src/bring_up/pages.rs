@@ -59,7 +59,8 @@ pub(super) fn build_memmap<M: Machine>(
     given: &Given<'_, M>,
 ) -> Result<MemMap<'static>, BootError> {
     let spans = plan.nodes().iter().map(|node| node.span);
-    let span = spans.reduce(|all, one| PfnRange::new(all.start.min(one.start), all.end.max(one.end))).unwrap_or_default();
+    let span =
+        spans.reduce(|all, one| PfnRange::new(all.start.min(one.start), all.end.max(one.end))).unwrap_or_default();
     let pages = MemMap::coverage(span).pages() as usize;
     let storage = take::<Page, M>(memblock, given, "the memory map", pages)?;
     let memory = memory_ranges(memblock).map(|range| (range.frames, range.node));
@@ -123,8 +124,7 @@ pub(super) fn set_watermarks<I: CurrentCpu>(mm: &Mm<'static, I, Classic<'static>
         let ZoneRef { node, zone } = zone.name();
         let reserve = watermark::lowmem_reserve(&managed[node.index()], &tunables);
         let own = marks[node.index()][zone.index()];
-        let marks =
-            Watermarks { min: own.min, low: own.low, high: own.high, lowmem_reserve: reserve[zone.index()] };
+        let marks = Watermarks { min: own.min, low: own.low, high: own.high, lowmem_reserve: reserve[zone.index()] };
         mm.allocator().set_watermarks(ZoneRef { node, zone }, &marks);
     }
 }
@@ -202,5 +202,7 @@ fn pages<T, M: Machine>(
     let no_memory = BootError::NoMemory { what: "pagesets", bytes: bytes as u64 };
     let pages = u32::try_from(bytes.div_ceil(PAGE_SIZE as usize)).ok().and_then(Order::covering).ok_or(no_memory)?;
     let block = mm.allocator().alloc_pages(GfpFlags::GFP_KERNEL, pages).map_err(|_| no_memory)?;
-    slices::place(given.machine.ram(), block.base(), count).ok_or(no_memory)
+    let places = slices::places(given.machine.ram(), block.base(), count).ok_or(no_memory)?;
+    // SAFETY: the block was just allocated, and it is never freed.
+    Ok(unsafe { slices::own(places) })
 }

@@ -1,6 +1,7 @@
 //! Memory taken for good from memblock or from the zones, as slices.
 
 use core::mem::MaybeUninit;
+use core::ptr::NonNull;
 
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr};
 use mm::memblock::{AllocRequest, Memblock};
@@ -12,6 +13,7 @@ use super::BootError;
 ///
 /// # Errors
 /// No memory, or a frame that swallows writes.
+#[expect(clippy::mut_from_ref, reason = "the bytes are memblock's, not the map's; each call takes others")]
 pub(super) fn take<T>(
     memblock: &mut Memblock<'_>,
     ram: &'static dyn PhysMap,
@@ -28,15 +30,13 @@ pub(super) fn take<T>(
     if let Some(absent) = frames.iter().find(|frame| !answers(*frame)) {
         return Err(BootError::AbsentFrame { what, frame: absent.base() });
     }
-    place(ram, start, count).ok_or(no_memory)
+    let places = places(ram, start, count).ok_or(no_memory)?;
+    // SAFETY: memblock gave these bytes to nobody else, and they are never given back.
+    Ok(unsafe { own(places) })
 }
 
-/// The slice of `count` places of `T` at `start`; `None` where `ram` does not reach all of it.
-pub(super) fn place<T>(
-    ram: &'static dyn PhysMap,
-    start: PhysAddr,
-    count: usize,
-) -> Option<&'static mut [MaybeUninit<T>]> {
+/// Where `count` places of `T` lie from `start` on; `None` where `ram` does not reach all of them.
+pub(super) fn places<T>(ram: &dyn PhysMap, start: PhysAddr, count: usize) -> Option<NonNull<[MaybeUninit<T>]>> {
     let first = Pfn::containing(start)?;
     let offset = usize::try_from(start.raw() & u64::from(PAGE_SIZE - 1)).ok()?;
     let bytes = count.checked_mul(size_of::<T>())?.checked_add(offset)?;
@@ -47,8 +47,17 @@ pub(super) fn place<T>(
     if !start.is_aligned() {
         return None;
     }
-    // SAFETY: the caller took these bytes for good and hands them to nobody else; `MaybeUninit` asks nothing of them.
-    Some(unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), count) })
+    Some(NonNull::slice_from_raw_parts(start, count))
+}
+
+/// The places as a slice.
+///
+/// # Safety
+/// They must come from [`places`], from frames that the caller took for good and hands to nobody else.
+pub(super) unsafe fn own<T>(mut places: NonNull<[MaybeUninit<T>]>) -> &'static mut [MaybeUninit<T>] {
+    // SAFETY: the frames are mapped for good (`PhysMap`), the caller owns them, and `MaybeUninit` asks nothing of
+    // their bytes.
+    unsafe { places.as_mut() }
 }
 
 /// Writes every place of `slice` and returns it.

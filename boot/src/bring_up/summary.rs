@@ -23,6 +23,8 @@ pub struct Timeline {
     pub memmap: Option<u32>,
     /// Just before the hand-over.
     pub hand_over_start: Option<u32>,
+    /// Lowmem is handed over.
+    pub hand_over_lowmem: Option<u32>,
     /// The zones have what memblock had.
     pub hand_over: Option<u32>,
     /// The `Memory:` line is printed.

@@ -197,3 +197,19 @@ proptest! {
         parse(&line).report();
     }
 }
+
+#[test]
+fn bad_values_and_unknown_arguments_are_told_in_one_line_each() {
+    let line = "mem=banana console=ttyS4 vmalloc cma=8M root=/dev/ram0 mem=-1";
+    let lines = mm::testing::capture_log(|| parse(line).report());
+    assert_eq!(
+        lines,
+        [
+            "Malformed early option 'mem': mem=banana is ignored",
+            "Malformed early option 'vmalloc': vmalloc= is ignored",
+            "Malformed early option 'mem': mem=-1 is ignored",
+            "Unknown kernel command line parameters \"console=ttyS4 root=/dev/ram0\", ignoring them.",
+        ]
+    );
+    assert!(mm::testing::capture_log(|| parse("monitor cma=8M").report()).is_empty());
+}

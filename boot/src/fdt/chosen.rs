@@ -10,50 +10,56 @@
 use mm::addr::{PhysAddr, PhysRange};
 
 use super::cells::{Trail, number};
+use super::report::Value;
 use super::{Path, ValidFdt};
 
 use super::tree::{StrList, until_nul};
 use crate::info::Stdout;
 
 impl<'a> ValidFdt<'a> {
-    /// `/chosen/bootargs`; empty without one. Bytes from the first one that is not UTF-8 are left out, with a line.
+    /// `/chosen/bootargs`; empty without one. What begins with the first byte that is not UTF-8 is left out.
     #[must_use]
     pub fn bootargs(&self) -> &'a str {
-        let value = self.node(self.landmarks.chosen).and_then(|node| node.property("bootargs")).unwrap_or_default();
-        let value = until_nul(value);
-        match core::str::from_utf8(value) {
-            Ok(text) => text,
-            Err(error) => {
-                let valid = error.valid_up_to();
-                log::warn!("OF: fdt: /chosen: bootargs is not UTF-8 at byte {valid}, ignoring the rest");
-                value.get(..valid).and_then(|head| core::str::from_utf8(head).ok()).unwrap_or_default()
-            }
-        }
+        let value = self.chosen_value("bootargs").map(until_nul).unwrap_or_default();
+        let valid = core::str::from_utf8(value).map_or_else(|error| error.valid_up_to(), str::len);
+        value.get(..valid).and_then(|text| core::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
     /// The initial RAM disk: `linux,initrd-start` up to `linux,initrd-end`, each of one or two cells whatever the
-    /// root's are. What is not a range is left out, with a line. Linux: `early_init_dt_check_for_initrd`.
+    /// root's are; `None` when they make no range. Linux: `early_init_dt_check_for_initrd`.
     #[must_use]
     pub fn initrd(&self) -> Option<PhysRange> {
-        let chosen = self.node(self.landmarks.chosen)?;
-        let (start, end) = (chosen.property("linux,initrd-start")?, chosen.property("linux,initrd-end")?);
-        match (number(start), number(end)) {
-            (Some(start), Some(end)) if start < end => Some(PhysRange::new(PhysAddr::new(start), PhysAddr::new(end))),
-            (Some(0), Some(0)) => None,
-            (Some(start), Some(end)) => {
-                log::warn!(
-                    "OF: fdt: /chosen: linux,initrd-start {start:#x} is not below linux,initrd-end {end:#x}, ignoring"
-                );
-                None
-            }
-            _ => {
-                let (start, end) = (start.len(), end.len());
-                log::warn!(
-                    "OF: fdt: /chosen: linux,initrd-start of {start} and linux,initrd-end of {end} bytes, not 4 or 8, \
-                     ignoring"
-                );
-                None
-            }
+        let start = number(self.chosen_value("linux,initrd-start")?)?;
+        let end = number(self.chosen_value("linux,initrd-end")?)?;
+        (start < end).then(|| PhysRange::new(PhysAddr::new(start), PhysAddr::new(end)))
+    }
+
+    /// The value of a property of `/chosen`.
+    pub(super) fn chosen_value(&self, name: &str) -> Option<&'a [u8]> {
+        self.node(self.landmarks.chosen)?.property(name)
+    }
+
+    /// Logs what of `/chosen` is left out, but for the console's path.
+    pub(super) fn report_chosen(&self) {
+        let given = self.chosen_value("bootargs").map(until_nul).unwrap_or_default();
+        let text = self.bootargs().len();
+        if text < given.len() {
+            log::warn!("OF: fdt: /chosen: bootargs is not UTF-8 at byte {text}, ignoring the rest");
+        }
+        let edges = (self.chosen_value("linux,initrd-start"), self.chosen_value("linux,initrd-end"));
+        if let (Some(start), Some(end)) = edges
+            && self.initrd().is_none()
+            && (number(start), number(end)) != (Some(0), Some(0))
+        {
+            let (start, end) = (Value(start), Value(end));
+            log::warn!(
+                "OF: fdt: /chosen: linux,initrd-start ({start}) to linux,initrd-end ({end}) is no range, ignoring"
+            );
+        }
+        if let Some(ranges) = self.chosen_value("linux,usable-memory-range")
+            && !ranges.len().is_multiple_of(self.pair_bytes())
+        {
+            log::warn!("OF: fdt: /chosen: linux,usable-memory-range of {} bytes, ignoring", ranges.len());
         }
     }
 

@@ -212,7 +212,7 @@ impl fmt::Display for Fault {
             Self::TooDeep => write!(f, "nodes nested to a depth of more than {}", super::MAX_DEPTH),
             Self::CellsLength(length) => write!(f, "{length} bytes long, not 4"),
             Self::Cells(cells) => write!(f, "{cells} is neither 1 nor 2"),
-            Self::NoMemory => f.write_str("no enabled node with this type has a page below 4 GiB"),
+            Self::NoMemory => f.write_str("no enabled node of RAM has a page below 4 GiB"),
         }
     }
 }

@@ -16,7 +16,8 @@ use crate::info::{BootInfo, Conduit, Cpu, CpuList, Distance, Distances, Psci};
 const MPIDR_AFFINITY: u64 = 0x00ff_ffff;
 
 impl<'a> BootInfo<'a> {
-    /// Reads everything that the boot sequence needs besides memory. Logs what it leaves out, one line each.
+    /// Reads everything that the boot sequence needs besides memory. To be called once: it logs, one line each, what it
+    /// leaves out of the console's path, `/cpus`, the firmware's node and the distance map.
     #[must_use]
     pub fn parse(fdt: &ValidFdt<'a>) -> Self {
         let root = fdt.root();

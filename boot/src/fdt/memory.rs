@@ -11,9 +11,11 @@
 
 use mm::addr::{NodeId, PhysRange};
 
+use super::Landmark;
 use super::ValidFdt;
 use super::cells::number;
 use super::error::{Fault, FdtError};
+use super::tree::Children;
 use super::tree::{Node, StrList, until_nul};
 use crate::info::{MemoryBank, Reg, ReservedNode};
 
@@ -34,7 +36,10 @@ impl<'a> ValidFdt<'a> {
     /// The enabled memory nodes.
     pub(super) fn memory_nodes(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
         let is_memory = |node: &Node<'a>| node.property("device_type").map(until_nul) == Some(b"memory".as_slice());
-        self.root().children().filter(move |node| is_memory(node) && node.is_enabled())
+        // From the first one that the validator noted to the last one, not over the whole root.
+        let Landmark { first, count } = self.landmarks.memory;
+        let children = first.map(|at| Children { tree: self.tree, at });
+        children.into_iter().flatten().filter(is_memory).take(count as usize).filter(Node::is_enabled)
     }
 
     /// The pairs in `bytes` by the root's cells.
@@ -50,14 +55,14 @@ impl<'a> ValidFdt<'a> {
     /// Every range of RAM that is not empty: those of all enabled memory nodes, in the tree's order.
     ///
     /// Byte-exact; see [`MemoryBank::clipped`]. Linux: `early_init_dt_scan_memory`.
-    pub fn memory_banks(&self) -> impl Iterator<Item = MemoryBank> + use<'a> {
+    pub fn memory_banks(&self) -> impl Iterator<Item = MemoryBank<'a>> + use<'a> {
         let fdt = *self;
         self.memory_nodes().flat_map(move |node| {
             let numa = node.cell("numa-node-id").and_then(NodeId::new).unwrap_or_default();
             let hotplug = node.property("hotpluggable").is_some();
             let ranges = memory_ranges(&node).map_or_else(Reg::default, |(_, bytes)| fdt.reg(bytes));
             let ranges = ranges.filter(|range| !range.is_empty());
-            ranges.map(move |range| MemoryBank { range, node: numa, hotplug })
+            ranges.map(move |range| MemoryBank { name: node.name(), range, node: numa, hotplug })
         })
     }
 
@@ -70,8 +75,17 @@ impl<'a> ValidFdt<'a> {
             return Ok(());
         }
         let mut error = FdtError::at(Fault::NoMemory, 0);
-        error.path.push(b"/memory");
-        error.property.push(b"device_type = \"memory\"");
+        match self.memory_nodes().next() {
+            Some(node) => {
+                error.path.push(b"/");
+                error.path.push(node.name().as_bytes());
+                error.property.push(b"reg");
+            }
+            None => {
+                error.path.push(b"/memory");
+                error.property.push(b"device_type = \"memory\"");
+            }
+        }
         Err(error)
     }
 
@@ -143,8 +157,7 @@ impl<'a> ValidFdt<'a> {
     /// `linux,usable-memory-range`: what a crash kernel may use of RAM; empty without one. Linux takes two ranges.
     #[must_use]
     pub fn usable_memory(&self) -> Reg<'a> {
-        let ranges = self.node(self.landmarks.chosen).and_then(|node| node.property("linux,usable-memory-range"));
-        ranges.and_then(|ranges| self.pairs(ranges)).unwrap_or_default()
+        self.chosen_value("linux,usable-memory-range").and_then(|ranges| self.pairs(ranges)).unwrap_or_default()
     }
 }
 

@@ -55,6 +55,8 @@ struct Landmarks {
     reserved_memory: Landmark,
     cpus: Landmark,
     distance_map: Landmark,
+    /// Those with `device_type = "memory"`, whatever their names.
+    memory: Landmark,
 }
 
 /// A node's index, when there is one, and how many have its name.
@@ -76,8 +78,19 @@ impl Landmarks {
             "distance-map" => &mut self.distance_map,
             _ => return,
         };
-        landmark.first.get_or_insert(at);
-        landmark.count += 1;
+        landmark.note(at);
+    }
+
+    /// Notes that the child of the root that begins at `at` has a `device_type` of memory.
+    fn note_memory(&mut self, at: usize) {
+        self.memory.note(at);
+    }
+}
+
+impl Landmark {
+    fn note(&mut self, at: usize) {
+        self.first.get_or_insert(at);
+        self.count += 1;
     }
 }
 

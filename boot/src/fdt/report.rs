@@ -1,7 +1,7 @@
 //! What was left out of a well-formed tree, told once on the console.
 //!
-//! Theory.      The iterators of `memory` are silent and may run several times; this walks the same nodes once and
-//!              names each skip by node, property and value. Wording is Linux's where Linux has the line.
+//! Theory.      The readers of memory and of `/chosen` are silent and may run several times; this walks the same nodes
+//!              once and names each skip by node, property and value. Wording is Linux's where Linux has the line.
 #![forbid(unsafe_code)]
 
 use mm::addr::NodeId;
@@ -13,9 +13,11 @@ use super::tree::Node;
 use crate::info::Clip;
 
 impl ValidFdt<'_> {
-    /// Logs, one line each, every node or value that memory management leaves out of this tree.
+    /// Logs, one line each, every node or value that the readers of memory and of `/chosen` leave out of this tree.
+    /// To be called once. (`BootInfo::parse` tells of the console, processors and firmware itself.)
     pub fn report(&self) {
         self.report_duplicates();
+        self.report_chosen();
         for node in self.memory_nodes() {
             self.report_memory(&node);
         }
@@ -128,7 +130,7 @@ fn report_bad_node(node: &Node<'_>, bad: BadNode) {
 }
 
 /// A value that should have been cells: its length, and the number when it is one.
-struct Value<'a>(&'a [u8]);
+pub(super) struct Value<'a>(pub(super) &'a [u8]);
 
 impl core::fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -136,5 +138,128 @@ impl core::fmt::Display for Value<'_> {
             Some(number) => write!(f, "{} bytes: {number:#x}", self.0.len()),
             None => write!(f, "{} bytes", self.0.len()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mm::testing::capture_log;
+
+    use super::super::builder::Builder;
+    use super::super::validate;
+    use crate::info::BootInfo;
+
+    fn report(tree: &mut Builder) -> Vec<String> {
+        let blob = tree.finish();
+        let fdt = validate(&blob).unwrap();
+        let silent = capture_log(|| {
+            let _ = (fdt.memory_banks().count(), fdt.reserved_memory().count(), fdt.reserve_map().count());
+        });
+        assert!(silent.is_empty(), "the iterators are silent");
+        capture_log(|| fdt.report())
+    }
+
+    #[test]
+    fn a_tree_in_order_is_passed_over_in_silence() {
+        let mut tree = Builder::with_root(1, 1);
+        tree.begin("memory").text("device_type", "memory").cells("reg", &[0x8000_0000, 0x2000_0000]).end();
+        tree.begin("reserved-memory").cells("#address-cells", &[1]).cells("#size-cells", &[1]).prop("ranges", &[]);
+        tree.begin("vga").cells("reg", &[0x9f00_0000, 0x100_0000]).end().end();
+        assert!(report(&mut tree).is_empty());
+    }
+
+    #[test]
+    fn what_is_left_out_of_memory_is_told_in_one_line_each() {
+        let mut tree = Builder::with_root(2, 2);
+        let mut memory = |name: &str, reg: &[u32]| {
+            tree.begin(name).text("device_type", "memory").cells("numa-node-id", &[4]).cells("reg", reg).end();
+        };
+        memory("memory@1", &[0, 0x8000_0000, 1, 0, 8]);
+        memory("memory@2", &[1, 0, 0, 0x1000, 0, 0x8000_0000, 0, 0xfff]);
+        memory("memory@3", &[0]);
+        tree.begin("memory@4").text("device_type", "memory").prop("numa-node-id", &[1]).end();
+        tree.begin("chosen").end().begin("chosen").end();
+        let numa = |node| format!("NUMA: Node id 4 exceeds maximum value (/{node} numa-node-id): node 0 instead");
+        assert_eq!(
+            report(&mut tree),
+            [
+                "OF: fdt: 2 nodes /chosen: only the first one counts",
+                &numa("memory@1"),
+                "OF: fdt: /memory@1: reg of 20 bytes, ignoring the last 4",
+                "OF: fdt: Ignoring memory range 0x100000000 - 0x180000000 (/memory@1 reg from 0x80000000)",
+                &numa("memory@2"),
+                "OF: fdt: Ignoring memory block 0x100000000 - 0x100001000 (/memory@2 reg)",
+                "OF: fdt: Ignoring memory block 0x80000000 - 0x80000fff (/memory@2 reg)",
+                &numa("memory@3"),
+                "OF: fdt: /memory@3: reg of 4 bytes, ignoring the last 4",
+                "OF: fdt: /memory@3: reg has no range, ignoring",
+                "OF: fdt: /memory@4: numa-node-id of 1 bytes, not 4: node 0 instead",
+                "OF: fdt: /memory@4: no reg, ignoring",
+            ]
+        );
+    }
+
+    #[test]
+    fn reserved_nodes_that_make_no_sense_are_told_in_linux_words() {
+        let mut tree = Builder::with_root(1, 1);
+        tree.begin("reserved-memory").cells("#address-cells", &[1]).cells("#size-cells", &[1]).prop("ranges", &[]);
+        tree.begin("a").cells("reg", &[1, 2, 3]).end();
+        tree.begin("b").cells("size", &[0]).end();
+        tree.begin("c").cells("size", &[1]).cells("alignment", &[0x3000]).end();
+        tree.begin("d").cells("size", &[1]).prop("alloc-ranges", &[1]).end().end();
+        assert_eq!(
+            report(&mut tree),
+            [
+                "OF: fdt: Reserved memory: invalid reg property in 'a', skipping node. (12 bytes)",
+                "OF: reserved mem: invalid size property in 'b' node. (4 bytes: 0x0)",
+                "OF: reserved mem: invalid alignment property in 'c' node. (4 bytes: 0x3000)",
+                "OF: reserved mem: invalid alloc-ranges property in 'd', skipping node. (1 bytes)",
+            ]
+        );
+    }
+
+    #[test]
+    fn reserved_memory_of_other_cells_is_told_once_with_the_property() {
+        let line = |spoil: fn(&mut Builder)| {
+            let mut tree = Builder::with_root(1, 1);
+            tree.begin("reserved-memory");
+            spoil(&mut tree);
+            report(tree.end()).join("\n")
+        };
+        let says =
+            |why| format!("OF: fdt: Reserved memory: unsupported node format, ignoring (/reserved-memory: {why})");
+        assert_eq!(line(|tree| _ = tree.cells("#address-cells", &[2])), says("#address-cells 2, root 1"));
+        assert_eq!(line(|tree| _ = tree.cells("#address-cells", &[1])), says("no #size-cells, root 1"));
+        assert_eq!(line(|tree| _ = tree.cells("#address-cells", &[1]).cells("#size-cells", &[1])), says("no ranges"));
+    }
+
+    #[test]
+    fn faults_of_chosen_and_cpus_are_told_with_name_and_value() {
+        let mut tree = Builder::with_root(1, 1);
+        tree.begin("chosen").text("stdout-path", "serial9:115200").prop("bootargs", b"ok \xff");
+        tree.cells("linux,initrd-start", &[9]).cells("linux,initrd-end", &[8]);
+        tree.cells("linux,usable-memory-range", &[1]).end();
+        tree.begin("cpus").begin("cpu@1").end().begin("cpu@2").cells("reg", &[1 << 24]).end().end();
+        tree.begin("psci").text("compatible", "arm,psci").text("method", "call").end();
+        let blob = tree.finish();
+        let fdt = validate(&blob).unwrap();
+        assert_eq!(
+            capture_log(|| fdt.report()),
+            [
+                "OF: fdt: /chosen: bootargs is not UTF-8 at byte 3, ignoring the rest",
+                "OF: fdt: /chosen: linux,initrd-start (4 bytes: 0x9) to linux,initrd-end (4 bytes: 0x8) is no range, \
+                 ignoring",
+                "OF: fdt: /chosen: linux,usable-memory-range of 4 bytes, ignoring",
+            ]
+        );
+        assert_eq!(
+            capture_log(|| _ = BootInfo::parse(&fdt)),
+            [
+                "OF: fdt: /chosen: stdout-path \"serial9:115200\" leads to no device, ignoring",
+                "OF: fdt: /cpus/cpu@1: no reg, ignoring",
+                "OF: fdt: /cpus/cpu@2: reg 0x1000000 is no MPIDR, ignoring",
+                "psci: /psci: method \"call\" is neither hvc nor smc, ignoring",
+            ]
+        );
     }
 }

@@ -35,7 +35,12 @@ fn a_small_tree_is_valid_and_reads_back() {
     let fdt = validate(&blob).unwrap();
     assert_eq!(fdt.total_size() as usize, blob.len());
     assert_eq!(total_size(&blob), Ok(fdt.total_size()));
-    let bank = MemoryBank { range: range(0x8000_0000, 0xa000_0000), node: NodeId::ZERO, hotplug: false };
+    let bank = MemoryBank {
+        name: "memory@80000000",
+        range: range(0x8000_0000, 0xa000_0000),
+        node: NodeId::ZERO,
+        hotplug: false,
+    };
     assert_eq!(fdt.memory_banks().collect::<Vec<_>>(), [bank]);
     assert_eq!(fdt.reserve_map().collect::<Vec<_>>(), [range(0x8000_0000, 0x8000_1000)]);
     assert_eq!(fdt.reserved_memory().count(), 0);
@@ -133,7 +138,10 @@ fn a_version_16_blob_ends_its_structure_at_its_end_token() {
 #[test]
 fn faults_of_the_structure_name_node_and_property() {
     type Break = fn(&mut Builder);
-    let cases: [(Break, Fault, &str, &str); 16] = [
+    let cases: [(Break, Fault, &str, &str); 18] = [
+        // One word is left: 5 bytes need two, 4 bytes fit and leave nothing for the end token.
+        (|t| _ = t.word(3).word(5).word(0).word(0), Fault::PropertyLength(5), "/a", "#address-cells"),
+        (|t| _ = t.word(3).word(4).word(0).word(0), Fault::StructureEnd, "/a", ""),
         (
             |t| {
                 t.word(5);
@@ -382,15 +390,17 @@ fn memory_is_what_its_device_type_says_and_not_its_name() {
 #[test]
 fn a_tree_without_a_page_of_ram_is_refused_in_one_line() {
     let line = |tree: &mut Builder| validate(&tree.finish()).unwrap().require_memory().unwrap_err().to_string();
-    let text = "device tree: node /memory: property device_type = \"memory\": no enabled node with this type has a page \
-                below 4 GiB (offset 0x0)";
-    assert_eq!(line(&mut Builder::with_root(1, 1)), text);
+    let told = |node: &str, property: &str| {
+        let what = "no enabled node of RAM has a page below 4 GiB (offset 0x0)";
+        format!("device tree: node {node}: property {property}: {what}")
+    };
+    assert_eq!(line(&mut Builder::with_root(1, 1)), told("/memory", "device_type = \"memory\""));
     let mut above = Builder::with_root(2, 2);
     above.begin("memory@100000000").text("device_type", "memory").cells("reg", &[1, 0, 0, 0x1000_0000]).end();
-    assert_eq!(line(&mut above), text);
+    assert_eq!(line(&mut above), told("/memory@100000000", "reg"));
     let mut empty = Builder::with_root(1, 1);
     empty.begin("memory").text("device_type", "memory").cells("reg", &[0, 0]).end();
-    assert_eq!(line(&mut empty), text);
+    assert_eq!(line(&mut empty), told("/memory", "reg"));
 }
 
 #[test]

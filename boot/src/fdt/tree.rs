@@ -64,6 +64,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Reads the token at `at`, no-operations skipped.
+    #[inline]
     pub(super) fn step(&self, mut at: usize) -> Step {
         loop {
             match self.word(at) {
@@ -119,10 +120,11 @@ impl<'a> Tree<'a> {
         self.bytes.get(at * 4..).and_then(|rest| rest.get(..len as usize)).unwrap_or_default()
     }
 
-    /// Whether the string at `offset` is `name`.
+    /// Whether the string at `offset` is `name`. Most are not, and the first byte tells.
+    #[inline]
     fn name_is(&self, offset: u32, name: &[u8]) -> bool {
-        let rest = self.strings.get(offset as usize..).and_then(|string| string.strip_prefix(name));
-        rest.is_some_and(|rest| rest.first() == Some(&0))
+        let Some(string) = self.strings.get(offset as usize..) else { return false };
+        string.first() == name.first() && string.strip_prefix(name).is_some_and(|rest| rest.first() == Some(&0))
     }
 
     /// The string at `offset`, without its NUL.
@@ -155,6 +157,7 @@ impl<'a> Property<'a> {
 
     /// Whether its name is `name`; cheaper than to compare [`Self::name`].
     #[must_use]
+    #[inline]
     pub fn is(&self, name: &str) -> bool {
         self.tree.name_is(self.name, name.as_bytes())
     }
@@ -279,9 +282,9 @@ impl fmt::Debug for Properties<'_> {
 /// See [`Node::children`].
 #[derive(Clone, Copy)]
 pub struct Children<'a> {
-    tree: Tree<'a>,
+    pub(super) tree: Tree<'a>,
     /// Index of a child's begin token, or of the parent's end token; no-operations may stand before it.
-    at: usize,
+    pub(super) at: usize,
 }
 
 impl<'a> Iterator for Children<'a> {

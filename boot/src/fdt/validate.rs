@@ -192,6 +192,8 @@ fn check_structure(tree: &Tree<'_>, names: u32, landmarks: &mut Landmarks) -> Re
     let mut at = 0;
     let mut depth = 0_usize;
     let mut place = Place::Before;
+    // The root's child that is being read.
+    let mut child = 0;
     loop {
         let Some(token) = tree.word(at) else { return Err((Fault::StructureEnd, at)) };
         match token {
@@ -200,13 +202,20 @@ fn check_structure(tree: &Tree<'_>, names: u32, landmarks: &mut Landmarks) -> Re
                     let inside = matches!(place, Place::Children);
                     return Err((if inside { Fault::PropertyAfterChild } else { Fault::PropertyOutside }, at));
                 }
-                at = check_property(tree, at, names)?;
+                let next = check_property(tree, at, names)?;
+                if depth == 2 && is_memory(tree, at) {
+                    landmarks.note_memory(child);
+                }
+                at = next;
             }
             BEGIN_NODE => {
                 let next = check_name(tree, at, depth)?;
                 match depth {
                     0 if matches!(place, Place::After) => return Err((Fault::SecondRoot, at)),
-                    1 => landmarks.note(tree, at),
+                    1 => {
+                        landmarks.note(tree, at);
+                        child = at;
+                    }
                     MAX_DEPTH => return Err((Fault::TooDeep, at)),
                     _ => {}
                 }
@@ -230,6 +239,16 @@ fn check_structure(tree: &Tree<'_>, names: u32, landmarks: &mut Landmarks) -> Re
             other => return Err((Fault::Token(other), at)),
         }
     }
+}
+
+/// Whether the checked property whose token is at `at` is `device_type = "memory"`.
+fn is_memory(tree: &Tree<'_>, at: usize) -> bool {
+    const SIZE: u32 = 7;
+    const TEXT: [u32; 2] = [u32::from_be_bytes(*b"memo"), u32::from_be_bytes(*b"ry\0\0")];
+    tree.word(at + 1) == Some(SIZE)
+        && tree.word(at + 3) == Some(TEXT[0])
+        && tree.word(at + 4).map(|word| word & !0xff) == Some(TEXT[1])
+        && tree.word(at + 2).is_some_and(|name| tree.string(name) == b"device_type")
 }
 
 /// Checks the property whose token is at `at`; gives the index of the word behind it.

@@ -17,9 +17,9 @@ pub mod plan;
 pub mod scan;
 #[cfg(target_arch = "arm")]
 mod start;
+pub mod tables;
 #[cfg(test)]
 mod tests;
-pub mod tables;
 
 /// Bytes from the start of RAM to the image: below lie the first-level table and, at its start, what loaders leave.
 pub const TEXT_OFFSET: u32 = 0x0010_0000;

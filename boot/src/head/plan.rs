@@ -1,9 +1,9 @@
 //! Where the image must run, and what must move first.
 #![forbid(unsafe_code)]
 
+use super::attributes::{NMRR, PRRR, ttbr0_bits};
 use super::scan::{Found, Span, scan};
 use super::{HeadInfo, TABLE_OFFSET, TABLE_SIZE, TEXT_OFFSET};
-use super::attributes::{NMRR, PRRR, ttbr0_bits};
 
 /// Physical memory, a word at a time.
 pub trait Raw {
@@ -87,7 +87,7 @@ fn place_tree(info: &mut HeadInfo, found: Found, bank_end: u32) {
     }
     let higher = if load.end > run.end { load.end } else { run.end };
     let mut start = higher.wrapping_add(0xfff) & !0xfff;
-    let size = found.size.wrapping_add(15) & !15;
+    let size = found.size.wrapping_add(31) & !31;
     if (Span { start, end: start.saturating_add(size) }).overlaps(found.initrd) {
         start = found.initrd.end.wrapping_add(0xfff) & !0xfff;
     }

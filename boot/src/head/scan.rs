@@ -16,8 +16,9 @@ const END_NODE: u32 = 2;
 const PROP: u32 = 3;
 const NOP: u32 = 4;
 const MAGIC: u32 = 0xd00d_feed;
-/// The largest tree that the two sections at 0xff80_0000 can map from any start.
-const MAX_SIZE: u32 = 1 << 20;
+const HEADER_SIZE: u32 = 40;
+/// Bytes of the two sections at 0xff80_0000, which map the tree from the section that it begins in.
+const WINDOW: u32 = 2 << 20;
 
 /// FNV-1a, 32 bits.
 const fn hash(text: &[u8]) -> u32 {
@@ -111,7 +112,9 @@ pub fn scan<R: Raw>(raw: &R, base: u32, need: u32) -> Found {
         return found;
     }
     let size = raw.read(base.wrapping_add(4)).swap_bytes();
-    if size < 40 || size > MAX_SIZE || base.checked_add(size).is_none() {
+    if size < HEADER_SIZE || size > WINDOW.wrapping_sub(base & 0x000f_ffff) || base.checked_add(size).is_none() {
+        // The header is all that can be told from: enough to name what is wrong with it.
+        found.size = HEADER_SIZE;
         return found;
     }
     found.size = size;

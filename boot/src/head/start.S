@@ -321,24 +321,24 @@ drop_lines:
 2:  dsb
     bx      lr
 
-// Moves r2 bytes (rounded up to 16) from r1 to r0, which may overlap, and returns. Runs at any address.
-// Clobbers r0-r3, r5-r8.
+// Moves r2 bytes (rounded up to 32) from r1 to r0, which may overlap, and returns. Runs at any address.
+// Clobbers r0-r9, r12.
 move_words:
-    add     r2, r2, #15
-    bic     r2, r2, #15
+    add     r2, r2, #31
+    bic     r2, r2, #31
     cmp     r0, r1
     bhi     2f
-1:  subs    r2, r2, #16
+1:  subs    r2, r2, #32
     blo     3f
-    ldmia   r1!, {r5-r8}
-    stmia   r0!, {r5-r8}
+    ldmia   r1!, {r3-r9, r12}
+    stmia   r0!, {r3-r9, r12}
     b       1b
 2:  add     r0, r0, r2
     add     r1, r1, r2
-4:  subs    r2, r2, #16
+4:  subs    r2, r2, #32
     blo     3f
-    ldmdb   r1!, {r5-r8}
-    stmdb   r0!, {r5-r8}
+    ldmdb   r1!, {r3-r9, r12}
+    stmdb   r0!, {r3-r9, r12}
     b       4b
 3:  dsb
     mov     r3, #0

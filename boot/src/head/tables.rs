@@ -1,9 +1,9 @@
 //! The first translation table: just enough to run at the linked address.
 #![forbid(unsafe_code)]
 
+use super::attributes::{EARLY_RAM, EARLY_RAM_RO, FDT_FIXED_BASE, PAGE_OFFSET};
 use super::plan::Raw;
 use super::{HeadInfo, TABLE_SIZE, TEXT_OFFSET};
-use super::attributes::{EARLY_RAM, EARLY_RAM_RO, FDT_FIXED_BASE, PAGE_OFFSET};
 
 const SECTION_SHIFT: u32 = 20;
 const SECTION_MASK: u32 = !((1 << SECTION_SHIFT) - 1);

@@ -1,12 +1,14 @@
 //! The head's planning over host memory that stands for a machine without an MMU.
 
+#![expect(clippy::cast_possible_truncation, reason = "every length here is small")]
+
 use core::cell::RefCell;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
+use super::attributes::{FDT_FIXED_BASE, PAGE_OFFSET};
 use super::plan::{Raw, plan, plan_without_tree};
 use super::{HeadInfo, tables};
-use super::attributes::{FDT_FIXED_BASE, PAGE_OFFSET};
 
 /// RAM in `banks`; everywhere else writes vanish and reads give 0.
 struct Bus {
@@ -85,7 +87,8 @@ fn tree(nodes: &[(&[u32], &str)], initrd: (u32, u32)) -> Vec<u8> {
     body.extend(be(&[2, 2, 9]));
     let strings = 56 + body.len() as u32;
     let size = strings + NAMES.len() as u32;
-    let mut blob = be(&[0xd00d_feed, size, 56, strings, 40, 17, 16, 0, NAMES.len() as u32, body.len() as u32, 0, 0, 0, 0]);
+    let mut blob =
+        be(&[0xd00d_feed, size, 56, strings, 40, 17, 16, 0, NAMES.len() as u32, body.len() as u32, 0, 0, 0, 0]);
     blob.extend(body);
     blob.extend(NAMES.as_bytes());
     blob
@@ -98,8 +101,11 @@ fn info(load: u32, dtb: u32) -> HeadInfo {
 #[test]
 fn ram_begins_at_the_lowest_enabled_bank_wherever_the_image_was_loaded() {
     let bus = Bus::new(&[(0x4000_0000, 0x8000_0000), (0x8000_0000, 0xa000_0000)]);
-    let banks: &[(&[u32], &str)] =
-        &[(&[0x8000_0000, 0x2000_0000], "okay"), (&[0x2000_0000, 0x1000_0000], "disabled"), (&[0x4000_0000, 0x4000_0000], "ok")];
+    let banks: &[(&[u32], &str)] = &[
+        (&[0x8000_0000, 0x2000_0000], "okay"),
+        (&[0x2000_0000, 0x1000_0000], "disabled"),
+        (&[0x4000_0000, 0x4000_0000], "ok"),
+    ];
     bus.load(0x9000_0000, &tree(banks, (0, 0)));
     let mut info = info(0x8840_0000, 0x9000_0000);
     plan(&mut info, &bus, true);

@@ -30,15 +30,15 @@ pub struct MemOption {
 ///
 /// # Errors
 /// [`ReserveError::NoRam`] when nothing usable is among them; [`ReserveError::Memblock`].
-pub fn add_banks(
+pub fn add_banks<'b>(
     memblock: &mut Memblock<'_>,
-    banks: impl Iterator<Item = MemoryBank>,
+    banks: impl Iterator<Item = MemoryBank<'b>>,
     phys_offset: PhysAddr,
 ) -> Result<(), ReserveError> {
     for bank in banks {
         let Some(range) = usable_part(bank.range, phys_offset) else { continue };
         if memblock.overlaps_memory(range) {
-            log::warn!("/memory: reg: {range} overlaps RAM that is known already");
+            log::warn!("/{}: reg: {range} overlaps RAM that is known already", bank.name);
         }
         let flags = if bank.hotplug { RegionFlags::HOTPLUG } else { RegionFlags::empty() };
         memblock.add_node(range, bank.node, flags)?;

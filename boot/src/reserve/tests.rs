@@ -163,8 +163,8 @@ impl Outcome {
     }
 }
 
-fn bank(start: u64, end: u64) -> MemoryBank {
-    MemoryBank { range: range(start, end), node: NodeId::ZERO, hotplug: false }
+fn bank(start: u64, end: u64) -> MemoryBank<'static> {
+    MemoryBank { name: "memory", range: range(start, end), node: NodeId::ZERO, hotplug: false }
 }
 
 #[test]

@@ -6,8 +6,6 @@
 //!              RAM that never comes must be someone's. Frames of strangers carry a pattern that must survive.
 //! Not here.    The code under test: only the log, the tree's readers and the final state are looked at.
 
-
-
 use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange};
 use mm::gfp::GfpFlags;
 use mm::layout::VirtualLayout;
@@ -249,7 +247,9 @@ impl Run {
             let (marks, page) = (marks.of(frame), one(frame).bytes());
             let guard = self.image.guards.iter().any(|guard| guard.overlaps(page));
             let wanted = !guard && (in_image(page) || marks & MEMORY != 0 && marks & NO_MAP == 0);
-            let Some(va) = layout.linear.phys_to_virt(page.start) else { return Err(format!("{frame} has no address")) };
+            let Some(va) = layout.linear.phys_to_virt(page.start) else {
+                return Err(format!("{frame} has no address"));
+            };
             let found = tables.walk(va).map_err(|error| error.to_string())?;
             ensure(found.is_some() == wanted, || format!("frame {frame} at {va}: mapped {found:?}, marks {marks:#x}"))?;
             let small = found.is_none_or(|found| found.size == PageSize::Small);
@@ -260,7 +260,8 @@ impl Run {
 
     /// Contiguous-memory areas that could not be lent, by the log: they are ordinary memory.
     fn given_back(&self) -> impl Iterator<Item = PhysRange> + '_ {
-        let lines = self.log.iter().filter(|line| line.starts_with("CMA area") && line.contains("could not be activated"));
+        let lines =
+            self.log.iter().filter(|line| line.starts_with("CMA area") && line.contains("could not be activated"));
         lines.filter_map(|line| {
             let (start, end) = line.split_once("[mem 0x")?.1.split_once(']')?.0.split_once("-0x")?;
             let address = |text| u64::from_str_radix(text, 16).ok().map(PhysAddr::new);
@@ -346,12 +347,16 @@ fn exhaust(booted: &Booted<HostIrq>, marks: &mut Marks) -> Result<u32, String> {
     let allocator = booted.mm.allocator();
     let before = drained(booted);
     let mut pages: Vec<Pfn> = Vec::new();
-    for gfp in [GfpFlags::GFP_HIGHUSER_MOVABLE, GfpFlags::GFP_ATOMIC, GfpFlags::GFP_HIGHUSER_MOVABLE | GfpFlags::MEMALLOC] {
+    for gfp in
+        [GfpFlags::GFP_HIGHUSER_MOVABLE, GfpFlags::GFP_ATOMIC, GfpFlags::GFP_HIGHUSER_MOVABLE | GfpFlags::MEMALLOC]
+    {
         while let Ok(page) = allocator.alloc_pages(gfp, Order::ZERO) {
             let mark = marks.of(page);
             ensure(mark & MEMORY != 0, || format!("page {page} is no RAM"))?;
             ensure(mark & GIVEN == 0, || format!("page {page} was given twice"))?;
-            ensure(mark & NO_MAP == 0 && (mark & TAKEN == 0 || mark & CMA != 0), || format!("page {page} is somebody's"))?;
+            ensure(mark & NO_MAP == 0 && (mark & TAKEN == 0 || mark & CMA != 0), || {
+                format!("page {page} is somebody's")
+            })?;
             marks.add(one(page), GIVEN);
             pages.push(page);
         }

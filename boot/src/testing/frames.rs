@@ -1,7 +1,6 @@
 //! Sets of frames below 4 GiB as a byte of marks a frame: slow, plain, and shared with nothing that is tested.
 #![forbid(unsafe_code)]
 
-
 use mm::addr::{Pfn, PfnRange, PhysRange};
 
 /// Frames below 4 GiB.

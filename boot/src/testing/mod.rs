@@ -16,7 +16,6 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-
 use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange};
 use mm::layout::{FIXADDR_START, FixmapSlot};
 use mm::memblock::Region;
@@ -24,7 +23,7 @@ use mm::paging::{EditError, Editor, Prot, Run as PageRun, TableError, Tables, pa
 use mm::platform::PhysMap;
 use mm::testing::{CountingTlb, FakeRam, HostIrq, with_log};
 
-use crate::bring_up::{Booted, BootError, Given, ImageSizes, Machine, bring_up};
+use crate::bring_up::{BootError, Booted, Given, ImageSizes, Machine, bring_up};
 use crate::cmdline::BootArgs;
 use crate::fdt::builder::Blob;
 use crate::fdt::{self, FdtError, ValidFdt};
@@ -57,7 +56,8 @@ pub struct WindowRam {
 // SAFETY: the pointers are `FakeRam`'s, of fewer frames.
 unsafe impl PhysMap for WindowRam {
     fn frames_ptr(&self, first: Pfn, pages: u32) -> Option<NonNull<u8>> {
-        let window = PfnRange::new(Pfn::new(self.first.load(Ordering::Relaxed)), Pfn::new(self.end.load(Ordering::Relaxed)));
+        let window =
+            PfnRange::new(Pfn::new(self.first.load(Ordering::Relaxed)), Pfn::new(self.end.load(Ordering::Relaxed)));
         let inside = first >= window.start && first.checked_add(pages)? <= window.end;
         if inside { self.ram.frames_ptr(first, pages) } else { None }
     }
@@ -329,8 +329,12 @@ impl<'a> Board<'a> {
             tree: Box::into_raw(Box::new(tree)),
             arrays: Box::into_raw(Box::new([[Region::EMPTY; REGIONS]; 2])),
         };
-        // SAFETY: the boxes live until `Arena::free`, and each is borrowed here only.
-        let (ram, tree, arrays) = unsafe { (&*arena.ram, &*arena.tree, &mut *arena.arrays) };
+        // SAFETY: the box lives until `Arena::free`.
+        let ram = unsafe { &*arena.ram };
+        // SAFETY: as above.
+        let tree = unsafe { &*arena.tree };
+        // SAFETY: as above, and the arrays are borrowed here only.
+        let arrays = unsafe { &mut *arena.arrays };
         match self.boot_in(ram, tree, arrays) {
             Ok((log, parts)) => Ok(parts.into_run(log, arena)),
             Err(refusal) => {

@@ -1,7 +1,6 @@
 //! Device trees in a few words: banks, reservations, `/chosen`.
 #![forbid(unsafe_code)]
 
-
 use crate::fdt::builder::{Blob, Builder};
 
 /// A start and a size in bytes.
@@ -75,7 +74,8 @@ impl Tree {
     /// The AST2500 board's memory, as its tree in the repository has it.
     #[must_use]
     pub fn ast2500() -> Self {
-        let no_map = |name: &str, reg| Reserved { name: name.into(), reg: vec![reg], no_map: true, ..Reserved::default() };
+        let no_map =
+            |name: &str, reg| Reserved { name: name.into(), reg: vec![reg], no_map: true, ..Reserved::default() };
         let pool = |name: &str, size| Reserved {
             name: name.into(),
             size: Some(size),
@@ -107,7 +107,8 @@ impl Tree {
             let sizes = node.size.into_iter().chain(node.alignment).map(|size| (size, 0));
             node.reg.iter().chain(&node.alloc_ranges).copied().chain(sizes).collect::<Vec<_>>()
         });
-        let pairs = self.banks.iter().map(|bank| bank.reg).chain(self.usable.iter().copied()).chain(self.dma).chain(reserved);
+        let pairs =
+            self.banks.iter().map(|bank| bank.reg).chain(self.usable.iter().copied()).chain(self.dma).chain(reserved);
         let wide = |(start, size): Pair| start > u64::from(u32::MAX) || size > u64::from(u32::MAX);
         if pairs.into_iter().any(wide) { 2 } else { 1 }
     }
@@ -149,7 +150,10 @@ impl Tree {
             }
             tree.end();
         }
-        tree.begin("reserved-memory").cells("#address-cells", &[cells]).cells("#size-cells", &[cells]).prop("ranges", &[]);
+        tree.begin("reserved-memory")
+            .cells("#address-cells", &[cells])
+            .cells("#size-cells", &[cells])
+            .prop("ranges", &[]);
         for node in &self.reserved {
             tree.begin(&node.name);
             if !node.reg.is_empty() {
@@ -179,7 +183,10 @@ impl Tree {
         }
         if let Some(distance) = self.distance {
             let matrix = [0, 0, 10, 0, 1, distance, 1, 0, distance, 1, 1, 10];
-            tree.begin("distance-map").text("compatible", "numa-distance-map-v1").cells("distance-matrix", &matrix).end();
+            tree.begin("distance-map")
+                .text("compatible", "numa-distance-map-v1")
+                .cells("distance-matrix", &matrix)
+                .end();
         }
         tree.finish()
     }

@@ -6,6 +6,7 @@
 mod areas;
 mod faults;
 mod pages;
+mod percpu;
 mod translation;
 
 use linkme::distributed_slice;

@@ -27,11 +27,11 @@ fn free_pages(system: &System) -> u32 {
 /// Writes a word that depends on the frame at both ends of the block, and reads them back.
 fn touch(block: Pfn, order: Order) -> Verdict {
     let Some(bytes) = RAM.frames_ptr(block, order.pages()) else { return Ok(()) };
-    let last = (order.pages() * PAGE_SIZE - 4) as usize;
+    let last = order.pages() * PAGE_SIZE - 4;
     for offset in [0, last] {
-        let pattern = block.raw() ^ offset as u32 ^ 0x5a5a_a5a5;
+        let pattern = block.raw() ^ offset ^ 0x5a5a_a5a5;
         // SAFETY: the offset is inside the block.
-        let word = unsafe { bytes.add(offset) }.cast::<u32>();
+        let word = unsafe { bytes.add(offset as usize) }.cast::<u32>();
         // SAFETY: the block was just allocated: nobody else uses its bytes.
         unsafe { word.write_volatile(pattern) }
         // SAFETY: as above.

@@ -73,8 +73,8 @@ const LISTED: Configuration = Configuration { list: true, ..USUAL };
 const VEXPRESS: Configuration = Configuration { board: "vexpress-a15", ..USUAL };
 const VIRT: Configuration = Configuration { board: "virt", ..USUAL };
 const DEBUG: Profile = Profile::Debug;
-const IN_HYP: &[&str] = &["started in HYP mode"];
-const IN_SVC: &[&str] = &["started in SVC mode"];
+const IN_HYP: &[&str] = &["entered in HYP"];
+const IN_SVC: &[&str] = &["entered in SVC"];
 
 /// All of them.
 pub(crate) fn configurations() -> Vec<Configuration> {

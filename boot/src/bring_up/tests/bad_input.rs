@@ -9,9 +9,15 @@ const RAM: [Pair; 1] = [(BASE, 64 * MIB)];
 
 #[test]
 fn without_a_usable_memory_node_there_is_no_place_for_the_image() {
-    let line = "no enabled /memory bank holds the image at [mem 0x80100000-0x80175fff]";
-    // Absent, empty, above 4 GiB only, elsewhere, too small for the image.
-    for banks in [&[][..], &[(BASE, 0)], &[(1 << 32, 64 * MIB)], &[(0x4000_0000, 64 * MIB)], &[(BASE, MIB)]] {
+    let nothing = "no enabled node of RAM has a page below 4 GiB (offset 0x0)";
+    let no_place = "/memory: reg: no enabled bank of RAM holds the image at [mem 0x80100000-0x80175fff]";
+    for (banks, line) in [
+        (&[][..], format!("device tree: node /memory: property device_type = \"memory\": {nothing}")),
+        (&[(BASE, 0)], format!("device tree: node /memory@80000000: property reg: {nothing}")),
+        (&[(1 << 32, 64 * MIB)], format!("device tree: node /memory@100000000: property reg: {nothing}")),
+        (&[(0x4000_0000, 64 * MIB)], no_place.to_owned()),
+        (&[(BASE, MIB)], no_place.to_owned()),
+    ] {
         assert_eq!(refuses(&RAM, &Tree::of(banks)), line, "{banks:x?}");
     }
 }
@@ -27,7 +33,11 @@ fn what_cannot_be_reached_of_memory_is_told_and_left() {
     told(&[RAM[0], (1 << 32, MIB)], &RAM, "OF: fdt: Ignoring memory block 0x100000000 - 0x100100000");
     let high = (0xfc00_0000, 64 * MIB);
     told(&[(high.0, 128 * MIB)], &[high], "OF: fdt: Ignoring memory range 0x100000000 - 0x104000000");
-    told(&[RAM[0], RAM[0]], &RAM, "/memory: reg: [mem 0x80000000-0x83ffffff] overlaps RAM that is known already");
+    told(
+        &[RAM[0], RAM[0]],
+        &RAM,
+        "/memory@80000000: reg: [mem 0x80000000-0x83ffffff] overlaps RAM that is known already",
+    );
     told(&[RAM[0], (0x1000, MIB)], &[RAM[0], (0x1000, MIB)], "OF: fdt: Ignoring memory block 0x1000 - 0x101000");
 }
 
@@ -39,18 +49,25 @@ fn absent_ram_is_found_out_and_left() {
         assert!(booted.has(line), "{line}:\n{}", booted.log.join("\n"));
         assert_eq!(u64::from(booted.pages.present), pages);
     };
-    let line = "/memory: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x84000000";
+    let line =
+        "/memory@80000000: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x84000000";
     boots_with(&[(BASE, 128 * MIB)], &RAM, 64 << 8, line);
-    let line = "/memory: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x84003000";
+    let line =
+        "/memory@80000000: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x84003000";
     boots_with(&[(BASE, 128 * MIB)], &[(BASE, 64 * MIB + 3 * PAGE)], (64 << 8) + 3, line);
-    let line = "/memory: reg: [mem 0x90000000-0x93ffffff]: no RAM answers at 0x90000000, ignoring the bank";
+    let line = "/memory@90000000: reg: [mem 0x90000000-0x93ffffff]: no RAM answers at 0x90000000, ignoring the bank";
     boots_with(&[RAM[0], (0x9000_0000, 64 * MIB)], &RAM, 64 << 8, line);
 }
 
 #[test]
 fn absent_ram_is_found_without_a_probe_of_no_map_frames() {
     let no_map = |at: u64, size: u64| Tree {
-        reserved: vec![Reserved { name: "secret".into(), reg: vec![(BASE + at, size)], no_map: true, ..Reserved::default() }],
+        reserved: vec![Reserved {
+            name: "secret".into(),
+            reg: vec![(BASE + at, size)],
+            no_map: true,
+            ..Reserved::default()
+        }],
         ..Tree::of(&[(BASE, 128 * MIB)])
     };
     let present = |tree: &Tree, there| {
@@ -79,7 +96,8 @@ fn reservations_over_everything_leave_too_little() {
 
 #[test]
 fn regions_outside_ram_and_larger_than_ram_are_told() {
-    let node = |name: &str, reg: &[Pair], size| Reserved { name: name.into(), reg: reg.to_vec(), size, ..Reserved::default() };
+    let node =
+        |name: &str, reg: &[Pair], size| Reserved { name: name.into(), reg: reg.to_vec(), size, ..Reserved::default() };
     let reserved = vec![
         node("outside@1000", &[(0x1000, MIB)], None),
         node("high@f0000000", &[(0xf000_0000, 0x2000_0000)], None),

@@ -108,7 +108,14 @@ fn vmalloc_moves_the_end_of_lowmem() {
 
 #[test]
 fn kernelcore_and_movablecore_make_a_movable_zone() {
-    for arg in ["kernelcore=128M", "movablecore=100M", "kernelcore=50%", "movablecore=30%", "kernelcore=mirror", "movablecore=10G"] {
+    for arg in [
+        "kernelcore=128M",
+        "movablecore=100M",
+        "kernelcore=50%",
+        "movablecore=30%",
+        "kernelcore=mirror",
+        "movablecore=10G",
+    ] {
         for size in [256 * MIB, 2048 * MIB] {
             let booted = boots(&Tree::of(&[(BASE, size)]).with_bootargs(arg));
             assert_eq!(u64::from(booted.pages.present) * PAGE, size, "{arg}");
@@ -137,7 +144,10 @@ fn the_initrd_is_kept_or_named_and_left() {
     boots(&with(BASE + 200 * MIB + 1, BASE + 201 * MIB + 3));
     for (start, end) in [(0x1000, 0x2000), (BASE + 255 * MIB, BASE + 257 * MIB), (0xffff_f000, 0xffff_ffff)] {
         let booted = boots(&with(start, end));
-        assert!(booted.log.iter().any(|line| line.starts_with("INITRD:") && line.ends_with("disabling initrd")), "{start:#x}");
+        assert!(
+            booted.log.iter().any(|line| line.starts_with("INITRD:") && line.ends_with("disabling initrd")),
+            "{start:#x}"
+        );
     }
     // The table's and the image's neighbours.
     boots(&with(BASE, BASE + 0x4000));
@@ -156,7 +166,8 @@ fn boots_from(tree: &Tree, places: &[u32]) {
 #[test]
 fn the_tree_may_lie_anywhere_in_ram() {
     // 0x8000_4000 and 0x8010_0000: where table and image will be, so the head moves it.
-    let places = [0x8000_0000, 0x8000_4000, 0x8010_0000, 0x8017_5ff0, 0x8200_0008, 0x87ff_fff8, 0x9bff_f000, 0x9c80_0000];
+    let places =
+        [0x8000_0000, 0x8000_4000, 0x8010_0000, 0x8017_5ff0, 0x8200_0008, 0x87ff_fff8, 0x9bff_f000, 0x9c80_0000];
     boots_from(&Tree::ast2500(), &places);
     let plain = Tree::of(&[(BASE, 512 * MIB)]);
     let top = (0xa000_0000 - u32::try_from(plain.blob().len()).unwrap()) & !15;

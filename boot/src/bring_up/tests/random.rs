@@ -60,7 +60,8 @@ impl Random {
 /// One to six banks that do not overlap; the first has room for the image.
 fn banks(random: &mut Random) -> Vec<Bank> {
     let unit = random.pick(&[PAGE, PAGE, MIB, MIB, 2 * MIB, 16 * MIB]);
-    let mut at = random.pick(&[0, 0x1000_0000, 0x4000_0000, 0x8000_0000, 0x8000_0000, 0xc000_0000, 0xf000_0000, 0xff00_0000]);
+    let mut at =
+        random.pick(&[0, 0x1000_0000, 0x4000_0000, 0x8000_0000, 0x8000_0000, 0xc000_0000, 0xf000_0000, 0xff00_0000]);
     if random.one_in(4) {
         at += random.size(4 * MIB, unit);
     }
@@ -145,7 +146,9 @@ fn tree(random: &mut Random) -> Tree {
     let regions = random.pick(&[0, 0, 1, 3, 8, 20, 90]);
     let entries = random.pick(&[0, 0, 0, 1, 3, 30, 150, 400]);
     // Many entries are small, or nothing would be left.
-    let small = |random: &mut Random, (start, size): Pair| (start, if entries > 3 { size.min(random.size(64 * PAGE, 1)) } else { size });
+    let small = |random: &mut Random, (start, size): Pair| {
+        (start, if entries > 3 { size.min(random.size(64 * PAGE, 1)) } else { size })
+    };
     Tree {
         reserve_map: (0..entries)
             .map(|_| {

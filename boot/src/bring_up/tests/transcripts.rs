@@ -14,7 +14,11 @@ fn matches(wanted: &str, line: &str) -> bool {
 fn hold(reference: &str, booted: &Booted) {
     let mut log = booted.log.iter();
     for wanted in reference.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
-        assert!(log.any(|line| matches(wanted, line)), "{wanted:?} did not come in its place:\n{}", booted.log.join("\n"));
+        assert!(
+            log.any(|line| matches(wanted, line)),
+            "{wanted:?} did not come in its place:\n{}",
+            booted.log.join("\n")
+        );
     }
 }
 

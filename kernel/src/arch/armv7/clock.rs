@@ -4,7 +4,7 @@ use aarch32_cpu::register::{IdDfr0, IdPfr1, Pmccntr, SysRegRead, SysRegRead64};
 
 use super::cp15::{CounterFrequency, PhysicalCount};
 
-/// Whether the CPU has the generic timer (ID_PFR1[19:16]).
+/// Whether the CPU has the generic timer (ID_PFR1 bits 19:16).
 fn has_generic_timer() -> bool {
     IdPfr1::read_raw() >> 16 & 0xf != 0
 }

@@ -7,14 +7,12 @@ use aarch32_cpu::register::{Ctr, IdMmfr3, Mpidr, SysRegRead, SysRegWrite, TlbIAl
 use mm::addr::VirtAddr;
 use mm::platform::TlbControl;
 
-use super::cp15::{
-    Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs,
-};
+use super::cp15::{Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs};
 
 /// TLB and cache maintenance of this machine (Arm ARM DDI 0406C B3.10, B3.11).
 #[derive(Clone, Copy, Debug)]
 pub struct ArmTlb {
-    /// The table walk does not look into the data cache (ID_MMFR3[23:20] = 0: Cortex-A8).
+    /// The table walk does not look into the data cache (ID_MMFR3 bits 23:20 = 0: Cortex-A8).
     clean_tables: bool,
     /// Operations reach the other CPUs of the inner shareable domain (multiprocessing extensions).
     broadcast: bool,
@@ -40,8 +38,9 @@ impl TlbControl for ArmTlb {
             let start = ptr.as_ptr() as usize & !(self.line - 1);
             let end = (ptr.as_ptr() as usize).saturating_add(bytes);
             for line in (start..end).step_by(self.line) {
+                let line = core::ptr::without_provenance::<u8>(line) as u32;
                 // SAFETY: cleaning a line of mapped memory changes no byte that the program sees.
-                unsafe { DcCleanMvaPou::write_raw(line as u32) }
+                unsafe { DcCleanMvaPou::write_raw(line) }
             }
         }
         dsb();
@@ -84,11 +83,12 @@ pub enum Access {
     Write,
 }
 
-/// The MMU's own translation of `va`: the physical address, or `Err` with the fault status (FS[4:0]).
+/// The MMU's own translation of `va`: the physical address, or `Err` with the fault status (FS, five bits).
 pub fn translate(va: VirtAddr, access: Access) -> Result<u32, u32> {
-    // SAFETY: an address translation operation reads tables and writes PAR, which only this function uses.
     match access {
+        // SAFETY: an address translation operation reads tables and writes PAR, which only this function uses.
         Access::Read => unsafe { Ats1Cpr::write_raw(va.raw()) },
+        // SAFETY: as above.
         Access::Write => unsafe { Ats1Cpw::write_raw(va.raw()) },
     }
     isb();

@@ -1,12 +1,13 @@
 //! Exceptions: the vector page, the frame, and who handles what.
 
 use core::arch::{asm, global_asm};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 
 use aarch32_cpu::asm::isb;
-use aarch32_cpu::register::{Dfar, Dfsr, Ifar, Ifsr, SysRegRead, SysRegWrite, Sctlr, Vbar};
+use aarch32_cpu::register::{Dfar, Dfsr, Ifar, Ifsr, Sctlr, SysRegRead, SysRegWrite, Vbar};
 
 use super::fault;
+use crate::percpu::EXCEPTIONS;
 
 global_asm!(include_str!("vectors.S"), options(raw));
 
@@ -49,9 +50,6 @@ pub const NO_SEMIHOSTING: u32 = 0x5e0f_f0ff;
 const SEMIHOSTING_CALL: u32 = 0xef12_3456;
 const SCTLR_HIGH_VECTORS: u32 = 1 << 13;
 
-/// Exceptions taken since the start.
-static TAKEN: AtomicU32 = AtomicU32::new(0);
-
 /// Points the CPU at the vectors in the image's text and gives it the exception stack.
 pub fn install() {
     let stack = &raw const _exception_stack_top as u32;
@@ -73,14 +71,16 @@ pub fn use_high_vectors() {
     isb();
 }
 
-/// How many exceptions were taken.
+/// How many exceptions this CPU took since it has its per-CPU area.
 pub fn taken() -> u32 {
-    TAKEN.load(Ordering::Relaxed)
+    EXCEPTIONS.of_this_cpu().map_or(0, |count| count.load(Ordering::Relaxed))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn quire_exception(frame: &mut Frame, vector: u32) {
-    TAKEN.fetch_add(1, Ordering::Relaxed);
+    if let Some(count) = EXCEPTIONS.of_this_cpu() {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
     let (kind, status, address) = match vector {
         1 => (Kind::Undefined, 0, frame.pc),
         2 => return supervisor_call(frame),
