@@ -148,6 +148,7 @@ pub(super) fn reserve_all<M: Machine>(
     reserve::reserve_all(memblock, &reserve_config, given.fdt.reserve_map(), nodes, &mut regions)?;
     let bounds = lowmem::adjust(memblock, &config)?;
     regions.drop_lost(memblock);
+    reserve::require_room(memblock, bounds.lowmem_limit, needed_bytes(memblock))?;
     memblock.set_current_limit(bounds.memblock_limit.min(mapped_end));
     memblock.dump();
     Ok((bounds, regions))

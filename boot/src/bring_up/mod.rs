@@ -137,7 +137,7 @@ where
     let (bounds, mut regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
     timeline.memblock = given.machine.cycles();
 
-    let mut paged = tables::switch(early, &bounds, &regions, &given)?;
+    let mut paged = tables::switch(early, &bounds, &regions, mapped_end, &given)?;
     timeline.tables = given.machine.cycles();
 
     let plan = pages::plan_zones(paged.memblock(), &bounds, &given)?;

@@ -20,6 +20,8 @@ struct TableMemory<'e, 'm, M> {
     memblock: &'e mut Memblock<'m>,
     machine: &'e M,
     lowmem: PhysRange,
+    /// Where the sections of the image's bank end.
+    mapped_end: PhysAddr,
 }
 
 impl<M: Machine> BootMemory for TableMemory<'_, '_, M> {
@@ -29,7 +31,13 @@ impl<M: Machine> BootMemory for TableMemory<'_, '_, M> {
     }
 
     fn take_table(&mut self) -> Option<PhysAddr> {
-        self.memblock.alloc(&AllocRequest::new(TABLE_PAGE, TABLE_PAGE)).ok()
+        let page = AllocRequest::new(TABLE_PAGE, TABLE_PAGE);
+        self.memblock.alloc(&page).ok().or_else(|| {
+            // The limit is Linux's, which has only as much of lowmem mapped by now as it needs no table for. Here all of
+            // the image's bank is.
+            self.memblock.set_current_limit(self.memblock.current_limit().max(self.mapped_end));
+            self.memblock.alloc(&page).ok()
+        })
     }
 
     fn lowmem_is_mapped(&mut self) {
@@ -44,6 +52,7 @@ pub(super) fn switch<'m, M: Machine>(
     mut early: EarlyMm<'m>,
     bounds: &LowmemBounds,
     regions: &ReservedRegions<'_>,
+    mapped_end: PhysAddr,
     given: &Given<'_, M>,
 ) -> Result<PagedMm<'m>, BootError> {
     let phys_offset = PhysAddr::new(u64::from(given.head.phys_offset));
@@ -68,7 +77,8 @@ pub(super) fn switch<'m, M: Machine>(
         shareable: true,
         probe: &|frame| mm::addr::Pfn::containing(frame).is_some_and(|frame| given.machine.answers(frame)),
     };
-    let mut memory = TableMemory { memblock: early.memblock(), machine: given.machine, lowmem: linear.phys_range() };
+    let lowmem = linear.phys_range();
+    let mut memory = TableMemory { memblock: early.memblock(), machine: given.machine, lowmem, mapped_end };
     let summary = paging_init(&mut editor, &input, &mut memory)?;
     given.machine.tables_are_final();
     log::debug!("paging: {} sections, {} pages, {} tables", summary.sections, summary.pages, summary.tables);

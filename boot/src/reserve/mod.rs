@@ -87,7 +87,7 @@ pub struct ReserveConfig {
     pub dma_limit: PhysAddr,
     /// Where lowmem ends, from the run of [`crate::lowmem::adjust`] before the reservations.
     pub lowmem_limit: PhysAddr,
-    /// Free bytes below memblock's limit without which there is no point in going on.
+    /// Free bytes in lowmem without which there is no point in going on.
     pub needed_bytes: u64,
 }
 
@@ -116,13 +116,18 @@ pub fn reserve_all<'t>(
     }
     nodes::reserve(memblock, config, nodes, regions)?;
     cma::reserve_default(memblock, config, regions)?;
-    let limit = memblock.current_limit().min(config.lowmem_limit);
+    require_room(memblock, config.lowmem_limit, config.needed_bytes)?;
+    Ok(Reservations { initrd })
+}
+
+/// Checks that `needed` bytes are free in lowmem, which ends at `limit`.
+///
+/// # Errors
+/// [`ReserveError::TooLittleRam`].
+pub fn require_room(memblock: &Memblock<'_>, limit: PhysAddr, needed: u64) -> Result<(), ReserveError> {
     let below = PhysRange::new(PhysAddr::ZERO, limit);
     let free = memblock
         .free_ranges(RangeFilter::ANY)
         .fold(0_u64, |sum, region| sum.saturating_add(region.range().intersection(below).size()));
-    if free < config.needed_bytes {
-        return Err(ReserveError::TooLittleRam { free, needed: config.needed_bytes });
-    }
-    Ok(Reservations { initrd })
+    if free < needed { Err(ReserveError::TooLittleRam { free, needed }) } else { Ok(()) }
 }

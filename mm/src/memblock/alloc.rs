@@ -7,7 +7,7 @@
 //! Source.      Linux mm/memblock.c: memblock_find_in_range_node, memblock_alloc_range_nid, memblock_alloc_internal.
 
 use super::iter::RangeFilter;
-use super::region::RegionFlags;
+use super::region::{Region, RegionFlags};
 use super::{Direction, Memblock, MemblockError};
 use crate::addr::{NodeId, PAGE_SIZE, PhysAddr, PhysRange};
 use crate::platform::PhysMap;
@@ -49,6 +49,8 @@ pub(super) struct Search {
     pub(super) window: PhysRange,
     pub(super) node: Option<NodeId>,
     pub(super) mirror: bool,
+    /// Only bytes of frames that one region of RAM has whole: of others the linear mapping has nothing.
+    pub(super) mapped: bool,
 }
 
 impl Search {
@@ -178,7 +180,7 @@ impl Memblock<'_> {
             max = max.min(self.current_limit());
         }
         let window = PhysRange::new(request.min, max);
-        Ok(Search { size: request.size, align, window, node: request.node, mirror: self.has_mirror })
+        Ok(Search { size: request.size, align, window, node: request.node, mirror: self.has_mirror, mapped: accessible })
     }
 
     /// The first place in the current direction that satisfies `search` and shares no byte with `avoid`.
@@ -188,9 +190,18 @@ impl Memblock<'_> {
         let flags = if search.mirror { RegionFlags::MIRROR } else { RegionFlags::empty() };
         let mut free = self.free_ranges(RangeFilter { node: search.node, flags });
         let direction = self.direction;
+        let place = |region: Region| search.place(self.trimmed(&search, region.range()), direction, avoid);
         match direction {
-            Direction::BottomUp => free.find_map(|region| search.place(region.range(), direction, avoid)),
-            Direction::TopDown => free.rev().find_map(|region| search.place(region.range(), direction, avoid)),
+            Direction::BottomUp => free.find_map(place),
+            Direction::TopDown => free.rev().find_map(place),
+        }
+    }
+
+    /// The part of the free range `free` that will do.
+    fn trimmed(&self, search: &Search, free: PhysRange) -> PhysRange {
+        match self.memory_at(free.start) {
+            Some(region) if search.mapped => free.intersection(region.range().whole_frames().bytes()),
+            _ => free,
         }
     }
 }

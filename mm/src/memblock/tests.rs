@@ -420,6 +420,35 @@ fn a_new_array_stays_out_of_the_range_that_the_change_is_about() {
 }
 
 #[test]
+fn nothing_is_allocated_in_a_frame_that_is_not_mapped_because_of_its_no_map_part() {
+    let (_, bank) = fake_ram();
+    let (mut m, mut r) = ([Region::EMPTY; 8], [Region::EMPTY; 8]);
+    let mut mb = Memblock::new(&mut m, &mut r);
+    mb.add(bank).unwrap();
+    mb.mark_nomap(range(0x83ff_f000, 0x83ff_f080)).unwrap();
+    // The free rest of the top frame is in no whole frame of RAM, so the linear mapping has not got it.
+    assert_eq!(mb.alloc(&AllocRequest::new(64, 64)), Ok(PhysAddr::new(0x83ff_efc0)));
+    // A device's region need not be mapped.
+    let device = AllocRequest { max: PhysAddr::MAX, ..AllocRequest::new(64, 64) };
+    assert_eq!(mb.alloc_phys(&device), Ok(PhysAddr::new(0x83ff_ffc0)));
+}
+
+#[test]
+fn doubled_arrays_keep_to_their_window() {
+    let (ram, bank) = fake_ram();
+    let (mut m, mut r) = ([Region::EMPTY; 8], [Region::EMPTY; 8]);
+    let mut mb = Memblock::new(&mut m, &mut r);
+    mb.add(bank).unwrap();
+    mb.allow_resize(&ram);
+    let window = range(0x8100_0000, 0x8100_4000);
+    mb.keep_arrays_in(window);
+    for index in 0..20 {
+        mb.reserve(range(0x8000_0000 + 2 * PAGE * index, 0x8000_0000 + 2 * PAGE * index + PAGE)).unwrap();
+    }
+    assert!(window.contains_range(mb.retired_arrays().next().unwrap()));
+}
+
+#[test]
 fn a_list_that_cannot_double_says_so_and_changes_nothing() {
     let (ram, bank) = fake_ram();
     let (mut m, mut r) = ([Region::EMPTY; 8], [Region::EMPTY; 2]);

@@ -180,8 +180,8 @@ fn machines_by_chance_boot_to_a_state_that_holds_or_end_in_one_line() {
         let ram: Vec<PhysRange> = pairs.iter().copied().map(range).collect();
         let blob = tree.blob();
         let (start, size) = random.pick(&pairs);
-        let place = (start + random.below(size.saturating_sub(blob.len() as u64))) & !7;
-        let tree_at = random.one_in(2).then(|| u32::try_from(place).unwrap());
+        let place = size.checked_sub(blob.len() as u64).map(|room| (start + 7 + random.below(room)) & !7);
+        let tree_at = random.one_in(2).then_some(place).flatten().and_then(|place| u32::try_from(place).ok());
         let board = Board { tree_at, aliasing_cache: random.one_in(16), ..Board::new(&ram, &blob) };
         let outcome = catch_unwind(AssertUnwindSafe(|| boot(&board)));
         match outcome {
@@ -207,18 +207,19 @@ fn kind(error: &str) -> String {
 
 /// Whether a boot of such a machine may end with this.
 fn is_plausible(error: &str, tree: &Tree) -> bool {
-    const WHYS: [&str; 6] = [
+    const WHYS: [&str; 7] = [
         "too little RAM",
         "/chosen: linux,initrd-start: initrd",
         "lies outside RAM",
         "no enabled /memory bank holds the image",
         "lowmem: no RAM between",
+        "no RAM that can be used",
         // No bank has room for the image, and the head's guess is no RAM.
         "the first tables cannot be written",
     ];
     let line = error.lines().next().unwrap_or_default();
     let ram: u64 = tree.banks.iter().map(|bank| bank.reg.1).sum();
-    let cramped = ram < 32 * MIB || tree.reserve_map.len() >= 30;
+    let cramped = ram < 32 * MIB || tree.reserve_map.len() >= 30 || tree.reserved.len() >= 3;
     let in_pieces = ["no memory for", "list is full"].iter().any(|why| line.contains(why));
     WHYS.iter().any(|why| line.contains(why)) || cramped && in_pieces
 }
