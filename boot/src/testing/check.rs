@@ -391,5 +391,7 @@ fn compare_given(booted: &Booted<HostIrq>, stats: &[ZoneStats], marks: &Marks) -
     let kept = count(&|mark| mark & GIVEN == 0 && (mark & CMA != 0 || mark & (RESERVED | NO_MAP) == 0));
     let lent = if booted.mm.allocator().grouping() { 0 } else { stats.iter().map(|zone| zone.counts.cma).sum() };
     let allocated = lent + stats.iter().map(|zone| zone.allocated).sum::<u32>();
-    ensure(kept + all_retired - retired == allocated, || format!("{kept} pages are nobody's and did not come; {allocated} are allocated"))
+    ensure(kept + all_retired - retired == allocated, || {
+        format!("{kept} pages are nobody's and did not come; {allocated} are allocated")
+    })
 }

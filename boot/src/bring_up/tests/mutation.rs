@@ -47,7 +47,9 @@ fn spoil(blob: &mut Vec<u8>, mut next: impl FnMut(usize) -> usize) {
                 blob.truncate(length);
                 blob[4..8].copy_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
             }
-            _ if word + 4 <= blob.len() => blob[word..word + 4].copy_from_slice(&WORDS[next(WORDS.len())].to_be_bytes()),
+            _ if word + 4 <= blob.len() => {
+                blob[word..word + 4].copy_from_slice(&WORDS[next(WORDS.len())].to_be_bytes())
+            }
             _ => {}
         }
     }
@@ -62,7 +64,8 @@ fn a_spoilt_tree_boots_or_ends_in_one_line() {
         state ^= state << 17;
         usize::try_from(state >> 20).unwrap() % limit.max(1)
     };
-    let mut tree = Tree { initrd: Some((0x8800_0000, 0x8810_0000)), ..Tree::ast2500() }.with_bootargs("cma=8M mem=500M");
+    let mut tree =
+        Tree { initrd: Some((0x8800_0000, 0x8810_0000)), ..Tree::ast2500() }.with_bootargs("cma=8M mem=500M");
     tree.reserve_map = vec![(0x8900_0000, 0x1234)];
     let original = tree.blob();
     let ram = [range((0x8000_0000, 512 << 20))];
