@@ -5,7 +5,7 @@
 
 use core::hint::black_box;
 
-use mm::addr::Pfn;
+use mm::addr::{PAGE_SIZE, Pfn};
 use mm::gfp::GfpFlags;
 use mm::migrate::MigrateType;
 use mm::order::Order;
@@ -22,9 +22,9 @@ const PAIRS: u32 = 1000;
 const SLOTS: usize = 256;
 const OPERATIONS: u32 = 20_000;
 /// Most pages of a burst.
-const BURST: usize = 16_000;
+const BURST: u32 = 16_000;
 /// Pages of the bulk row.
-const BULK: usize = 512;
+const BULK: u32 = 512;
 /// No page.
 const NONE: u32 = u32::MAX;
 
@@ -63,14 +63,14 @@ const ARRAY_ORDER: Order = match Order::new(4) {
     Some(order) => order,
     None => Order::ZERO,
 };
-const _: () = assert!(BURST * 4 <= (ARRAY_ORDER.pages() as usize) << 12);
+const _: () = assert!(BURST * 4 <= ARRAY_ORDER.pages() * PAGE_SIZE);
 
 /// Room for the frame numbers of a burst.
 fn take_array(zones: &Zones) -> Option<(Pfn, &'static mut [u32])> {
     let block = zones.alloc_pages(GfpFlags::GFP_KERNEL | GfpFlags::ZERO, ARRAY_ORDER).ok()?;
     let bytes = RAM.frames_ptr(block, ARRAY_ORDER.pages())?;
     // SAFETY: the block was just allocated from lowmem and zeroed; `run` frees it when the slice is out of use.
-    Some((block, unsafe { core::slice::from_raw_parts_mut(bytes.cast::<u32>().as_ptr(), BURST) }))
+    Some((block, unsafe { core::slice::from_raw_parts_mut(bytes.cast::<u32>().as_ptr(), BURST as usize) }))
 }
 
 /// Allocates and frees one block over and over, in the state that the boot left and from a largest block.
@@ -82,7 +82,7 @@ fn pairs(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags) {
             let total = count(|| (0..PAIRS).for_each(|_| pair(zones, gfp, order)));
             wanted.row(format_args!("pair_o{number}"), total, PAIRS);
         }
-        if number >= 4 && number < 10 && wanted.has("pair") {
+        if (4..10).contains(&number) && wanted.has("pair") {
             drained(zones, wanted, gfp, order);
         }
     }
@@ -141,12 +141,12 @@ fn held_before(block: Pfn) -> Option<(Pfn, Order)> {
 fn bursts(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags, array: &mut [u32]) {
     for (size, label) in [(1000, "burst1000"), (BURST, "burst16000")] {
         for (order, suffix) in [(FreeOrder::Lifo, "lifo"), (FreeOrder::Fifo, "fifo"), (FreeOrder::Random, "random")] {
-            let Some(slots) = array.get_mut(..size) else { continue };
+            let Some(slots) = array.get_mut(..size as usize) else { continue };
             if wanted.has(label) {
                 // The first round leaves the lists as frees of that order leave them.
                 burst(zones, gfp, slots, order);
                 let total = burst(zones, gfp, slots, order);
-                wanted.row(format_args!("{label}_{suffix}"), total, slots.len() as u32);
+                wanted.row(format_args!("{label}_{suffix}"), total, size);
             }
         }
     }
@@ -201,7 +201,7 @@ fn mixed(zones: &Zones, gfp: GfpFlags, array: &mut [u32], most: u32) -> u32 {
 
 #[inline(always)]
 fn order_of(raw: u32) -> Order {
-    Order::new(raw as u8).unwrap_or(Order::LARGEST)
+    u8::try_from(raw).ok().and_then(Order::new).unwrap_or(Order::LARGEST)
 }
 
 /// 512 pages by one call, and back by one call.
@@ -209,7 +209,7 @@ fn bulk(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags) {
     if !wanted.has("bulk512") {
         return;
     }
-    let mut pages = [Pfn::new(NONE); BULK];
+    let mut pages = [Pfn::new(NONE); BULK as usize];
     let mut once = || {
         count(|| {
             let taken = zones.alloc_pages_bulk(gfp, &mut pages).unwrap_or(0);
@@ -220,5 +220,5 @@ fn bulk(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags) {
     };
     once();
     let total = once();
-    wanted.row(format_args!("bulk512"), total, BULK as u32);
+    wanted.row(format_args!("bulk512"), total, BULK);
 }
