@@ -6,7 +6,7 @@
 //! Source.      Linux 4.1 mm/page_alloc.c: `__rmqueue`, `__rmqueue_smallest`, `expand`, `__free_one_page`,
 //!              `page_is_buddy`, `set_page_guard`.
 
-use crate::addr::Pfn;
+use crate::addr::{Pfn, PfnRange};
 use crate::buddy::list::{BlockLists, End};
 use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames, validate};
 use crate::memmap::{Page, StateWord};
@@ -44,10 +44,7 @@ impl Classic<'_> {
         holder: Holder,
     ) {
         self.lists.unlink(pfn, size, kind);
-        self.counts.free -= order.pages();
-        if kind == MigrateType::Cma {
-            self.counts.cma -= order.pages();
-        }
+        self.counts.remove(order.pages(), kind);
         self.expand(pfn, size, order, rest_kind);
         self.frames.map.at(pfn).set_word(holder.word(order));
     }
@@ -74,10 +71,7 @@ impl Classic<'_> {
     fn guard(&mut self, pfn: Pfn, order: Order, kind: MigrateType) {
         self.frames.map.at(pfn).set_word(StateWord::guard(order));
         self.counts.guard += order.pages();
-        self.counts.free -= order.pages();
-        if kind == MigrateType::Cma {
-            self.counts.cma -= order.pages();
-        }
+        self.counts.remove(order.pages(), kind);
     }
 
     /// Whether the page heads a block of `order` that its buddy, a block of this zone, merges with
@@ -95,20 +89,8 @@ impl Classic<'_> {
             Some(list) => self.lists.unlink(buddy, order, list),
             None => {
                 self.counts.guard -= order.pages();
-                self.count_free(order, kind);
+                self.counts.add(order.pages(), kind);
             }
-        }
-    }
-
-    #[inline]
-    fn count_free(&mut self, order: Order, kind: MigrateType) {
-        match kind {
-            MigrateType::Isolate => self.counts.isolated += order.pages(),
-            MigrateType::Cma => {
-                self.counts.cma += order.pages();
-                self.counts.free += order.pages();
-            }
-            _ => self.counts.free += order.pages(),
         }
     }
 
@@ -135,25 +117,14 @@ impl Classic<'_> {
             if let Some(from) = word.list().filter(|_| page.zone() == self.frames.zone) {
                 self.lists.unlink(next, order, from);
                 self.lists.push(next, order, to, End::Front);
-                self.uncount_free(order, from);
-                self.count_free(order, to);
+                self.counts.remove(order.pages(), from);
+                self.counts.add(order.pages(), to);
                 moved += order.pages();
             }
             let Some(after) = next.checked_add(order.pages()) else { break };
             next = after;
         }
         moved
-    }
-
-    fn uncount_free(&mut self, order: Order, kind: MigrateType) {
-        match kind {
-            MigrateType::Isolate => self.counts.isolated -= order.pages(),
-            MigrateType::Cma => {
-                self.counts.cma -= order.pages();
-                self.counts.free -= order.pages();
-            }
-            _ => self.counts.free -= order.pages(),
-        }
     }
 
     /// Other places than the request's own lists, in the order in which they may be tried.
@@ -170,8 +141,14 @@ impl Classic<'_> {
 }
 
 impl<'m> FreeCore<'m> for Classic<'m> {
-    fn new(frames: ZoneFrames<'m>, options: CoreOptions) -> Self {
-        Self { frames, lists: BlockLists::new(frames.map), counts: FreeCounts::default(), options }
+    const GATHERS: bool = false;
+
+    fn words_for(_span: PfnRange) -> usize {
+        0
+    }
+
+    fn new(frames: ZoneFrames<'m>, options: CoreOptions, _words: &'m mut [u32]) -> Option<Self> {
+        Some(Self { frames, lists: BlockLists::new(frames.map), counts: FreeCounts::default(), options })
     }
 
     #[inline]
@@ -185,7 +162,7 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         self.frames.check_block(pfn, order)?;
         let kind = self.frames.usemap.get(pfn);
-        self.count_free(order, kind);
+        self.counts.add(order.pages(), kind);
         let (mut head, mut size) = (pfn, order);
         while let Some(next) = size.next() {
             let buddy = size.buddy_of(head);
@@ -214,6 +191,10 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32 {
         self.frames.usemap.set(pfn, kind);
         self.move_free_blocks(pfn, kind)
+    }
+
+    fn front(&self, _kind: MigrateType) -> Option<Pfn> {
+        None
     }
 
     fn frames(&self) -> &ZoneFrames<'m> {

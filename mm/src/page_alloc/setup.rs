@@ -21,15 +21,18 @@ pub struct Needs {
     pub zones: usize,
     /// Words of all usemaps.
     pub usemap_words: usize,
+    /// Words of all free cores.
+    pub core_words: usize,
 }
 
 impl Needs {
-    /// What an allocator for `plans` needs.
+    /// What an allocator for `plans` with cores of type `C` needs.
     #[must_use]
-    pub fn of(plans: &[NodePlan]) -> Self {
+    pub fn of<'m, C: FreeCore<'m>>(plans: &[NodePlan]) -> Self {
         existing(plans).fold(Self::default(), |sum, (_, size)| Self {
             zones: sum.zones + 1,
             usemap_words: sum.usemap_words + Usemap::words_for(size.span),
+            core_words: sum.core_words + C::words_for(size.span),
         })
     }
 }
@@ -41,6 +44,8 @@ pub struct Storage<'m, M: CurrentCpu, C> {
     pub zones: &'m mut [MaybeUninit<Zone<'m, C, M>>],
     /// [`Needs::usemap_words`] places or more.
     pub usemap_words: &'m mut [MaybeUninit<AtomicU32>],
+    /// [`Needs::core_words`] places or more.
+    pub core_words: &'m mut [MaybeUninit<u32>],
 }
 
 /// What is decided at boot.
@@ -103,12 +108,15 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         storage: Storage<'m, M, C>,
         options: Options<'m>,
     ) -> Result<Self, SetupError> {
-        let needs = Needs::of(plans);
+        let needs = Needs::of::<C>(plans);
         if storage.zones.len() < needs.zones {
             return Err(SetupError::Storage { what: "zones", needed: needs.zones });
         }
         if storage.usemap_words.len() < needs.usemap_words {
             return Err(SetupError::Storage { what: "usemap words", needed: needs.usemap_words });
+        }
+        if storage.core_words.len() < needs.core_words {
+            return Err(SetupError::Storage { what: "core words", needed: needs.core_words });
         }
         let cover = map.span();
         if let Some((zone, _)) = existing(plans).find(|(_, size)| cover.intersection(size.span) != size.span) {
@@ -117,6 +125,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let kind = if options.grouping_off { MigrateType::Unmovable } else { MigrateType::Movable };
         let mut words: &'m [AtomicU32] =
             write_front(storage.usemap_words, (0..needs.usemap_words).map(|_| AtomicU32::new(0)));
+        let mut core_words: &'m mut [u32] = write_front(storage.core_words, (0..needs.core_words).map(|_| 0));
         let zones = write_front(
             storage.zones,
             existing(plans).map_while(|(zone, size)| {
@@ -124,7 +133,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 words = rest;
                 let usemap = Usemap::new(ours, size.span, kind)?;
                 let frames = ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap };
-                Some(Zone::new(frames, size.present, options.core))
+                let (own, rest) = core::mem::take(&mut core_words).split_at_mut_checked(C::words_for(size.span))?;
+                core_words = rest;
+                Some(Zone::new(frames, size.present, C::new(frames, options.core, own)?))
             }),
         );
         let mut by_tag = [u8::MAX; ZoneTag::COUNT];

@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
+use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
 use crate::memmap::{StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
@@ -55,8 +55,8 @@ pub struct ZoneStats {
 }
 
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
-    pub(super) fn new(frames: ZoneFrames<'m>, present: u32, options: CoreOptions) -> Self {
-        let core = IrqLock::new(C::new(frames, options));
+    pub(super) fn new(frames: ZoneFrames<'m>, present: u32, core: C) -> Self {
+        let core = IrqLock::new(core);
         let zero = || AtomicU32::new(0);
         let (managed, cma, free, free_cma) = (zero(), zero(), zero(), zero());
         Self { frames, present, managed, cma, free, free_cma, marks: Marks::default(), core, pagesets: &[] }

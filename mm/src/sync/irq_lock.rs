@@ -138,13 +138,13 @@ mod tests {
 
     #[test]
     fn a_held_lock_is_not_taken_twice_and_the_try_restores_the_mask() {
-        let lock = IrqLock::<u32, crate::testing::HostIrq>::new(7);
+        let lock = IrqLock::<u32, HostIrq>::new(7);
         let held = lock.lock();
         assert!(lock.try_lock().is_none());
-        assert_eq!(crate::testing::HostIrq::depth(), 1);
+        assert_eq!(HostIrq::depth(), 1);
         drop(held);
         assert_eq!(lock.try_lock().map(|guard| *guard), Some(7));
-        assert_eq!(crate::testing::HostIrq::depth(), 0);
+        assert_eq!(HostIrq::depth(), 0);
     }
     use crate::testing::HostIrq;
 

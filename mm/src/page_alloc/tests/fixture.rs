@@ -6,8 +6,8 @@ use core::sync::atomic::AtomicU32;
 use std::boxed::Box;
 use std::vec::Vec;
 
+use super::super::Core;
 use crate::addr::{NodeId, Pfn, PfnRange};
-use crate::buddy::Classic;
 use crate::buddy::model::range;
 use crate::gfp::GfpFlags;
 use crate::memmap::MemMap;
@@ -19,7 +19,7 @@ use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
 pub(crate) const NORMAL: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::Normal };
 pub(crate) const HIGH: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::HighMem };
 
-type Allocator = PageAllocator<'static, HostIrq, Classic<'static>>;
+type Allocator = PageAllocator<'static, HostIrq, Core>;
 
 /// Pages of one machine by what they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,8 +74,12 @@ impl Machine {
         let pages = uninit(MemMap::coverage(plans[0].span).pages() as usize);
         let memory = free_memory().map(|frames| (frames, NodeId::ZERO));
         let map = MemMap::init(pages, plans[0].span, frame_runs(&plans, memory)).unwrap();
-        let needs = Needs::of(&plans);
-        let storage = Storage { zones: uninit(needs.zones), usemap_words: uninit(needs.usemap_words) };
+        let needs = Needs::of::<Core>(&plans);
+        let storage = Storage {
+            zones: uninit(needs.zones),
+            usemap_words: uninit(needs.usemap_words),
+            core_words: uninit(needs.core_words),
+        };
         let mut zonelist = Zonelist::default();
         assert!(zonelist.push(HIGH) && zonelist.push(NORMAL));
         Self(PageAllocator::new(map, &plans, &[zonelist], storage, options).unwrap())
