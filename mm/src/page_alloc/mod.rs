@@ -16,7 +16,9 @@ mod free;
 mod hand_over;
 mod many;
 mod pageset;
+mod route;
 mod setup;
+mod stock;
 mod watermark;
 mod zero;
 mod zone;
@@ -41,6 +43,7 @@ use crate::memmap::{MemMap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::Heat;
+use crate::page_alloc::route::Routes;
 use crate::page_alloc::watermark::Attempt;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
@@ -56,6 +59,8 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = Classic<'m>> {
     zonelists: [Zonelist; NodeId::MAX_NODES],
     /// The node whose zonelist serves requests that name none.
     local: NodeId,
+    /// Where such requests for single pages go first.
+    routes: Routes,
     /// Whether there is a DMA zone: without one all of lowmem serves.
     has_dma: bool,
     /// Whether migrate types are kept apart.
@@ -82,7 +87,21 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// [`AllocError`]; nothing has changed.
     #[inline]
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
-        self.alloc_pages_node(self.local, gfp, order)
+        match self.alloc_hit(gfp, order) {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_pages_node(self.local, gfp, order),
+        }
+    }
+
+    /// Pops a page from this CPU's pageset of the zone that the flags prefer; `None` when it is not that easy.
+    #[inline]
+    fn alloc_hit(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
+        let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
+        if order != Order::ZERO || gfp.intersects(GfpFlags::ZERO.union(GfpFlags::COLD)) {
+            return None;
+        }
+        let (zone, kind) = self.routes.of(gfp);
+        self.zones.get(zone)?.alloc_hit(kind)
     }
 
     /// Allocates one page (Linux: `alloc_page`).
@@ -98,6 +117,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// # Errors
     /// See [`Self::alloc_pages`].
+    #[inline(never)]
     pub fn alloc_pages_node(&self, node: NodeId, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         let request = self.request(gfp, order)?;
         let zonelist = &self.zonelists[node.index()];
@@ -191,7 +211,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// Sets a zone's watermarks; `false` when there is no such zone.
     pub fn set_watermarks(&self, zone: ZoneRef, marks: &Watermarks) -> bool {
-        self.zone(zone).map(|zone| zone.marks.set(marks)).is_some()
+        self.zone(zone).map(|zone| zone.set_marks(marks)).is_some()
     }
 
     /// Tests every invariant of every zone and returns the sum of their pages. No CPU may allocate or free meanwhile.

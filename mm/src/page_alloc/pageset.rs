@@ -1,16 +1,23 @@
 //! A CPU's stock of single pages of one zone.
 //!
 //! Theory.      Each migrate type has a ring of frame numbers. Pages that were just freed are warm in the cache: they
-//!              are pushed to the hot end and popped from it again; the cold end is where the stock is drained.
-//! Invariants.  1. The sum over the rings never exceeds `high`. 2. Every frame in a ring has the state `pageset`.
+//!              are pushed to the hot end and popped from it again; the cold end is where the stock is drained. Pages
+//!              at or beyond a type's *front* are not for reuse: they go to a ring of their own, and from there back to
+//!              the zone. Without a core that gathers, the front is beyond every frame.
+//!              `room` counts the pushes that are sure to fit. A pop does not count up again, so that a hit touches as
+//!              little as can be: at 0 the pages are counted anew, and the zone is looked after.
+//! Invariants.  1. Pages in all rings + `room` never exceed `high`. 2. Every frame in a ring has the state `pageset`.
 //!              3. Only the owning CPU, with interrupts masked, changes a pageset; others may read its counts.
-//! Not here.    Where pages come from and go to (`zone`).
+//! Picture.     slots of one type     cold -> | 7 | 3 | 9 |   |   | <- hot
+//!                                          start       end
+//! Not here.    Where pages come from and go to, and who sets the front (`stock`).
 //! Source.      Linux 4.1: `struct per_cpu_pages`, `rmqueue_bulk`, `free_pcppages_bulk`, `setup_pageset`.
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
+use crate::buddy::FreeCore;
 use crate::migrate::{MigrateType, PAGESET_TYPES};
 
 /// How large a pageset may grow and how many pages it exchanges with the zone at a time.
@@ -25,6 +32,13 @@ pub struct PagesetSize {
 impl PagesetSize {
     /// What serves until there are real ones: stocks nothing, hands each page through (Linux: `boot_pageset`).
     pub const BOOT: Self = Self { high: 0, batch: 1 };
+
+    /// This size, or what a core that gathers can bear of it: with more than 96 pages a CPU keeps too many pages out
+    /// of the core's hands, and a batch is taken in one critical section.
+    #[must_use]
+    pub fn for_core<'m, C: FreeCore<'m>>(self) -> Self {
+        if C::GATHERS { Self { high: self.high.min(96), batch: self.batch.min(16) } } else { self }
+    }
 }
 
 /// Which end of a ring.
@@ -34,22 +48,39 @@ pub(super) enum Heat {
     Cold,
 }
 
-/// One ring's place: `end` is one past the hot end, `len` pages below it lies the cold end. Both wrap.
+/// Rings of a pageset: one a type, and the one of the pages to be returned.
+const RINGS: usize = PAGESET_TYPES + 1;
+/// The ring of the pages to be returned.
+const RETURNS: usize = PAGESET_TYPES;
+/// A front beyond every frame.
+const NO_FRONT: u32 = u32::MAX;
+
+/// One ring's place: `start` is the cold end, `end` one past the hot end. Both wrap.
 #[derive(Debug, Default)]
 struct Ring {
+    start: AtomicU32,
     end: AtomicU32,
-    len: AtomicU32,
 }
 
-/// One CPU's stock of one zone.
+impl Ring {
+    #[inline]
+    fn len(&self) -> u32 {
+        self.end.load(Relaxed).wrapping_sub(self.start.load(Relaxed))
+    }
+}
+
+/// One CPU's stock of one zone. Two CPUs' never share a line of the cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Pageset<'m> {
-    /// [`PAGESET_TYPES`] rings of `mask + 1` slots.
+    /// `mask + 1` slots a ring: slot `i` of ring `r` is number `i * RINGS + r`.
     slots: &'m [AtomicU32],
     mask: u32,
+    room: AtomicU32,
+    rings: [Ring; RINGS],
+    /// By type: the first frame that is not for reuse.
+    front: [AtomicU32; PAGESET_TYPES],
     size: PagesetSize,
-    count: AtomicU32,
-    rings: [Ring; PAGESET_TYPES],
     /// The ring that a drain looks at next.
     turn: AtomicU32,
 }
@@ -58,7 +89,7 @@ impl<'m> Pageset<'m> {
     /// How many slots a pageset with this `high` needs.
     #[must_use]
     pub const fn slots_for(high: u32) -> usize {
-        PAGESET_TYPES * high.next_power_of_two() as usize
+        RINGS * high.next_power_of_two() as usize
     }
 
     /// An empty pageset over `slots`; `None` when they are too few for `size`, or when the batch is 0.
@@ -68,8 +99,15 @@ impl<'m> Pageset<'m> {
         if size.batch == 0 {
             return None;
         }
-        let mask = size.high.next_power_of_two() - 1;
-        Some(Self { slots, mask, size, count: AtomicU32::new(0), rings: Default::default(), turn: AtomicU32::new(0) })
+        Some(Self {
+            slots,
+            mask: size.high.next_power_of_two() - 1,
+            room: AtomicU32::new(size.high),
+            rings: Default::default(),
+            front: core::array::from_fn(|_| AtomicU32::new(NO_FRONT)),
+            size,
+            turn: AtomicU32::new(0),
+        })
     }
 
     /// Its bounds.
@@ -80,80 +118,122 @@ impl<'m> Pageset<'m> {
 
     /// Pages in stock; exact on its own CPU.
     #[must_use]
-    #[inline]
     pub fn count(&self) -> u32 {
-        self.count.load(Relaxed)
+        self.rings.iter().map(Ring::len).sum()
     }
 
-    /// Pages that still fit.
-    #[inline]
-    pub(super) fn room(&self) -> u32 {
-        self.size.high.saturating_sub(self.count())
+    /// Pages that wait to be returned.
+    pub(super) fn returns(&self) -> u32 {
+        self.rings[RETURNS].len()
+    }
+
+    /// Counts the stock anew; returns how many pages still fit.
+    pub(super) fn recount(&self) -> u32 {
+        let room = self.size.high.saturating_sub(self.count());
+        self.room.store(room, Relaxed);
+        room
     }
 
     #[inline]
-    fn slot(&self, kind: MigrateType, position: u32) -> Option<&AtomicU32> {
-        self.slots.get(kind.index() * (self.mask as usize + 1) + (position & self.mask) as usize)
+    fn slot(&self, ring: usize, position: u32) -> Option<&AtomicU32> {
+        self.slots.get((position & self.mask) as usize * RINGS + ring)
     }
 
-    /// Takes a page of `kind` from one end.
+    /// Takes a page of `kind` from the hot end.
     #[inline]
-    pub(super) fn pop(&self, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+    pub(super) fn pop_hot(&self, kind: MigrateType) -> Option<Pfn> {
         let ring = self.rings.get(kind.index())?;
-        let (end, len) = (ring.end.load(Relaxed), ring.len.load(Relaxed));
-        let left = len.checked_sub(1)?;
-        let position = match heat {
-            Heat::Hot => {
-                ring.end.store(end.wrapping_sub(1), Relaxed);
-                end.wrapping_sub(1)
-            }
-            Heat::Cold => end.wrapping_sub(len),
-        };
-        let pfn = self.slot(kind, position)?.load(Relaxed);
-        ring.len.store(left, Relaxed);
-        self.count.store(self.count().wrapping_sub(1), Relaxed);
+        let end = ring.end.load(Relaxed);
+        if end == ring.start.load(Relaxed) {
+            return None;
+        }
+        let end = end.wrapping_sub(1);
+        let pfn = self.slot(kind.index(), end)?.load(Relaxed);
+        ring.end.store(end, Relaxed);
         Some(Pfn::new(pfn))
     }
 
-    /// Puts a page of `kind` at one end; `false`, and nothing done, when the pageset is full.
+    /// Takes a page of `kind` from one end.
+    pub(super) fn pop(&self, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+        if heat == Heat::Hot { self.pop_hot(kind) } else { self.pop_cold(kind.index()) }
+    }
+
+    fn pop_cold(&self, number: usize) -> Option<Pfn> {
+        let ring = self.rings.get(number).filter(|ring| ring.len() > 0)?;
+        let start = ring.start.load(Relaxed);
+        let pfn = self.slot(number, start)?.load(Relaxed);
+        ring.start.store(start.wrapping_add(1), Relaxed);
+        Some(Pfn::new(pfn))
+    }
+
+    /// Takes the page that has waited longest to be returned.
+    pub(super) fn pop_return(&self) -> Option<Pfn> {
+        self.pop_cold(RETURNS)
+    }
+
+    /// Takes one page from a cold end, those to be returned first, then the types taking turns.
+    pub(super) fn pop_coldest(&self) -> Option<Pfn> {
+        if let Some(pfn) = self.pop_return() {
+            return Some(pfn);
+        }
+        let turn = self.turn.load(Relaxed) as usize;
+        let next = (0..PAGESET_TYPES).map(|step| (turn + step) % PAGESET_TYPES).find_map(|ring| self.pop_cold(ring));
+        self.turn.store(if turn + 1 < PAGESET_TYPES { turn as u32 + 1 } else { 0 }, Relaxed);
+        next
+    }
+
+    /// Whether a page of `kind`, a type that is stocked, is sure to fit.
     #[inline]
-    pub(super) fn push(&self, pfn: Pfn, kind: MigrateType, heat: Heat) -> bool {
-        let Some(ring) = self.rings.get(kind.index()).filter(|_| self.room() > 0) else { return false };
-        let (end, len) = (ring.end.load(Relaxed), ring.len.load(Relaxed));
-        let position = match heat {
-            Heat::Hot => {
-                ring.end.store(end.wrapping_add(1), Relaxed);
-                end
-            }
-            Heat::Cold => end.wrapping_sub(len).wrapping_sub(1),
-        };
-        let Some(slot) = self.slot(kind, position) else { return false };
+    pub(super) fn has_room_for(&self, kind: MigrateType) -> bool {
+        kind.index() < PAGESET_TYPES && self.room.load(Relaxed) > 0
+    }
+
+    /// Puts a page of `kind` where it belongs: to the hot end, or among those to be returned. `false`, and nothing
+    /// done, when there may be no room.
+    #[inline]
+    pub(super) fn push_hot(&self, pfn: Pfn, kind: MigrateType, gathers: bool) -> bool {
+        let room = self.room.load(Relaxed);
+        let Some(front) = self.front.get(kind.index()).filter(|_| room > 0) else { return false };
+        let number = if gathers && pfn.raw() >= front.load(Relaxed) { RETURNS } else { kind.index() };
+        let Some(ring) = self.rings.get(number) else { return false };
+        let end = ring.end.load(Relaxed);
+        let Some(slot) = self.slot(number, end) else { return false };
         slot.store(pfn.raw(), Relaxed);
-        ring.len.store(len + 1, Relaxed);
-        self.count.store(self.count() + 1, Relaxed);
+        ring.end.store(end.wrapping_add(1), Relaxed);
+        self.room.store(room - 1, Relaxed);
         true
     }
 
-    /// Takes one page from a cold end, the types taking turns.
-    pub(super) fn pop_coldest(&self) -> Option<Pfn> {
-        let turn = self.turn.load(Relaxed);
-        let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
-        for step in 0..PAGESET_TYPES {
-            let next = (turn as usize + step) % PAGESET_TYPES;
-            if let Some(pfn) = kinds.get(next).and_then(|kind| self.pop(*kind, Heat::Cold)) {
-                self.turn.store(turn.wrapping_add(1) % 3, Relaxed);
-                return Some(pfn);
-            }
+    /// Puts a page of `kind` at the cold end; `false`, and nothing done, when there may be no room.
+    pub(super) fn push_cold(&self, pfn: Pfn, kind: MigrateType) -> bool {
+        let room = self.room.load(Relaxed);
+        let Some(ring) = self.rings.get(kind.index()).filter(|_| room > 0) else { return false };
+        let start = ring.start.load(Relaxed).wrapping_sub(1);
+        let Some(slot) = self.slot(kind.index(), start) else { return false };
+        slot.store(pfn.raw(), Relaxed);
+        ring.start.store(start, Relaxed);
+        self.room.store(room - 1, Relaxed);
+        true
+    }
+
+    /// The first frame that is not for reuse as `kind`.
+    pub(super) fn front(&self, kind: MigrateType) -> Option<Pfn> {
+        self.front.get(kind.index()).map(|front| Pfn::new(front.load(Relaxed)))
+    }
+
+    /// Pages of `kind` from `front` on are to be returned from now on.
+    pub(super) fn set_front(&self, kind: MigrateType, front: Pfn) {
+        if let Some(place) = self.front.get(kind.index()) {
+            place.store(front.raw(), Relaxed);
         }
-        None
     }
 
     /// Every frame in stock, for checks while its CPU is at rest.
     pub(super) fn iter(&self) -> impl Iterator<Item = Pfn> + '_ {
-        let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
-        kinds.into_iter().zip(&self.rings).flat_map(move |(kind, ring)| {
-            let (end, len) = (ring.end.load(Relaxed), ring.len.load(Relaxed));
-            (1..=len).filter_map(move |back| Some(Pfn::new(self.slot(kind, end.wrapping_sub(back))?.load(Relaxed))))
+        self.rings.iter().enumerate().flat_map(move |(number, ring)| {
+            let end = ring.end.load(Relaxed);
+            (1..=ring.len())
+                .filter_map(move |back| Some(Pfn::new(self.slot(number, end.wrapping_sub(back))?.load(Relaxed))))
         })
     }
 }
@@ -172,9 +252,9 @@ mod tests {
         let slots = slots(6);
         let set = Pageset::new(&slots, PagesetSize { high: 6, batch: 2 }).unwrap();
         for pfn in 1..=4 {
-            assert!(set.push(Pfn::new(pfn), MigrateType::Movable, Heat::Hot));
+            assert!(set.push_hot(Pfn::new(pfn), MigrateType::Movable, false));
         }
-        assert!(set.push(Pfn::new(9), MigrateType::Movable, Heat::Cold));
+        assert!(set.push_cold(Pfn::new(9), MigrateType::Movable));
         assert_eq!(set.pop(MigrateType::Movable, Heat::Hot), Some(Pfn::new(4)));
         assert_eq!(set.pop(MigrateType::Movable, Heat::Cold), Some(Pfn::new(9)));
         assert_eq!(set.pop(MigrateType::Movable, Heat::Cold), Some(Pfn::new(1)));
@@ -186,21 +266,39 @@ mod tests {
     fn high_bounds_the_sum_over_the_types() {
         let slots = slots(3);
         let set = Pageset::new(&slots, PagesetSize { high: 3, batch: 1 }).unwrap();
-        assert!(set.push(Pfn::new(1), MigrateType::Movable, Heat::Hot));
-        assert!(set.push(Pfn::new(2), MigrateType::Unmovable, Heat::Hot));
-        assert!(set.push(Pfn::new(3), MigrateType::Reclaimable, Heat::Hot));
-        assert!(!set.push(Pfn::new(4), MigrateType::Movable, Heat::Hot));
-        assert_eq!((set.count(), set.room()), (3, 0));
+        assert!(set.push_hot(Pfn::new(1), MigrateType::Movable, false));
+        assert!(set.push_hot(Pfn::new(2), MigrateType::Unmovable, false));
+        assert!(set.push_hot(Pfn::new(3), MigrateType::Reclaimable, false));
+        assert!(!set.push_hot(Pfn::new(4), MigrateType::Movable, false));
+        assert_eq!((set.count(), set.recount()), (3, 0));
         let drained: Vec<_> = core::iter::from_fn(|| set.pop_coldest()).collect();
         assert_eq!(drained, [Pfn::new(2), Pfn::new(3), Pfn::new(1)]);
+        assert!(!set.push_hot(Pfn::new(4), MigrateType::Movable, false));
+        assert_eq!(set.recount(), 3);
+        assert!(set.push_hot(Pfn::new(4), MigrateType::Movable, false));
+    }
+
+    #[test]
+    fn pages_beyond_the_front_are_not_reused_but_returned_first() {
+        let slots = slots(8);
+        let set = Pageset::new(&slots, PagesetSize { high: 8, batch: 4 }).unwrap();
+        set.set_front(MigrateType::Movable, Pfn::new(100));
+        for pfn in [99, 100, 5] {
+            assert!(set.push_hot(Pfn::new(pfn), MigrateType::Movable, true));
+        }
+        assert_eq!((set.count(), set.returns()), (3, 1));
+        assert_eq!(set.pop_hot(MigrateType::Movable), Some(Pfn::new(5)));
+        assert_eq!(set.pop_coldest(), Some(Pfn::new(100)));
+        assert_eq!(set.pop_hot(MigrateType::Movable), Some(Pfn::new(99)));
+        assert_eq!(set.pop_hot(MigrateType::Movable), None);
     }
 
     #[test]
     fn the_boot_pageset_stocks_nothing_and_too_few_slots_are_refused() {
         let slots = slots(0);
         let boot = Pageset::new(&slots, PagesetSize::BOOT).unwrap();
-        assert!(!boot.push(Pfn::new(1), MigrateType::Movable, Heat::Hot));
+        assert!(!boot.push_hot(Pfn::new(1), MigrateType::Movable, false));
         assert!(Pageset::new(&slots, PagesetSize { high: 186, batch: 31 }).is_none());
-        assert_eq!(Pageset::slots_for(186), 3 * 256);
+        assert_eq!(Pageset::slots_for(186), 4 * 256);
     }
 }

@@ -9,6 +9,7 @@ use crate::buddy::{CoreOptions, FreeCore, ZoneFrames};
 use crate::gfp::GfpFlags;
 use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
+use crate::page_alloc::route::Routes;
 use crate::page_alloc::{PageAllocator, Pageset, SetupError, Zone};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
@@ -142,17 +143,21 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         for (index, zone) in (0u8..).zip(zones.iter()) {
             by_tag[zone.tag().index()] = index;
         }
-        let allocator = Self {
+        let zonelists = checked_zonelists(plans, zonelists)?;
+        let local = plans.first().map_or(NodeId::ZERO, |plan| plan.node);
+        let mut allocator = Self {
             map,
             has_dma: zones.iter().any(|zone| zone.tag().zone() == ZoneType::Dma),
             zones,
             by_tag,
-            zonelists: checked_zonelists(plans, zonelists)?,
-            local: plans.first().map_or(NodeId::ZERO, |plan| plan.node),
+            zonelists,
+            local,
+            routes: Routes::default(),
             grouping: !options.grouping_off,
             allowed: AtomicU32::new(GfpFlags::all().bits()),
             ram: options.ram,
         };
+        allocator.build_routes();
         Ok(allocator)
     }
 

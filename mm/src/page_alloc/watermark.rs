@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use bitflags::bitflags;
 
 use crate::gfp::GfpFlags;
+use crate::migrate::{MigrateType, PAGESET_TYPES};
 use crate::order::Order;
 use crate::zone::{MAX_NR_ZONES, ZoneType};
 
@@ -89,6 +90,21 @@ impl Marks {
 
     fn reserve(&self, preferred: usize) -> u32 {
         self.lowmem_reserve.get(preferred).map_or(0, |reserve| reserve.load(Relaxed))
+    }
+
+    /// The stocked types of which a zone with these free pages may give a single page to a first attempt that prefers
+    /// it, a bit each: lent pages are for movable requests only.
+    #[inline]
+    pub(super) fn open_types(&self, zone: ZoneType, free: u32, cma: u32) -> u32 {
+        let floor = self.floor(&Attempt { mark: Mark::Low, flags: AllocFlags::empty(), preferred: zone });
+        let least = floor.mark.saturating_add(floor.reserve);
+        if free.saturating_sub(cma) > least {
+            (1 << PAGESET_TYPES) - 1
+        } else if free > least {
+            1 << MigrateType::Movable as u32
+        } else {
+            0
+        }
     }
 
     /// The mark and the reserve that an attempt must leave.

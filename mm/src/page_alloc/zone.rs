@@ -13,7 +13,7 @@ use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::{Heat, Pageset, PagesetSize};
 use crate::page_alloc::watermark::{Attempt, Marks, Watermarks};
-use crate::sync::{CurrentCpu, IrqLock, IrqOff};
+use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
 
 /// A zone of the page allocator (Linux: `struct zone`).
@@ -25,7 +25,9 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     cma: AtomicU32,
     free: AtomicU32,
     free_cma: AtomicU32,
-    pub(super) marks: Marks,
+    /// A bit a stocked type, set where the low watermark allows a single page of it.
+    pub(super) open: AtomicU32,
+    marks: Marks,
     core: IrqLock<C, M>,
     /// One a CPU; until they are installed each page is handed through.
     pagesets: &'m [Pageset<'m>],
@@ -58,8 +60,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn new(frames: ZoneFrames<'m>, present: u32, core: C) -> Self {
         let core = IrqLock::new(core);
         let zero = || AtomicU32::new(0);
-        let (managed, cma, free, free_cma) = (zero(), zero(), zero(), zero());
-        Self { frames, present, managed, cma, free, free_cma, marks: Marks::default(), core, pagesets: &[] }
+        let (managed, cma, free, free_cma, open) = (zero(), zero(), zero(), zero(), zero());
+        Self { frames, present, managed, cma, free, free_cma, open, marks: Marks::default(), core, pagesets: &[] }
     }
 
     /// Which zone it is.
@@ -127,10 +129,21 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn with_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
         let mut core = self.core.lock();
         let result = operate(&mut core);
-        let counts = core.counts();
+        self.publish(core.counts());
+        result
+    }
+
+    /// Makes the core's counts known to those who read them without the lock, which the caller holds.
+    #[inline]
+    fn publish(&self, counts: FreeCounts) {
         self.free.store(counts.free, Relaxed);
         self.free_cma.store(counts.cma, Relaxed);
-        result
+        self.open.store(self.marks.open_types(self.tag().zone(), counts.free, counts.cma), Relaxed);
+    }
+
+    /// Sets the watermarks.
+    pub(super) fn set_marks(&self, marks: &Watermarks) {
+        self.with_core(|_| self.marks.set(marks));
     }
 
     /// Gives a reserved block to the core and counts it as managed, before any other CPU runs.
@@ -138,8 +151,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let core = self.core.get_mut();
         core.give(pfn, order)?;
         let counts = core.counts();
-        *self.free.get_mut() = counts.free;
-        *self.free_cma.get_mut() = counts.cma;
+        self.publish(counts);
         *self.managed.get_mut() += order.pages();
         Ok(())
     }
@@ -154,7 +166,6 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 
     /// Allocates one block if the attempt's watermark allows it.
-    #[inline]
     pub(super) fn alloc(&self, order: Order, kind: MigrateType, heat: Heat, attempt: &Attempt) -> Option<Pfn> {
         let floor = self.marks.floor(attempt);
         if order == Order::ZERO {
@@ -169,80 +180,6 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             }
             core.take(order, kind, Holder::Caller)
         })
-    }
-
-    /// Pops a page from this CPU's pageset; no lock unless it is empty.
-    #[inline]
-    fn alloc_one(&self, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        let _irq = IrqOff::<M>::new();
-        let set = self.pagesets.get(M::current_cpu().index());
-        match set.and_then(|set| set.pop(kind, heat)) {
-            Some(pfn) => {
-                self.frames.map.at(pfn).set_word(StateWord::allocated(Order::ZERO));
-                Some(pfn)
-            }
-            None => self.refill(set, kind, heat),
-        }
-    }
-
-    /// Takes one page for the caller, and stocks up to a batch more (Linux: `rmqueue_bulk`).
-    #[cold]
-    #[inline(never)]
-    fn refill(&self, set: Option<&Pageset<'m>>, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        self.with_core(|core| {
-            let first = core.take(Order::ZERO, kind, Holder::Caller)?;
-            let Some(set) = set else { return Some(first) };
-            // The page taken first is the next one to be popped from the end that the caller uses.
-            let other_end = if heat == Heat::Hot { Heat::Cold } else { Heat::Hot };
-            for _ in 1..set.size().batch.min(set.room()) {
-                let Some(pfn) = core.take(Order::ZERO, kind, Holder::Pageset) else { break };
-                let stocked = set.push(pfn, kind, other_end);
-                assert!(stocked, "a pageset with room took no page");
-            }
-            Some(first)
-        })
-    }
-
-    /// Takes back a block that was claimed: its state is `pageset`.
-    #[inline]
-    pub(super) fn free(&self, pfn: Pfn, order: Order, heat: Heat) {
-        if order != Order::ZERO {
-            return self.with_core(|core| give_back(core, pfn, order));
-        }
-        let _irq = IrqOff::<M>::new();
-        let kind = match self.block_type(pfn) {
-            MigrateType::Isolate => return self.with_core(|core| give_back(core, pfn, order)),
-            MigrateType::Reserve | MigrateType::Cma => MigrateType::Movable,
-            kind => kind,
-        };
-        let set = self.pagesets.get(M::current_cpu().index());
-        if set.is_none_or(|set| !set.push(pfn, kind, heat)) {
-            self.free_through(set, pfn, kind, heat);
-        }
-    }
-
-    /// Makes room in a full pageset, or hands the page through one that stocks nothing.
-    #[cold]
-    #[inline(never)]
-    fn free_through(&self, set: Option<&Pageset<'m>>, pfn: Pfn, kind: MigrateType, heat: Heat) {
-        self.with_core(|core| {
-            if let Some(set) = set {
-                drain(core, set);
-            }
-            if set.is_none_or(|set| !set.push(pfn, kind, heat)) {
-                give_back(core, pfn, Order::ZERO);
-            }
-        });
-    }
-
-    /// Empties this CPU's pageset, a batch at a time so that interrupts are never off for long
-    /// (Linux: `drain_local_pages`).
-    pub(super) fn drain_local(&self) {
-        loop {
-            let _irq = IrqOff::<M>::new();
-            let Some(set) = self.pagesets.get(M::current_cpu().index()).filter(|set| set.count() > 0) else { return };
-            self.with_core(|core| drain(core, set));
-        }
     }
 
     /// Tests every invariant of the zone while no CPU allocates or frees.
@@ -262,20 +199,5 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         count("published free pages", self.free.load(Relaxed), tally.free)?;
         count("published free CMA pages", self.free_cma.load(Relaxed), tally.cma)?;
         Ok(tally)
-    }
-}
-
-/// Gives a claimed block to the core, which can only refuse it if a claim was wrong.
-#[inline]
-fn give_back<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
-    let given = core.give(pfn, order);
-    assert!(given.is_ok(), "a claimed block was refused: {given:?}");
-}
-
-/// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
-fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
-    for _ in 0..set.size().batch {
-        let Some(pfn) = set.pop_coldest() else { break };
-        give_back(core, pfn, Order::ZERO);
     }
 }

@@ -26,8 +26,7 @@ impl Compact<'_> {
         }
         for kind in MigrateType::ALL {
             for order in Order::all() {
-                let (counter, found) =
-                    (self.listed[kind.index()][order.index()], listed[kind.index()][order.index()]);
+                let (counter, found) = (self.listed[kind.index()][order.index()], listed[kind.index()][order.index()]);
                 count("blocks on a list", counter, found)?;
             }
         }

@@ -8,10 +8,10 @@ mod wrong_frees;
 use std::vec::Vec;
 
 use self::fixture::{Machine, NORMAL};
-use crate::page_alloc::*;
 use crate::addr::{PfnRange, PhysAddr, PhysRange};
 use crate::buddy::model::{order, range};
 use crate::memmap::PageState;
+use crate::page_alloc::*;
 
 #[test]
 fn before_the_hand_over_nothing_can_be_allocated() {

@@ -1,0 +1,176 @@
+//! How single pages move between a zone and its CPUs' pagesets.
+//!
+//! Theory.      A hit is interrupts off, one ring, the page's state, interrupts on: no lock. All else is out of line. A
+//!              refill takes a batch under one hold of the lock. With a core that gathers, the refill's last pageblock
+//!              sets the front: what is freed below it is reused, what is freed beyond it goes back to the core, so
+//!              that pageblocks up there can become whole. When the room is used up the front is looked at again: it
+//!              comes down if a lower pageblock has become partly free, and the coldest pages go back.
+//! Invariants.  `open` says what the low watermark allows as of the last change of the counts or of the marks.
+//! Source.      Linux 4.1: `buffered_rmqueue`, `rmqueue_bulk`, `free_hot_cold_page`, `free_pcppages_bulk`; the rules
+//!              for gathering are ours.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::addr::Pfn;
+use crate::buddy::{FreeCore, Holder};
+use crate::memmap::{Page, StateWord};
+use crate::migrate::MigrateType;
+use crate::order::Order;
+use crate::page_alloc::Zone;
+use crate::page_alloc::pageset::{Heat, Pageset};
+use crate::sync::{CurrentCpu, IrqOff};
+
+const STOCKED: StateWord = StateWord::pageset(Order::ZERO);
+const OWNED: StateWord = StateWord::allocated(Order::ZERO);
+
+impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
+    /// Pops a page from this CPU's pageset; `None` when that is empty or the low watermark may not allow it.
+    #[inline]
+    pub(super) fn alloc_hit(&self, kind: MigrateType) -> Option<Pfn> {
+        let _irq = IrqOff::<M>::new();
+        if self.open.load(Relaxed) & 1 << kind.index() == 0 {
+            return None;
+        }
+        let pfn = self.pagesets().get(M::current_cpu().index())?.pop_hot(kind)?;
+        self.hand_out(pfn);
+        Some(pfn)
+    }
+
+    /// Makes a page of the stock the caller's.
+    #[inline]
+    fn hand_out(&self, pfn: Pfn) {
+        let page = self.frames.map.at(pfn);
+        if page.word() != STOCKED {
+            broken_stock(pfn, page);
+        }
+        page.set_word(OWNED);
+    }
+
+    /// Pops a page from this CPU's pageset, or refills it.
+    pub(super) fn alloc_one(&self, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+        let _irq = IrqOff::<M>::new();
+        let set = self.pagesets().get(M::current_cpu().index());
+        match set.and_then(|set| set.pop(kind, heat)) {
+            Some(pfn) => {
+                self.hand_out(pfn);
+                Some(pfn)
+            }
+            None => self.refill(set, kind, heat),
+        }
+    }
+
+    /// Takes one page for the caller, and stocks up to a batch more (Linux: `rmqueue_bulk`).
+    #[cold]
+    #[inline(never)]
+    fn refill(&self, set: Option<&Pageset<'m>>, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+        self.with_core(|core| {
+            let first = core.take(Order::ZERO, kind, Holder::Caller)?;
+            let Some(set) = set else { return Some(first) };
+            let mut last = first;
+            // The page taken first is the next one to be popped from the end that the caller uses.
+            for _ in 1..set.size().batch.min(set.recount()) {
+                let Some(pfn) = core.take(Order::ZERO, kind, Holder::Pageset) else { break };
+                let stocked = if heat == Heat::Hot { set.push_cold(pfn, kind) } else { set.push_hot(pfn, kind, false) };
+                assert!(stocked, "a pageset with room took no page");
+                last = pfn;
+            }
+            if C::GATHERS {
+                let end = crate::migrate::pageblock_of(last).end;
+                set.set_front(kind, end);
+            }
+            Some(first)
+        })
+    }
+
+    /// Frees an allocated page into this CPU's pageset; `false`, and nothing done, when that is not all there is to it.
+    #[inline]
+    pub(super) fn free_hit(&self, page: &Page, pfn: Pfn) -> bool {
+        let _irq = IrqOff::<M>::new();
+        let kind = self.frames.usemap.get(pfn);
+        let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return false };
+        set.has_room_for(kind) && page.claim(Order::ZERO) && set.push_hot(pfn, kind, C::GATHERS)
+    }
+
+    /// Takes back a block that was claimed: its state is `pageset`.
+    #[inline(never)]
+    pub(super) fn free(&self, pfn: Pfn, order: Order, heat: Heat) {
+        if order != Order::ZERO {
+            return self.with_core(|core| give_back(core, pfn, order));
+        }
+        let _irq = IrqOff::<M>::new();
+        let kind = match self.block_type(pfn) {
+            MigrateType::Isolate => return self.with_core(|core| give_back(core, pfn, order)),
+            MigrateType::Reserve | MigrateType::Cma => MigrateType::Movable,
+            kind => kind,
+        };
+        let Some(set) = self.pagesets().get(M::current_cpu().index()) else {
+            return self.with_core(|core| give_back(core, pfn, order));
+        };
+        let push = || if heat == Heat::Hot { set.push_hot(pfn, kind, C::GATHERS) } else { set.push_cold(pfn, kind) };
+        if push() || (!C::GATHERS && set.recount() > 0 && push()) {
+            return;
+        }
+        self.with_core(|core| {
+            make_room(core, set);
+            if !push() {
+                give_back(core, pfn, Order::ZERO);
+            }
+        });
+    }
+
+    /// Empties this CPU's pageset, a batch at a time so that interrupts are never off for long
+    /// (Linux: `drain_local_pages`).
+    pub(super) fn drain_local(&self) {
+        loop {
+            let _irq = IrqOff::<M>::new();
+            let set = self.pagesets().get(M::current_cpu().index()).filter(|set| set.count() > 0);
+            let Some(set) = set else { return };
+            self.with_core(|core| drain(core, set));
+        }
+    }
+}
+
+/// Gives a claimed block to the core, which can only refuse it if a claim was wrong.
+#[inline]
+fn give_back<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
+    let given = core.give(pfn, order);
+    assert!(given.is_ok(), "a claimed block was refused: {given:?}");
+}
+
+/// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
+fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
+    for _ in 0..set.size().batch {
+        let Some(pfn) = set.pop_coldest() else { break };
+        give_back(core, pfn, Order::ZERO);
+    }
+    set.recount();
+}
+
+/// Makes room in a pageset that has none, or may have none.
+fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>) {
+    if !C::GATHERS {
+        return drain(core, set);
+    }
+    let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
+    let mut is_stale = false;
+    for kind in kinds {
+        let Some(lower) = core.front(kind).filter(|front| set.front(kind).is_some_and(|now| *front < now)) else {
+            continue;
+        };
+        set.set_front(kind, lower);
+        is_stale = true;
+    }
+    if is_stale || set.returns() > 0 || set.count() >= set.size().high {
+        drain(core, set);
+    } else {
+        set.recount();
+    }
+}
+
+/// A page of the stock that is not in the state of one: memory was overwritten, and going on would hand it out twice.
+#[cold]
+#[inline(never)]
+fn broken_stock(pfn: Pfn, page: &Page) -> ! {
+    panic!("pfn {pfn} is in a pageset, but its state is {:?}", page.word());
+}
