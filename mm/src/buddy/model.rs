@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU8;
 
 use proptest::prelude::*;
 
@@ -59,13 +59,10 @@ pub(crate) fn map_of(runs: &[FrameRun]) -> MemMap<'static> {
     MemMap::init(Box::leak(storage.into_boxed_slice()), span, runs.iter().copied()).unwrap()
 }
 
-pub(crate) fn words(count: usize) -> &'static [AtomicU32] {
-    Box::leak((0..count).map(|_| AtomicU32::new(0)).collect())
-}
-
 /// A zone's frames out of `map`, every pageblock movable.
 pub(crate) fn zone_of(map: MemMap<'static>, zone: ZoneTag, span: PfnRange) -> ZoneFrames<'static> {
-    let usemap = Usemap::new(words(Usemap::words_for(span)), span, MigrateType::Movable).unwrap();
+    let types = Box::leak((0..Usemap::bytes_for(span)).map(|_| AtomicU8::new(0)).collect());
+    let usemap = Usemap::new(types, span, MigrateType::Movable).unwrap();
     ZoneFrames { map, zone, span, usemap }
 }
 

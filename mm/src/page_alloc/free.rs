@@ -28,14 +28,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if order == Order::ZERO && self.free_hit(pfn) { Ok(()) } else { self.release(pfn, order, Heat::Hot) }
     }
 
-    /// Frees a page that has one owner into this CPU's pageset; `false`, and nothing done, when it is not that easy.
-    #[inline]
-    fn free_hit(&self, pfn: Pfn) -> bool {
-        let Some(page) = self.map.page(pfn) else { return false };
-        // A count of 1 is the caller's own reference: nobody else has one to pass on.
-        page.refcount.load(Relaxed) == 1 && self.zone_tagged(page.zone()).is_some_and(|zone| zone.free_hit(page, pfn))
-    }
-
     /// Gives up one reference to a page that is not in the cache (Linux: `free_hot_cold_page` with `cold`).
     ///
     /// # Errors

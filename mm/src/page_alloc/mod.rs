@@ -28,7 +28,7 @@ pub(crate) mod tests;
 
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use hand_over::HandOver;
-pub use pageset::{Pageset, PagesetSize};
+pub use pageset::{Pageset, PagesetSize, RING_SLOTS};
 pub use setup::{Needs, Options, Storage, frame_runs};
 pub use watermark::{AllocFlags, Mark, Watermarks};
 pub use zone::{Zone, ZoneStats};
@@ -43,7 +43,7 @@ use crate::memmap::{MemMap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::Heat;
-use crate::page_alloc::route::Routes;
+use crate::page_alloc::route::{LANES, Lane, Routes};
 use crate::page_alloc::watermark::Attempt;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
@@ -61,6 +61,8 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = Classic<'m>> {
     local: NodeId,
     /// Where such requests for single pages go first.
     routes: Routes,
+    /// By [`ZoneTag::index`].
+    lanes: [Lane<'m>; LANES],
     /// Whether there is a DMA zone: without one all of lowmem serves.
     has_dma: bool,
     /// Whether migrate types are kept apart.
@@ -91,17 +93,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             Some(pfn) => Ok(pfn),
             None => self.alloc_pages_node(self.local, gfp, order),
         }
-    }
-
-    /// Pops a page from this CPU's pageset of the zone that the flags prefer; `None` when it is not that easy.
-    #[inline]
-    fn alloc_hit(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
-        let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
-        if order != Order::ZERO || gfp.intersects(GfpFlags::ZERO.union(GfpFlags::COLD)) {
-            return None;
-        }
-        let (zone, kind) = self.routes.of(gfp);
-        self.zones.get(zone)?.alloc_hit(kind)
     }
 
     /// Allocates one page (Linux: `alloc_page`).

@@ -18,7 +18,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
 use crate::buddy::FreeCore;
-use crate::migrate::{MigrateType, PAGESET_TYPES};
+use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGESET_TYPES};
 
 /// How large a pageset may grow and how many pages it exchanges with the zone at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,11 +33,12 @@ impl PagesetSize {
     /// What serves until there are real ones: stocks nothing, hands each page through (Linux: `boot_pageset`).
     pub const BOOT: Self = Self { high: 0, batch: 1 };
 
-    /// This size, or what a core that gathers can bear of it: with more than 96 pages a CPU keeps too many pages out
-    /// of the core's hands, and a batch is taken in one critical section.
+    /// This size, as far as a pageset over `C` can have it: rings end at [`RING_SLOTS`] pages, and with more than 96 a
+    /// CPU would keep too many out of the hands of a core that gathers.
     #[must_use]
     pub fn for_core<'m, C: FreeCore<'m>>(self) -> Self {
-        if C::GATHERS { Self { high: self.high.min(96), batch: self.batch.min(16) } } else { self }
+        let most = if C::GATHERS { Self { high: 96, batch: 16 } } else { Self { high: RING_SLOTS as u32, batch: 96 } };
+        Self { high: self.high.min(most.high), batch: self.batch.min(most.batch) }
     }
 }
 
@@ -48,10 +49,12 @@ pub(super) enum Heat {
     Cold,
 }
 
-/// Rings of a pageset: one a type, and the one of the pages to be returned.
+/// Rings with slots: one a stocked type, and the one of the pages to be returned.
 const RINGS: usize = PAGESET_TYPES + 1;
 /// The ring of the pages to be returned.
 const RETURNS: usize = PAGESET_TYPES;
+/// Slots of a ring, a power of two: with a number that the compiler knows, a position needs no check.
+pub const RING_SLOTS: usize = 256;
 /// A front beyond every frame.
 const NO_FRONT: u32 = u32::MAX;
 
@@ -73,38 +76,38 @@ impl Ring {
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Pageset<'m> {
-    /// `mask + 1` slots a ring: slot `i` of ring `r` is number `i * RINGS + r`.
-    slots: &'m [AtomicU32],
-    mask: u32,
+    slots: &'m [[AtomicU32; RING_SLOTS]; RINGS],
     room: AtomicU32,
-    rings: [Ring; RINGS],
+    /// By migrate type, except that number [`RETURNS`] is the pages to be returned. Those that have no slots are empty
+    /// for ever: with them, no type is out of range.
+    rings: [Ring; MIGRATE_TYPES],
     /// By type: the first frame that is not for reuse.
-    front: [AtomicU32; PAGESET_TYPES],
+    front: [AtomicU32; MIGRATE_TYPES],
+    /// A bit a type: set where the zone's low watermark allows a page of it. Written under the zone's lock.
+    open: AtomicU32,
     size: PagesetSize,
     /// The ring that a drain looks at next.
     turn: AtomicU32,
 }
 
 impl<'m> Pageset<'m> {
-    /// How many slots a pageset with this `high` needs.
-    #[must_use]
-    pub const fn slots_for(high: u32) -> usize {
-        RINGS * high.next_power_of_two() as usize
-    }
+    /// How many slots a pageset needs.
+    pub const SLOTS: usize = RINGS * RING_SLOTS;
 
-    /// An empty pageset over `slots`; `None` when they are too few for `size`, or when the batch is 0.
+    /// An empty pageset over `slots`; `None` when they are fewer than [`Self::SLOTS`], when `high` is above
+    /// [`RING_SLOTS`], or when the batch is 0.
     #[must_use]
     pub fn new(slots: &'m [AtomicU32], size: PagesetSize) -> Option<Self> {
-        let slots = slots.get(..Self::slots_for(size.high))?;
-        if size.batch == 0 {
+        let slots = slots.as_chunks().0.first_chunk()?;
+        if size.batch == 0 || size.high as usize > RING_SLOTS {
             return None;
         }
         Some(Self {
             slots,
-            mask: size.high.next_power_of_two() - 1,
             room: AtomicU32::new(size.high),
             rings: Default::default(),
             front: core::array::from_fn(|_| AtomicU32::new(NO_FRONT)),
+            open: AtomicU32::new(0),
             size,
             turn: AtomicU32::new(0),
         })
@@ -135,20 +138,31 @@ impl<'m> Pageset<'m> {
     }
 
     #[inline]
-    fn slot(&self, ring: usize, position: u32) -> Option<&AtomicU32> {
-        self.slots.get((position & self.mask) as usize * RINGS + ring)
+    fn slot(&self, ring: usize, position: u32) -> &AtomicU32 {
+        &self.slots[ring % RINGS][position as usize % RING_SLOTS]
+    }
+
+    /// Says for which types hits are allowed.
+    pub(super) fn set_open(&self, types: u32) {
+        self.open.store(types, Relaxed);
+    }
+
+    /// Takes a page of `kind` from the hot end, if the zone's low watermark allows it.
+    #[inline]
+    pub(super) fn pop_allowed(&self, kind: MigrateType) -> Option<Pfn> {
+        if self.open.load(Relaxed) >> kind.index() & 1 == 0 { None } else { self.pop_hot(kind) }
     }
 
     /// Takes a page of `kind` from the hot end.
     #[inline]
-    pub(super) fn pop_hot(&self, kind: MigrateType) -> Option<Pfn> {
-        let ring = self.rings.get(kind.index())?;
+    fn pop_hot(&self, kind: MigrateType) -> Option<Pfn> {
+        let ring = &self.rings[kind.index()];
         let end = ring.end.load(Relaxed);
         if end == ring.start.load(Relaxed) {
             return None;
         }
         let end = end.wrapping_sub(1);
-        let pfn = self.slot(kind.index(), end)?.load(Relaxed);
+        let pfn = self.slot(kind.index(), end).load(Relaxed);
         ring.end.store(end, Relaxed);
         Some(Pfn::new(pfn))
     }
@@ -161,7 +175,7 @@ impl<'m> Pageset<'m> {
     fn pop_cold(&self, number: usize) -> Option<Pfn> {
         let ring = self.rings.get(number).filter(|ring| ring.len() > 0)?;
         let start = ring.start.load(Relaxed);
-        let pfn = self.slot(number, start)?.load(Relaxed);
+        let pfn = self.slot(number, start).load(Relaxed);
         ring.start.store(start.wrapping_add(1), Relaxed);
         Some(Pfn::new(pfn))
     }
@@ -182,25 +196,26 @@ impl<'m> Pageset<'m> {
         next
     }
 
-    /// Whether a page of `kind`, a type that is stocked, is sure to fit.
-    #[inline]
-    pub(super) fn has_room_for(&self, kind: MigrateType) -> bool {
-        kind.index() < PAGESET_TYPES && self.room.load(Relaxed) > 0
-    }
-
     /// Puts a page of `kind` where it belongs: to the hot end, or among those to be returned. `false`, and nothing
     /// done, when there may be no room.
-    #[inline]
     pub(super) fn push_hot(&self, pfn: Pfn, kind: MigrateType, gathers: bool) -> bool {
-        let room = self.room.load(Relaxed);
-        let Some(front) = self.front.get(kind.index()).filter(|_| room > 0) else { return false };
-        let number = if gathers && pfn.raw() >= front.load(Relaxed) { RETURNS } else { kind.index() };
-        let Some(ring) = self.rings.get(number) else { return false };
+        self.push_if(pfn, kind, gathers, || true)
+    }
+
+    /// As [`Self::push_hot`], after `claim` said that the page may be had.
+    #[inline]
+    pub(super) fn push_if(&self, pfn: Pfn, kind: MigrateType, gathers: bool, claim: impl FnOnce() -> bool) -> bool {
+        let Some(room) = self.room.load(Relaxed).checked_sub(1) else { return false };
+        if !claim() {
+            return false;
+        }
+        let is_beyond = gathers && pfn.raw() >= self.front[kind.index()].load(Relaxed);
+        let number = if is_beyond { RETURNS } else { kind.index() };
+        let ring = &self.rings[number];
         let end = ring.end.load(Relaxed);
-        let Some(slot) = self.slot(number, end) else { return false };
-        slot.store(pfn.raw(), Relaxed);
+        self.slot(number, end).store(pfn.raw(), Relaxed);
         ring.end.store(end.wrapping_add(1), Relaxed);
-        self.room.store(room - 1, Relaxed);
+        self.room.store(room, Relaxed);
         true
     }
 
@@ -209,8 +224,7 @@ impl<'m> Pageset<'m> {
         let room = self.room.load(Relaxed);
         let Some(ring) = self.rings.get(kind.index()).filter(|_| room > 0) else { return false };
         let start = ring.start.load(Relaxed).wrapping_sub(1);
-        let Some(slot) = self.slot(kind.index(), start) else { return false };
-        slot.store(pfn.raw(), Relaxed);
+        self.slot(kind.index(), start).store(pfn.raw(), Relaxed);
         ring.start.store(start, Relaxed);
         self.room.store(room - 1, Relaxed);
         true
@@ -232,8 +246,7 @@ impl<'m> Pageset<'m> {
     pub(super) fn iter(&self) -> impl Iterator<Item = Pfn> + '_ {
         self.rings.iter().enumerate().flat_map(move |(number, ring)| {
             let end = ring.end.load(Relaxed);
-            (1..=ring.len())
-                .filter_map(move |back| Some(Pfn::new(self.slot(number, end.wrapping_sub(back))?.load(Relaxed))))
+            (1..=ring.len()).map(move |back| Pfn::new(self.slot(number, end.wrapping_sub(back)).load(Relaxed)))
         })
     }
 }
@@ -243,13 +256,13 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn slots(high: u32) -> Vec<AtomicU32> {
-        (0..Pageset::slots_for(high)).map(|_| AtomicU32::new(0)).collect()
+    fn slots() -> Vec<AtomicU32> {
+        (0..Pageset::SLOTS).map(|_| AtomicU32::new(0)).collect()
     }
 
     #[test]
     fn the_hot_end_is_a_stack_and_the_cold_end_is_its_bottom() {
-        let slots = slots(6);
+        let slots = slots();
         let set = Pageset::new(&slots, PagesetSize { high: 6, batch: 2 }).unwrap();
         for pfn in 1..=4 {
             assert!(set.push_hot(Pfn::new(pfn), MigrateType::Movable, false));
@@ -264,7 +277,7 @@ mod tests {
 
     #[test]
     fn high_bounds_the_sum_over_the_types() {
-        let slots = slots(3);
+        let slots = slots();
         let set = Pageset::new(&slots, PagesetSize { high: 3, batch: 1 }).unwrap();
         assert!(set.push_hot(Pfn::new(1), MigrateType::Movable, false));
         assert!(set.push_hot(Pfn::new(2), MigrateType::Unmovable, false));
@@ -280,7 +293,7 @@ mod tests {
 
     #[test]
     fn pages_beyond_the_front_are_not_reused_but_returned_first() {
-        let slots = slots(8);
+        let slots = slots();
         let set = Pageset::new(&slots, PagesetSize { high: 8, batch: 4 }).unwrap();
         set.set_front(MigrateType::Movable, Pfn::new(100));
         for pfn in [99, 100, 5] {
@@ -295,10 +308,11 @@ mod tests {
 
     #[test]
     fn the_boot_pageset_stocks_nothing_and_too_few_slots_are_refused() {
-        let slots = slots(0);
+        let slots = slots();
         let boot = Pageset::new(&slots, PagesetSize::BOOT).unwrap();
         assert!(!boot.push_hot(Pfn::new(1), MigrateType::Movable, false));
-        assert!(Pageset::new(&slots, PagesetSize { high: 186, batch: 31 }).is_none());
-        assert_eq!(Pageset::slots_for(186), 4 * 256);
+        assert!(Pageset::new(&slots[1..], PagesetSize::BOOT).is_none());
+        assert!(Pageset::new(&slots, PagesetSize { high: 257, batch: 31 }).is_none());
+        assert!(Pageset::new(&slots, PagesetSize { high: 256, batch: 0 }).is_none());
     }
 }

@@ -2,14 +2,14 @@
 #![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU8, AtomicU32};
 
 use crate::addr::{NodeId, PfnRange};
 use crate::buddy::{CoreOptions, FreeCore, ZoneFrames};
 use crate::gfp::GfpFlags;
 use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
-use crate::page_alloc::route::Routes;
+use crate::page_alloc::route::{LANES, Lane, Routes};
 use crate::page_alloc::{PageAllocator, Pageset, SetupError, Zone};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
@@ -20,8 +20,8 @@ use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
 pub struct Needs {
     /// Zones.
     pub zones: usize,
-    /// Words of all usemaps.
-    pub usemap_words: usize,
+    /// Bytes of all usemaps.
+    pub usemap_bytes: usize,
     /// Words of all free cores.
     pub core_words: usize,
 }
@@ -32,7 +32,7 @@ impl Needs {
     pub fn of<'m, C: FreeCore<'m>>(plans: &[NodePlan]) -> Self {
         existing(plans).fold(Self::default(), |sum, (_, size)| Self {
             zones: sum.zones + 1,
-            usemap_words: sum.usemap_words + Usemap::words_for(size.span),
+            usemap_bytes: sum.usemap_bytes + Usemap::bytes_for(size.span),
             core_words: sum.core_words + C::words_for(size.span),
         })
     }
@@ -43,8 +43,8 @@ impl Needs {
 pub struct Storage<'m, M: CurrentCpu, C> {
     /// [`Needs::zones`] places or more.
     pub zones: &'m mut [MaybeUninit<Zone<'m, C, M>>],
-    /// [`Needs::usemap_words`] places or more.
-    pub usemap_words: &'m mut [MaybeUninit<AtomicU32>],
+    /// [`Needs::usemap_bytes`] places or more.
+    pub usemap_bytes: &'m mut [MaybeUninit<AtomicU8>],
     /// [`Needs::core_words`] places or more.
     pub core_words: &'m mut [MaybeUninit<u32>],
 }
@@ -113,8 +113,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if storage.zones.len() < needs.zones {
             return Err(SetupError::Storage { what: "zones", needed: needs.zones });
         }
-        if storage.usemap_words.len() < needs.usemap_words {
-            return Err(SetupError::Storage { what: "usemap words", needed: needs.usemap_words });
+        if storage.usemap_bytes.len() < needs.usemap_bytes {
+            return Err(SetupError::Storage { what: "usemap bytes", needed: needs.usemap_bytes });
         }
         if storage.core_words.len() < needs.core_words {
             return Err(SetupError::Storage { what: "core words", needed: needs.core_words });
@@ -124,14 +124,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(SetupError::NotMapped(zone));
         }
         let kind = if options.grouping_off { MigrateType::Unmovable } else { MigrateType::Movable };
-        let mut words: &'m [AtomicU32] =
-            write_front(storage.usemap_words, (0..needs.usemap_words).map(|_| AtomicU32::new(0)));
+        let mut types: &'m [AtomicU8] =
+            write_front(storage.usemap_bytes, (0..needs.usemap_bytes).map(|_| AtomicU8::new(0)));
         let mut core_words: &'m mut [u32] = write_front(storage.core_words, (0..needs.core_words).map(|_| 0));
         let zones = write_front(
             storage.zones,
             existing(plans).map_while(|(zone, size)| {
-                let (ours, rest) = words.split_at_checked(Usemap::words_for(size.span))?;
-                words = rest;
+                let (ours, rest) = types.split_at_checked(Usemap::bytes_for(size.span))?;
+                types = rest;
                 let usemap = Usemap::new(ours, size.span, kind)?;
                 let frames = ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap };
                 let (own, rest) = core::mem::take(&mut core_words).split_at_mut_checked(C::words_for(size.span))?;
@@ -153,6 +153,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             zonelists,
             local,
             routes: Routes::default(),
+            lanes: [const { Lane::EMPTY }; LANES],
             grouping: !options.grouping_off,
             allowed: AtomicU32::new(GfpFlags::all().bits()),
             ram: options.ram,
@@ -174,6 +175,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(refused);
         }
         found.set_pagesets(pagesets);
+        self.lanes[ZoneTag::from(zone).index()] = Lane { sets: pagesets, usemap: found.frames.usemap };
         Ok(())
     }
 }

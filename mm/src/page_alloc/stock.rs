@@ -1,48 +1,33 @@
 //! How single pages move between a zone and its CPUs' pagesets.
 //!
-//! Theory.      A hit is interrupts off, one ring, the page's state, interrupts on: no lock. All else is out of line. A
-//!              refill takes a batch under one hold of the lock. With a core that gathers, the refill's last pageblock
+//! Theory.      A refill takes a batch under one hold of the lock. With a core that gathers, the refill's last pageblock
 //!              sets the front: what is freed below it is reused, what is freed beyond it goes back to the core, so
 //!              that pageblocks up there can become whole. When the room is used up the front is looked at again: it
 //!              comes down if a lower pageblock has become partly free, and the coldest pages go back.
-//! Invariants.  `open` says what the low watermark allows as of the last change of the counts or of the marks.
+//! Not here.    Hits (`route`).
 //! Source.      Linux 4.1: `buffered_rmqueue`, `rmqueue_bulk`, `free_hot_cold_page`, `free_pcppages_bulk`; the rules
 //!              for gathering are ours.
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, Holder};
-use crate::memmap::{Page, StateWord};
+use crate::memmap::StateWord;
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::Zone;
 use crate::page_alloc::pageset::{Heat, Pageset};
+use crate::page_alloc::route::broken_stock;
 use crate::sync::{CurrentCpu, IrqOff};
 
 const STOCKED: StateWord = StateWord::pageset(Order::ZERO);
 const OWNED: StateWord = StateWord::allocated(Order::ZERO);
 
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
-    /// Pops a page from this CPU's pageset; `None` when that is empty or the low watermark may not allow it.
-    #[inline]
-    pub(super) fn alloc_hit(&self, kind: MigrateType) -> Option<Pfn> {
-        let _irq = IrqOff::<M>::new();
-        if self.open.load(Relaxed) & 1 << kind.index() == 0 {
-            return None;
-        }
-        let pfn = self.pagesets().get(M::current_cpu().index())?.pop_hot(kind)?;
-        self.hand_out(pfn);
-        Some(pfn)
-    }
-
     /// Makes a page of the stock the caller's.
-    #[inline]
     fn hand_out(&self, pfn: Pfn) {
         let page = self.frames.map.at(pfn);
         if page.word() != STOCKED {
-            broken_stock(pfn, page);
+            broken_stock(pfn, page.word());
         }
         page.set_word(OWNED);
     }
@@ -81,15 +66,6 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             }
             Some(first)
         })
-    }
-
-    /// Frees an allocated page into this CPU's pageset; `false`, and nothing done, when that is not all there is to it.
-    #[inline]
-    pub(super) fn free_hit(&self, page: &Page, pfn: Pfn) -> bool {
-        let _irq = IrqOff::<M>::new();
-        let kind = self.frames.usemap.get(pfn);
-        let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return false };
-        set.has_room_for(kind) && page.claim(Order::ZERO) && set.push_hot(pfn, kind, C::GATHERS)
     }
 
     /// Takes back a block that was claimed: its state is `pageset`.
@@ -166,11 +142,4 @@ fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>) {
     } else {
         set.recount();
     }
-}
-
-/// A page of the stock that is not in the state of one: memory was overwritten, and going on would hand it out twice.
-#[cold]
-#[inline(never)]
-fn broken_stock(pfn: Pfn, page: &Page) -> ! {
-    panic!("pfn {pfn} is in a pageset, but its state is {:?}", page.word());
 }

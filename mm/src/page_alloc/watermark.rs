@@ -166,6 +166,14 @@ impl Floor {
         if usable.saturating_sub(lent) <= min.saturating_add(self.reserve) {
             return false;
         }
+        if order == Order::ZERO {
+            return true;
+        }
+        // Largest blocks beyond the mark alone would pass each step below: no need to count the smaller ones.
+        let in_largest = blocks(Order::LARGEST) << Order::LARGEST.raw();
+        if in_largest.saturating_sub(order.pages() - 1) > min {
+            return true;
+        }
         let mut left = usable;
         for smaller in Order::all().take_while(|smaller| *smaller < order) {
             left = left.saturating_sub(blocks(smaller) << smaller.raw());

@@ -25,8 +25,6 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     cma: AtomicU32,
     free: AtomicU32,
     free_cma: AtomicU32,
-    /// A bit a stocked type, set where the low watermark allows a single page of it.
-    pub(super) open: AtomicU32,
     marks: Marks,
     core: IrqLock<C, M>,
     /// One a CPU; until they are installed each page is handed through.
@@ -60,8 +58,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn new(frames: ZoneFrames<'m>, present: u32, core: C) -> Self {
         let core = IrqLock::new(core);
         let zero = || AtomicU32::new(0);
-        let (managed, cma, free, free_cma, open) = (zero(), zero(), zero(), zero(), zero());
-        Self { frames, present, managed, cma, free, free_cma, open, marks: Marks::default(), core, pagesets: &[] }
+        let (managed, cma, free, free_cma) = (zero(), zero(), zero(), zero());
+        Self { frames, present, managed, cma, free, free_cma, marks: Marks::default(), core, pagesets: &[] }
     }
 
     /// Which zone it is.
@@ -84,6 +82,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     pub(super) fn set_pagesets(&mut self, pagesets: &'m [Pageset<'m>]) {
         self.pagesets = pagesets;
+        self.with_core(|_| {});
     }
 
     /// The pagesets' bounds (of CPU 0, as all are alike).
@@ -138,7 +137,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     fn publish(&self, counts: FreeCounts) {
         self.free.store(counts.free, Relaxed);
         self.free_cma.store(counts.cma, Relaxed);
-        self.open.store(self.marks.open_types(self.tag().zone(), counts.free, counts.cma), Relaxed);
+        let open = self.marks.open_types(self.tag().zone(), counts.free, counts.cma);
+        self.pagesets.iter().for_each(|set| set.set_open(open));
     }
 
     /// Sets the watermarks.

@@ -30,7 +30,7 @@ pub(super) fn allocator_over<C: FreeCore<'static>>(
     let needs = Needs::of::<C>(&plans);
     let storage = Storage {
         zones: uninit(needs.zones),
-        usemap_words: uninit(needs.usemap_words),
+        usemap_bytes: uninit(needs.usemap_bytes),
         core_words: uninit(needs.core_words),
     };
     let mut zonelist = Zonelist::default();
@@ -46,8 +46,7 @@ pub(super) fn give_pagesets<C: FreeCore<'static>>(
     size: PagesetSize,
 ) {
     let set = || {
-        let slots: &'static [AtomicU32] =
-            Box::leak((0..Pageset::slots_for(size.high)).map(|_| AtomicU32::new(0)).collect());
+        let slots: &'static [AtomicU32] = Box::leak((0..Pageset::SLOTS).map(|_| AtomicU32::new(0)).collect());
         Pageset::new(slots, size).unwrap()
     };
     allocator.install_pagesets(zone, Box::leak((0..cpus).map(|_| set()).collect())).unwrap();
