@@ -8,7 +8,7 @@
 
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::list::{BlockLists, End};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames, validate};
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames, validate};
 use crate::memmap::{Page, StateWord};
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
@@ -159,8 +159,20 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
     }
 
-    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        self.frames.check_block(pfn, order)?;
+    fn take_singles(&mut self, wanted: u32, kind: MigrateType, mut each: impl FnMut(Pfn)) -> u32 {
+        let mut taken = 0;
+        while let Some(most) = Order::largest_within(wanted - taken) {
+            // A block that is no larger than what is wanted comes whole; guards stand between single pages only.
+            let whole = self.lists.smallest(Order::ZERO, kind).map_or(Order::ZERO, |size| size.min(most));
+            let order = if self.options.guard_minorder > Order::ZERO { Order::ZERO } else { whole };
+            let Some(pfn) = self.take(order, kind, Holder::Pageset) else { break };
+            self.frames.hand_singles(pfn, order, &mut each);
+            taken += order.pages();
+        }
+        taken
+    }
+
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) {
         let kind = self.frames.usemap.get(pfn);
         self.counts.add(order.pages(), kind);
         let (mut head, mut size) = (pfn, order);
@@ -177,7 +189,6 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
         let end = self.end_for(head, size);
         self.lists.push(head, size, kind, end);
-        Ok(())
     }
 
     fn counts(&self) -> FreeCounts {

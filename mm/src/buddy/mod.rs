@@ -75,6 +75,18 @@ impl Holder {
     }
 }
 
+impl ZoneFrames<'_> {
+    /// Makes single pages of pagesets out of a block that was taken, lowest first.
+    #[inline]
+    fn hand_singles(&self, pfn: Pfn, order: Order, each: &mut impl FnMut(Pfn)) {
+        for offset in 0..order.pages() {
+            let page = Pfn::new(pfn.raw() | offset);
+            self.map.at(page).set_word(Holder::Pageset.word(Order::ZERO));
+            each(page);
+        }
+    }
+}
+
 /// How many pages a core holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FreeCounts {
@@ -136,6 +148,10 @@ pub trait FreeCore<'m>: Sized + Send {
     /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
+    /// Takes up to `wanted` single pages, handing each to `each`, with one search for as many as one block has; returns
+    /// how many there were. Each has the state of a page in a pageset. Linux: `rmqueue_bulk`.
+    fn take_singles(&mut self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn)) -> u32;
+
     /// Puts a block on the list of its pageblock's type, merged as far as its buddies are free.
     ///
     /// The caller has claimed the block: its head's state is no longer anyone else's. Context: any, under the zone's
@@ -143,7 +159,14 @@ pub trait FreeCore<'m>: Sized + Send {
     ///
     /// # Errors
     /// [`FreeError::Misaligned`] and [`FreeError::OtherZone`]; nothing has changed.
-    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError>;
+    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.frames().check_block(pfn, order)?;
+        self.give_claimed(pfn, order);
+        Ok(())
+    }
+
+    /// As [`Self::give`], of a block that this core gave out with this order, which needs no check.
+    fn give_claimed(&mut self, pfn: Pfn, order: Order);
 
     /// Pages held.
     fn counts(&self) -> FreeCounts;

@@ -91,6 +91,15 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         match self.alloc_hit(gfp, order) {
             Some(pfn) => Ok(pfn),
+            None => self.alloc_missed(gfp, order),
+        }
+    }
+
+    /// Allocates a block that is in no pageset: from the preferred zone if that has plenty, else the long way.
+    #[inline(never)]
+    fn alloc_missed(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
+        match self.alloc_easy(gfp, order) {
+            Some(pfn) => Ok(pfn),
             None => self.alloc_pages_node(self.local, gfp, order),
         }
     }

@@ -96,6 +96,19 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Some(pfn)
     }
 
+    /// Takes a block of order 1 or more from the zone that the flags prefer if that has plenty; `None` when it is not
+    /// that easy.
+    #[inline]
+    pub(super) fn alloc_easy(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
+        let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
+        if order == Order::ZERO || gfp.contains(GfpFlags::ZERO) {
+            return None;
+        }
+        let (lane, kind) = self.routes.of(gfp);
+        let index = self.by_tag.get(lane)?;
+        self.zones.get(usize::from(*index))?.alloc_easy(order, kind)
+    }
+
     /// Frees a page that has one owner into this CPU's pageset; `false`, and nothing done, when it is not that easy.
     #[inline(always)]
     pub(super) fn free_hit(&self, pfn: Pfn) -> bool {

@@ -12,7 +12,7 @@
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, Holder};
 use crate::memmap::StateWord;
-use crate::migrate::MigrateType;
+use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 use crate::page_alloc::Zone;
 use crate::page_alloc::pageset::{Heat, Pageset};
@@ -45,43 +45,50 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         }
     }
 
-    /// Takes one page for the caller, and stocks up to a batch more (Linux: `rmqueue_bulk`).
-    #[cold]
+    /// Stocks up to a batch of pages and hands out the first (Linux: `rmqueue_bulk`).
     #[inline(never)]
     fn refill(&self, set: Option<&Pageset<'m>>, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+        let Some((set, room)) = set.map(|set| (set, set.recount())).filter(|(_, room)| *room > 0) else {
+            return self.with_core(|core| core.take(Order::ZERO, kind, Holder::Caller));
+        };
+        let mut last = None;
         self.with_core(|core| {
-            let first = core.take(Order::ZERO, kind, Holder::Caller)?;
-            let Some(set) = set else { return Some(first) };
-            let mut last = first;
             // The page taken first is the next one to be popped from the end that the caller uses.
-            for _ in 1..set.size().batch.min(set.recount()) {
-                let Some(pfn) = core.take(Order::ZERO, kind, Holder::Pageset) else { break };
+            core.take_singles(set.size().batch.min(room), kind, |pfn| {
                 let stocked = if heat == Heat::Hot { set.push_cold(pfn, kind) } else { set.push_hot(pfn, kind, false) };
                 assert!(stocked, "a pageset with room took no page");
-                last = pfn;
-            }
-            if C::GATHERS {
-                let end = crate::migrate::pageblock_of(last).end;
-                set.set_front(kind, end);
-            }
-            Some(first)
-        })
+                last = Some(pfn);
+            })
+        });
+        if C::GATHERS {
+            set.set_front(kind, pageblock_of(last?).end);
+        }
+        let first = set.pop(kind, heat)?;
+        self.hand_out(first);
+        Some(first)
     }
 
     /// Takes back a block that was claimed: its state is `pageset`.
-    #[inline(never)]
+    #[inline]
     pub(super) fn free(&self, pfn: Pfn, order: Order, heat: Heat) {
-        if order != Order::ZERO {
-            return self.with_core(|core| give_back(core, pfn, order));
+        if order == Order::ZERO {
+            self.free_one(pfn, heat);
+        } else {
+            self.with_core(|core| core.give_claimed(pfn, order));
         }
+    }
+
+    #[inline(never)]
+    fn free_one(&self, pfn: Pfn, heat: Heat) {
+        let order = Order::ZERO;
         let _irq = IrqOff::<M>::new();
         let kind = match self.block_type(pfn) {
-            MigrateType::Isolate => return self.with_core(|core| give_back(core, pfn, order)),
+            MigrateType::Isolate => return self.with_core(|core| core.give_claimed(pfn, order)),
             MigrateType::Reserve | MigrateType::Cma => MigrateType::Movable,
             kind => kind,
         };
         let Some(set) = self.pagesets().get(M::current_cpu().index()) else {
-            return self.with_core(|core| give_back(core, pfn, order));
+            return self.with_core(|core| core.give_claimed(pfn, order));
         };
         let push = || if heat == Heat::Hot { set.push_hot(pfn, kind, C::GATHERS) } else { set.push_cold(pfn, kind) };
         if push() || (!C::GATHERS && set.recount() > 0 && push()) {
@@ -90,7 +97,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.with_core(|core| {
             make_room(core, set);
             if !push() {
-                give_back(core, pfn, Order::ZERO);
+                core.give_claimed(pfn, Order::ZERO);
             }
         });
     }
@@ -107,18 +114,11 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 }
 
-/// Gives a claimed block to the core, which can only refuse it if a claim was wrong.
-#[inline]
-fn give_back<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
-    let given = core.give(pfn, order);
-    assert!(given.is_ok(), "a claimed block was refused: {given:?}");
-}
-
 /// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
 fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
     for _ in 0..set.size().batch {
         let Some(pfn) = set.pop_coldest() else { break };
-        give_back(core, pfn, Order::ZERO);
+        core.give_claimed(pfn, Order::ZERO);
     }
     set.recount();
 }

@@ -92,12 +92,18 @@ impl Marks {
         self.lowmem_reserve.get(preferred).map_or(0, |reserve| reserve.load(Relaxed))
     }
 
+    /// What a first attempt that prefers `zone`, this one, must leave free.
+    #[inline]
+    pub(super) fn least_free(&self, zone: ZoneType) -> u32 {
+        let floor = self.floor(&Attempt { mark: Mark::Low, flags: AllocFlags::empty(), preferred: zone });
+        floor.mark.saturating_add(floor.reserve)
+    }
+
     /// The stocked types of which a zone with these free pages may give a single page to a first attempt that prefers
     /// it, a bit each: lent pages are for movable requests only.
     #[inline]
     pub(super) fn open_types(&self, zone: ZoneType, free: u32, cma: u32) -> u32 {
-        let floor = self.floor(&Attempt { mark: Mark::Low, flags: AllocFlags::empty(), preferred: zone });
-        let least = floor.mark.saturating_add(floor.reserve);
+        let least = self.least_free(zone);
         if free.saturating_sub(cma) > least {
             (1 << PAGESET_TYPES) - 1
         } else if free > least {

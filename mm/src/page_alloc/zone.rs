@@ -165,6 +165,21 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.managed.fetch_add(pages, Relaxed);
     }
 
+    /// Allocates one block of order 1 or more if the low watermark allows it beyond doubt: there is as much in the
+    /// largest blocks alone. `None` says nothing about whether there is a block.
+    #[inline]
+    pub(super) fn alloc_easy(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
+        self.with_core(|core| {
+            let counts = core.counts();
+            let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
+            let largest: u32 = kinds.iter().map(|kind| core.free_blocks(Order::LARGEST, *kind)).sum();
+            let least = self.marks.least_free(self.tag().zone()).saturating_add(order.pages() - 1);
+            let in_largest = largest << Order::LARGEST.raw();
+            let is_plenty = counts.free.saturating_sub(counts.cma) > least && in_largest > least;
+            if is_plenty { core.take(order, kind, Holder::Caller) } else { None }
+        })
+    }
+
     /// Allocates one block if the attempt's watermark allows it.
     pub(super) fn alloc(&self, order: Order, kind: MigrateType, heat: Heat, attempt: &Attempt) -> Option<Pfn> {
         let floor = self.marks.floor(attempt);

@@ -21,7 +21,7 @@ mod tree;
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::compact::block::{Blocks, Orders, RECORD};
 use crate::buddy::compact::tree::{Class, Trees};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames};
 use crate::memmap::StateWord;
 use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::{MAX_ORDER, Order};
@@ -56,6 +56,12 @@ impl Compact<'_> {
         }
         let largest = self.trees.smallest(kind, order)?;
         self.trees.first(kind, Class::Largest(largest))
+    }
+
+    /// The order of the smallest chunk of the pageblock that single pages of `kind` come from.
+    #[inline]
+    fn smallest_chunk(&self, kind: MigrateType) -> Option<Order> {
+        self.blocks.orders(self.best_block(Order::ZERO, kind)?).smallest(Order::ZERO)
     }
 
     /// Takes the smallest fitting chunk of a pageblock, or the lowest part of it.
@@ -222,8 +228,22 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         }
     }
 
-    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        self.frames.check_block(pfn, order)?;
+    fn take_singles(&mut self, wanted: u32, kind: MigrateType, mut each: impl FnMut(Pfn)) -> u32 {
+        let mut taken = 0;
+        while let Some(most) = Order::largest_within(wanted - taken) {
+            // A block that is no larger than what is wanted comes whole; guards stand between single pages only.
+            let whole = self.smallest_chunk(kind).map_or(Order::ZERO, |size| size.min(most));
+            let order = if self.options.guard_minorder > Order::ZERO { Order::ZERO } else { whole };
+            let own =
+                self.best_block(Order::ZERO, kind).and_then(|block| self.take_from(block, order, Holder::Pageset));
+            let Some(pfn) = own.or_else(|| self.take_elsewhere(order, kind, Holder::Pageset)) else { break };
+            self.frames.hand_singles(pfn, order, &mut each);
+            taken += order.pages();
+        }
+        taken
+    }
+
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) {
         let block = self.blocks.index_of(pfn);
         let before = (self.blocks.kind(block), self.blocks.orders(block));
         let (mut head, mut size) = (pfn, order);
@@ -243,7 +263,6 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         self.counts.add(order.pages(), self.blocks.kind(block));
         self.list(block, head, size);
         self.settle(block, before);
-        Ok(())
     }
 
     fn counts(&self) -> FreeCounts {
