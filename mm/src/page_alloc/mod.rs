@@ -37,7 +37,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{NodeId, Pfn};
-use crate::buddy::{Classic, FreeCore, Tally};
+use crate::buddy::{FreeCore, Tally};
 use crate::gfp::GfpFlags;
 use crate::memmap::{MemMap, ZoneTag};
 use crate::migrate::MigrateType;
@@ -49,8 +49,15 @@ use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
 use crate::zone::{ZoneRef, ZoneType, Zonelist};
 
+/// The free-list core that the build chose: the classic one, or with feature `core_compact` the compact one.
+#[cfg(not(feature = "core_compact"))]
+pub type DefaultCore<'m> = crate::buddy::Classic<'m>;
+/// The free-list core that the build chose: the compact one.
+#[cfg(feature = "core_compact")]
+pub type DefaultCore<'m> = crate::buddy::Compact<'m>;
+
 /// Every zone of the machine, and how to allocate from them.
-pub struct PageAllocator<'m, M: CurrentCpu, C = Classic<'m>> {
+pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     map: MemMap<'m>,
     zones: &'m mut [Zone<'m, C, M>],
     /// Index into `zones` by [`ZoneTag::index`]; out of range for zones that are not there.

@@ -37,7 +37,7 @@ impl PagesetSize {
     /// CPU would keep too many out of the hands of a core that gathers.
     #[must_use]
     pub fn for_core<'m, C: FreeCore<'m>>(self) -> Self {
-        let most = if C::GATHERS { Self { high: 96, batch: 16 } } else { Self { high: RING_SLOTS as u32, batch: 96 } };
+        let most = if C::GATHERS { Self { high: 96, batch: 16 } } else { Self { high: RING_SLOTS, batch: 96 } };
         Self { high: self.high.min(most.high), batch: self.batch.min(most.batch) }
     }
 }
@@ -54,7 +54,7 @@ const RINGS: usize = PAGESET_TYPES + 1;
 /// The ring of the pages to be returned.
 const RETURNS: usize = PAGESET_TYPES;
 /// Slots of a ring, a power of two: with a number that the compiler knows, a position needs no check.
-pub const RING_SLOTS: usize = 256;
+pub const RING_SLOTS: u32 = 256;
 /// A front beyond every frame.
 const NO_FRONT: u32 = u32::MAX;
 
@@ -76,7 +76,7 @@ impl Ring {
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Pageset<'m> {
-    slots: &'m [[AtomicU32; RING_SLOTS]; RINGS],
+    slots: &'m [[AtomicU32; RING_SLOTS as usize]; RINGS],
     room: AtomicU32,
     /// By migrate type, except that number [`RETURNS`] is the pages to be returned. Those that have no slots are empty
     /// for ever: with them, no type is out of range.
@@ -92,14 +92,14 @@ pub struct Pageset<'m> {
 
 impl<'m> Pageset<'m> {
     /// How many slots a pageset needs.
-    pub const SLOTS: usize = RINGS * RING_SLOTS;
+    pub const SLOTS: usize = RINGS * RING_SLOTS as usize;
 
     /// An empty pageset over `slots`; `None` when they are fewer than [`Self::SLOTS`], when `high` is above
     /// [`RING_SLOTS`], or when the batch is 0.
     #[must_use]
     pub fn new(slots: &'m [AtomicU32], size: PagesetSize) -> Option<Self> {
         let slots = slots.as_chunks().0.first_chunk()?;
-        if size.batch == 0 || size.high as usize > RING_SLOTS {
+        if size.batch == 0 || size.high > RING_SLOTS {
             return None;
         }
         Some(Self {
@@ -139,7 +139,7 @@ impl<'m> Pageset<'m> {
 
     #[inline]
     fn slot(&self, ring: usize, position: u32) -> &AtomicU32 {
-        &self.slots[ring % RINGS][position as usize % RING_SLOTS]
+        &self.slots[ring % RINGS][(position % RING_SLOTS) as usize]
     }
 
     /// Says for which types hits are allowed.
@@ -172,6 +172,7 @@ impl<'m> Pageset<'m> {
         if heat == Heat::Hot { self.pop_hot(kind) } else { self.pop_cold(kind.index()) }
     }
 
+    #[inline]
     fn pop_cold(&self, number: usize) -> Option<Pfn> {
         let ring = self.rings.get(number).filter(|ring| ring.len() > 0)?;
         let start = ring.start.load(Relaxed);
@@ -180,20 +181,23 @@ impl<'m> Pageset<'m> {
         Some(Pfn::new(pfn))
     }
 
-    /// Takes the page that has waited longest to be returned.
-    pub(super) fn pop_return(&self) -> Option<Pfn> {
-        self.pop_cold(RETURNS)
-    }
-
-    /// Takes one page from a cold end, those to be returned first, then the types taking turns.
-    pub(super) fn pop_coldest(&self) -> Option<Pfn> {
-        if let Some(pfn) = self.pop_return() {
-            return Some(pfn);
+    /// Takes up to `wanted` pages from the cold ends and hands each to `each`: those to be returned first, then one
+    /// type after the other, every time beginning with another type.
+    pub(super) fn take_coldest(&self, wanted: u32, mut each: impl FnMut(Pfn)) {
+        let turn = self.turn.load(Relaxed);
+        let order = match turn {
+            0 => [RETURNS, 0, 1, 2],
+            1 => [RETURNS, 1, 2, 0],
+            _ => [RETURNS, 2, 0, 1],
+        };
+        self.turn.store(if turn < 2 { turn + 1 } else { 0 }, Relaxed);
+        let mut left = wanted;
+        for ring in order {
+            while let Some(pfn) = if left > 0 { self.pop_cold(ring) } else { None } {
+                each(pfn);
+                left -= 1;
+            }
         }
-        let turn = self.turn.load(Relaxed) as usize;
-        let next = (0..PAGESET_TYPES).map(|step| (turn + step) % PAGESET_TYPES).find_map(|ring| self.pop_cold(ring));
-        self.turn.store(if turn + 1 < PAGESET_TYPES { turn as u32 + 1 } else { 0 }, Relaxed);
-        next
     }
 
     /// Puts a page of `kind` where it belongs: to the hot end, or among those to be returned. `false`, and nothing
@@ -284,7 +288,9 @@ mod tests {
         assert!(set.push_hot(Pfn::new(3), MigrateType::Reclaimable, false));
         assert!(!set.push_hot(Pfn::new(4), MigrateType::Movable, false));
         assert_eq!((set.count(), set.recount()), (3, 0));
-        let drained: Vec<_> = core::iter::from_fn(|| set.pop_coldest()).collect();
+        let mut drained = Vec::new();
+        set.take_coldest(1, |pfn| drained.push(pfn));
+        set.take_coldest(9, |pfn| drained.push(pfn));
         assert_eq!(drained, [Pfn::new(2), Pfn::new(3), Pfn::new(1)]);
         assert!(!set.push_hot(Pfn::new(4), MigrateType::Movable, false));
         assert_eq!(set.recount(), 3);
@@ -301,7 +307,7 @@ mod tests {
         }
         assert_eq!((set.count(), set.returns()), (3, 1));
         assert_eq!(set.pop_hot(MigrateType::Movable), Some(Pfn::new(5)));
-        assert_eq!(set.pop_coldest(), Some(Pfn::new(100)));
+        set.take_coldest(1, |pfn| assert_eq!(pfn, Pfn::new(100)));
         assert_eq!(set.pop_hot(MigrateType::Movable), Some(Pfn::new(99)));
         assert_eq!(set.pop_hot(MigrateType::Movable), None);
     }

@@ -24,7 +24,8 @@ const COMBINATIONS: usize = 32;
 /// Lanes by [`ZoneTag::index`], and more that are always empty.
 pub(super) const LANES: usize = 2 * ZoneTag::COUNT;
 /// The number of a lane that is always empty.
-const NOWHERE: u8 = ZoneTag::COUNT as u8;
+const NOWHERE: u8 = 16;
+const _: () = assert!(NOWHERE as usize == ZoneTag::COUNT);
 
 /// What a hit needs of a zone.
 #[derive(Debug)]
@@ -66,13 +67,13 @@ const _: () = assert!(GfpFlags::ZONE_MASK.bits() == 0xf);
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Finds the routes; until then every request takes the long way.
     pub(super) fn build_routes(&mut self) {
-        for combination in 0..COMBINATIONS {
-            let zone_bits = GfpFlags::from_bits_retain(combination as u32 & 0xf);
+        for (combination, bits) in (0..COMBINATIONS).zip(0u32..) {
+            let zone_bits = GfpFlags::from_bits_retain(bits & 0xf);
             let gfp = if combination & 0x10 == 0 { zone_bits } else { zone_bits | GfpFlags::RECLAIMABLE };
             let Ok(request) = self.request(gfp, Order::ZERO) else { continue };
             let list = &self.zonelists[self.local.index()];
             let Some(first) = list.refs().iter().find(|zone| zone.zone <= request.highest) else { continue };
-            self.routes.lane[combination] = ZoneTag::from(*first).index() as u8;
+            self.routes.lane[combination] = u8::try_from(ZoneTag::from(*first).index()).unwrap_or(NOWHERE);
             self.routes.kind[combination] = request.kind;
         }
     }
@@ -128,6 +129,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 /// A page of the stock that is not in the state of one: memory was overwritten, and going on would hand it out twice.
 #[cold]
 #[inline(never)]
+#[expect(clippy::panic, reason = "a broken invariant of ours")]
 pub(super) fn broken_stock(pfn: Pfn, word: StateWord) -> ! {
     panic!("pfn {pfn} is in a pageset, but its state is {word:?}");
 }

@@ -116,10 +116,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
 /// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
 fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
-    for _ in 0..set.size().batch {
-        let Some(pfn) = set.pop_coldest() else { break };
-        core.give_claimed(pfn, Order::ZERO);
-    }
+    set.take_coldest(set.size().batch, |pfn| core.give_claimed(pfn, Order::ZERO));
     set.recount();
 }
 

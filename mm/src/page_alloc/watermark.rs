@@ -99,20 +99,6 @@ impl Marks {
         floor.mark.saturating_add(floor.reserve)
     }
 
-    /// The stocked types of which a zone with these free pages may give a single page to a first attempt that prefers
-    /// it, a bit each: lent pages are for movable requests only.
-    #[inline]
-    pub(super) fn open_types(&self, zone: ZoneType, free: u32, cma: u32) -> u32 {
-        let least = self.least_free(zone);
-        if free.saturating_sub(cma) > least {
-            (1 << PAGESET_TYPES) - 1
-        } else if free > least {
-            1 << MigrateType::Movable as u32
-        } else {
-            0
-        }
-    }
-
     /// The mark and the reserve that an attempt must leave.
     #[inline]
     pub(super) fn floor(&self, attempt: &Attempt) -> Floor {
@@ -123,6 +109,19 @@ impl Marks {
             Mark::High => high,
         };
         Floor { mark: mark.load(Relaxed), reserve: self.reserve(attempt.preferred.index()) }
+    }
+}
+
+/// The stocked types of which a zone with these free pages, of which it must keep `least`, may give a single page to a
+/// first attempt that prefers it, a bit each: lent pages are for movable requests only.
+#[inline]
+pub(super) fn open_types(least: u32, free: u32, cma: u32) -> u32 {
+    if free.saturating_sub(cma) > least {
+        (1 << PAGESET_TYPES) - 1
+    } else if free > least {
+        1 << MigrateType::Movable as u32
+    } else {
+        0
     }
 }
 

@@ -12,7 +12,7 @@ use crate::memmap::{StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::{Heat, Pageset, PagesetSize};
-use crate::page_alloc::watermark::{Attempt, Marks, Watermarks};
+use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, open_types};
 use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
 
@@ -26,6 +26,8 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     free: AtomicU32,
     free_cma: AtomicU32,
     marks: Marks,
+    /// What a first attempt that prefers this zone must leave free, so that it need not be found each time.
+    least: AtomicU32,
     core: IrqLock<C, M>,
     /// One a CPU; until they are installed each page is handed through.
     pagesets: &'m [Pageset<'m>],
@@ -59,7 +61,18 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let core = IrqLock::new(core);
         let zero = || AtomicU32::new(0);
         let (managed, cma, free, free_cma) = (zero(), zero(), zero(), zero());
-        Self { frames, present, managed, cma, free, free_cma, marks: Marks::default(), core, pagesets: &[] }
+        Self {
+            frames,
+            present,
+            managed,
+            cma,
+            free,
+            free_cma,
+            marks: Marks::default(),
+            least: zero(),
+            core,
+            pagesets: &[],
+        }
     }
 
     /// Which zone it is.
@@ -137,13 +150,16 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     fn publish(&self, counts: FreeCounts) {
         self.free.store(counts.free, Relaxed);
         self.free_cma.store(counts.cma, Relaxed);
-        let open = self.marks.open_types(self.tag().zone(), counts.free, counts.cma);
+        let open = open_types(self.least.load(Relaxed), counts.free, counts.cma);
         self.pagesets.iter().for_each(|set| set.set_open(open));
     }
 
     /// Sets the watermarks.
     pub(super) fn set_marks(&self, marks: &Watermarks) {
-        self.with_core(|_| self.marks.set(marks));
+        self.with_core(|_| {
+            self.marks.set(marks);
+            self.least.store(self.marks.least_free(self.tag().zone()), Relaxed);
+        });
     }
 
     /// Gives a reserved block to the core and counts it as managed, before any other CPU runs.
@@ -173,7 +189,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             let counts = core.counts();
             let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
             let largest: u32 = kinds.iter().map(|kind| core.free_blocks(Order::LARGEST, *kind)).sum();
-            let least = self.marks.least_free(self.tag().zone()).saturating_add(order.pages() - 1);
+            let least = self.least.load(Relaxed).saturating_add(order.pages() - 1);
             let in_largest = largest << Order::LARGEST.raw();
             let is_plenty = counts.free.saturating_sub(counts.cma) > least && in_largest > least;
             if is_plenty { core.take(order, kind, Holder::Caller) } else { None }
