@@ -4,10 +4,9 @@ use boot::bring_up::Booted;
 use boot::head::HeadInfo;
 use boot::image::ImageLayout;
 use mm::addr::PhysRange;
-use mm::buddy::Classic;
 use mm::layout::VirtualLayout;
 use mm::memblock::Region;
-use mm::page_alloc::PageAllocator;
+use mm::page_alloc::{DefaultCore, PageAllocator};
 use mm::paging::{Audit, AuditError, Rules, Tables, audit};
 use mm::report::{BuddyInfo, MemInfo, PageTypeInfo, ZoneInfo};
 
@@ -15,7 +14,7 @@ use crate::arch::armv7::irq::ArmIrq;
 use crate::ram::LinearRam;
 
 /// The machine's page allocator.
-pub type Zones = PageAllocator<'static, ArmIrq, Classic<'static>>;
+pub type Zones = PageAllocator<'static, ArmIrq, DefaultCore<'static>>;
 
 /// Everything that the boot left.
 #[derive(Debug)]
