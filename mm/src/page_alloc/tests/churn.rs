@@ -22,9 +22,12 @@ use crate::zone::{NodePlan, ZoneSize};
 /// 512 MiB.
 const PAGES: u32 = 128 * 1024;
 
-/// How much is freed in a round: a share of the live pages.
-#[derive(Clone, Copy)]
-struct Percent(usize);
+/// How much is freed in a round, in percent of the live pages, and how much of that before the next is allocated.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    percent: usize,
+    at_once: usize,
+}
 
 fn zone<C: FreeCore<'static>>() -> PageAllocator<'static, HostIrq, C> {
     let span = range(0, PAGES);
@@ -45,21 +48,24 @@ fn free_to(live: &mut Vec<Pfn>, left: usize, rng: &mut XorShift, free: &mut impl
     }
 }
 
-fn churn(share: Percent, mut alloc: impl FnMut() -> Pfn, free: &mut impl FnMut(Pfn)) {
+fn churn(round: Round, mut alloc: impl FnMut() -> Pfn, free: &mut impl FnMut(Pfn)) {
     let mut rng = XorShift(0x1234_5678);
     let mut live: Vec<Pfn> = (0..PAGES / 10 * 9).map(|_| alloc()).collect();
     let quarter = PAGES as usize / 4;
     free_to(&mut live, quarter, &mut rng, free);
     for _ in 0..50 {
-        free_to(&mut live, quarter - quarter * share.0 / 100, &mut rng, free);
-        live.extend((live.len()..quarter).map(|_| alloc()));
+        let share = quarter * round.percent / 100;
+        for _ in 0..share / round.at_once.min(share) {
+            free_to(&mut live, quarter - round.at_once.min(share), &mut rng, free);
+            live.extend((live.len()..quarter).map(|_| alloc()));
+        }
     }
 }
 
 /// The share of the free memory in large blocks, in percent.
-fn large_share<C: FreeCore<'static> + 'static>(share: Percent, gfp: GfpFlags) -> f64 {
+fn large_share<C: FreeCore<'static> + 'static>(round: Round, gfp: GfpFlags) -> f64 {
     let machine = zone::<C>();
-    churn(share, || machine.alloc_page(gfp).unwrap(), &mut |pfn| machine.free_pages(pfn, Order::ZERO).unwrap());
+    churn(round, || machine.alloc_page(gfp).unwrap(), &mut |pfn| machine.free_pages(pfn, Order::ZERO).unwrap());
     machine.drain_local();
     machine.validate().unwrap();
     let zone = machine.zone(NORMAL).unwrap();
@@ -70,10 +76,10 @@ fn large_share<C: FreeCore<'static> + 'static>(share: Percent, gfp: GfpFlags) ->
 
 /// The same for an allocator without pagesets that always finds the lowest free page: nothing that leaves pages where
 /// they are gathers better.
-fn ceiling(share: Percent) -> f64 {
+fn ceiling(round: Round) -> f64 {
     let free = core::cell::RefCell::new((0..PAGES).collect::<std::collections::BTreeSet<_>>());
     let lowest = || Pfn::new(free.borrow_mut().pop_first().unwrap());
-    churn(share, lowest, &mut |pfn| assert!(free.borrow_mut().insert(pfn.raw())));
+    churn(round, lowest, &mut |pfn| assert!(free.borrow_mut().insert(pfn.raw())));
     let free = free.into_inner();
     let mut large = 0;
     for start in (0..PAGES).step_by(512) {
@@ -87,13 +93,16 @@ fn churn_leaves_large_blocks_with_the_compact_core_and_none_with_the_classic_one
     // 5 % of the live pages a round leave 0.95^50 = 8 % of the first pages where they were, some ten in each block of
     // order 9: of what was ever in use, no allocator that leaves pages in place has such a block free. 5 % of the zone,
     // 20 % of the live pages, leave none.
-    for (share, least) in [(Percent(5), 0.0), (Percent(20), 98.0)] {
-        let best = ceiling(share);
+    // Single pages freed and allocated in turns are what a stock that is reused at once would keep in place.
+    let rounds = [(5, usize::MAX, 0.0), (20, usize::MAX, 98.0), (20, 1, 98.0)];
+    for (percent, at_once, least) in rounds {
+        let round = Round { percent, at_once };
+        let best = ceiling(round);
         for gfp in [GfpFlags::GFP_KERNEL, GfpFlags::GFP_HIGHUSER_MOVABLE] {
-            let (classic, compact) = (large_share::<Classic<'_>>(share, gfp), large_share::<Compact<'_>>(share, gfp));
-            let (percent, bits) = (share.0, gfp.bits());
+            let (classic, compact) = (large_share::<Classic<'_>>(round, gfp), large_share::<Compact<'_>>(round, gfp));
+            let bits = gfp.bits();
             println!(
-                "churn_o9_percent, {percent} % of the live pages a round, flags {bits:#x}: \
+                "churn_o9_percent, {round:?}, flags {bits:#x}: \
                  classic {classic:.1}, compact {compact:.1}, ceiling {best:.1}"
             );
             assert!(compact >= least && compact >= best * 0.98, "{compact} % of the free memory is in large blocks");
