@@ -144,6 +144,7 @@ pub(super) fn install_pagesets<M: Machine>(
     };
     for (zone, size) in sizes.into_iter().flatten() {
         let size = mm::page_alloc::PagesetSize { high: size.high, batch: size.batch };
+        let size = size.for_core::<DefaultCore<'static>>();
         let words: &'static mut [MaybeUninit<AtomicU32>] = pages(mm, given, Pageset::SLOTS.saturating_mul(cpus))?;
         let sets: &'static mut [MaybeUninit<Pageset<'static>>] = pages(mm, given, cpus)?;
         let words: &'static [AtomicU32] = slices::fill(words, || AtomicU32::new(0));

@@ -7,7 +7,8 @@
 //! Invariants.  1. Code of this folder runs before the MMU is on, at an address it was not linked for: it reads no
 //!              `static`, no constant behind a pointer, and calls nothing that could panic. The tests read the ELF's
 //!              relocations and fail when `.head.text` holds an absolute address.
-//!              2. Nothing is written before it was checked that neither the tree nor the initrd lies there.
+//!              2. What must be written is the table, the run address and, for the copy of the moving loop, one of the
+//!              two. A tree that lies there is moved first; an initrd there ends the boot with a line, later.
 //! Picture.     base+0x4000   first-level table, 16 KiB
 //!              base+1 MiB    image: text, rodata, data | .bss, stacks
 //! Source.      Linux Documentation/arch/arm/booting.rst; Arm ARM DDI 0406C B3 (VMSA), B1.8 (exceptions).
@@ -27,6 +28,9 @@ pub const TEXT_OFFSET: u32 = 0x0010_0000;
 pub const TABLE_OFFSET: u32 = 0x4000;
 /// Bytes of a first-level table: 4,096 descriptors.
 pub const TABLE_SIZE: u32 = 0x4000;
+
+/// Bytes that `start.S` keeps for [`HeadInfo`].
+const HEAD_INFO_SPACE: usize = 80;
 
 /// What the head found and did; `start.S` knows the offsets of the fields.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,8 +72,8 @@ pub struct HeadInfo {
     pub prrr: u32,
     /// NMRR: the cacheability of TEX remap.
     pub nmrr: u32,
-    /// 1 when RAM's start came from the tree, 0 when it is the load address rounded down to 128 MiB.
-    pub from_tree: u32,
+    /// `linux,initrd-start` and `-end` as the scan found them; equal when there is none.
+    pub initrd: scan::Span,
 }
 
 const _: () = {
@@ -92,5 +96,5 @@ const _: () = {
     assert!(offset_of!(HeadInfo, entry_sctlr) == 60);
     assert!(offset_of!(HeadInfo, prrr) == 64);
     assert!(offset_of!(HeadInfo, nmrr) == 68);
-    assert!(size_of::<HeadInfo>() <= 80);
+    assert!(size_of::<HeadInfo>() <= HEAD_INFO_SPACE);
 };

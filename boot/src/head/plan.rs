@@ -18,35 +18,48 @@ pub trait Raw {
 const GUESS_ALIGN: u32 = 128 << 20;
 
 /// Fills in what [`HeadInfo`] says of the tree, of RAM and of the run address.
+///
+/// The scan's outcome is kept before RAM is tried: where that faults, [`plan_after_fault`] knows that the tree is good.
 #[inline(always)]
 pub fn plan<R: Raw>(info: &mut HeadInfo, raw: &R, multiprocessing: bool) {
-    let need = TEXT_OFFSET.wrapping_add(info.mem_size);
-    let found = scan(raw, info.dtb_given, need);
+    info.dtb_size = 0;
+    let found = scan(raw, info.dtb_given, TEXT_OFFSET.wrapping_add(info.mem_size));
+    info.dtb_size = found.size;
+    info.initrd = found.initrd;
     settle(info, raw, found, multiprocessing);
 }
 
-/// The same without a device tree.
+/// The same without the tree's banks, after an access has faulted: without a tree when the scan was not over, else with
+/// the tree but for the bank that is not there.
 #[inline(always)]
-pub fn plan_without_tree<R: Raw>(info: &mut HeadInfo, raw: &R, multiprocessing: bool) {
-    settle(info, raw, Found::default(), multiprocessing);
+pub fn plan_after_fault<R: Raw>(info: &mut HeadInfo, raw: &R, multiprocessing: bool) {
+    let found = Found { size: info.dtb_size, bank: Span::default(), initrd: info.initrd };
+    settle(info, raw, found, multiprocessing);
 }
 
 #[inline(always)]
 fn settle<R: Raw>(info: &mut HeadInfo, raw: &R, found: Found, multiprocessing: bool) {
     let guess = info.load & !(GUESS_ALIGN.wrapping_sub(1));
-    let told = found.bank.end != 0;
-    let told = told && holds(info, raw, found.bank.start);
-    info.from_tree = told as u32;
+    let told = found.bank.end != 0 && holds(info, raw, found.bank.start);
     info.phys_offset = if told { found.bank.start } else { guess };
     info.table = info.phys_offset.wrapping_add(TABLE_OFFSET);
     info.run = info.phys_offset.wrapping_add(TEXT_OFFSET);
-    let higher = if info.load > info.run { info.load } else { info.run };
-    info.stub = higher.wrapping_add(info.file_size);
+    info.stub = if overlaps_table(info) { info.run.wrapping_add(info.file_size) } else { info.table };
     info.ttbr0 = info.table | ttbr0_bits(multiprocessing);
     info.prrr = PRRR;
     info.nmrr = NMRR;
     info.clash_entry = 0;
     place_tree(info, found, if told { found.bank.end } else { u32::MAX });
+    if !told && !holds(info, raw, guess) {
+        info.run = 0;
+    }
+}
+
+/// Whether the image was loaded over the place of the first-level table: below its run address then.
+#[inline(always)]
+fn overlaps_table(info: &HeadInfo) -> bool {
+    let table = Span { start: info.table, end: info.table.wrapping_add(TABLE_SIZE) };
+    table.overlaps(Span { start: info.load, end: info.load.wrapping_add(info.mem_size) })
 }
 
 /// Whether RAM answers at both ends of what the head will write: absent RAM swallows writes. What lies there is put

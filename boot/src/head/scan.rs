@@ -50,9 +50,11 @@ const CHOSEN: u32 = hash(b"chosen");
 const INITRD_START: u32 = hash(b"linux,initrd-start");
 const INITRD_END: u32 = hash(b"linux,initrd-end");
 const USABLE: u32 = hash(b"linux,usable-memory-range");
+const USABLE_BANKS: u32 = hash(b"linux,usable-memory");
 
 /// Physical bytes `start..end` below 4 GiB; `end` 0xffff_ffff stands for all that follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
 pub struct Span {
     /// First byte.
     pub start: u32,
@@ -97,6 +99,8 @@ struct Walk {
     chosen: bool,
     memory: bool,
     disabled: bool,
+    /// `reg` is `linux,usable-memory`, which takes the place of the property of that name.
+    overridden: bool,
     reg: u32,
     reg_size: u32,
     usable: u32,
@@ -214,6 +218,7 @@ impl<R: Raw> Tree<'_, R> {
                         state.chosen = self.text(at, self.words_end) == CHOSEN;
                         state.memory = false;
                         state.disabled = false;
+                        state.overridden = false;
                         state.reg = 0;
                     }
                     while self.word(at) != u32::MAX && !has_nul(self.word(at)) {
@@ -263,9 +268,10 @@ impl<R: Raw> Tree<'_, R> {
         } else if name == STATUS {
             let status = self.text(at, end);
             state.disabled = status != OKAY && status != OK;
-        } else if name == REG {
+        } else if name == USABLE_BANKS || name == REG && !state.overridden {
             state.reg = at;
             state.reg_size = size;
+            state.overridden = name == USABLE_BANKS;
         } else if state.chosen && name == USABLE {
             state.usable = at;
             state.usable_size = size;

@@ -15,8 +15,10 @@
     .equ MODE_SVC,      0x13
     .equ MODE_HYP,      0x1a
     .equ MASK_AIF,      0x1c0
-    .equ SCTLR_CLEAR,   0x72003007      // TE AFE TRE, EE, V I, C A M
-    .equ SCTLR_SET,     0x10001805      // TRE, I Z, C M
+    .equ SCTLR_PLAIN,   0x00c50078      // what ARMv7 has as ones: no MMU, no caches, low vectors, no alignment faults
+    .equ SCTLR_RUN,     0x10c5187d      // and TRE, I, Z, C, M
+    .equ SYS_WRITE0,    0x04
+    .equ SYS_EXIT_EXTENDED, 0x20
     .equ ACTLR_SMP,     0x40
 
 // Offsets in HeadInfo (head/mod.rs asserts them).
@@ -85,21 +87,23 @@ entry:
     mcr     p15, 4, r3, c14, c1, 0      // CNTHCTL: PL1 reads the physical counter and timer
     mov     r3, #0
     mcrr    p15, 4, r3, r3, c14         // CNTVOFF = 0
-2:  mov     r3, #(MASK_AIF | MODE_SVC)
+2:  mrc     p15, 0, r6, c1, c0, 0       // SCTLR of PL1, which nobody may have set up
+    ldr     r3, =SCTLR_PLAIN
+    mcr     p15, 0, r3, c1, c0, 0
+    mov     r3, #(MASK_AIF | MODE_SVC)
     msr     spsr_cxsf, r3
     here    r3, in_svc
     msr     elr_hyp, r3
     eret
 
 1:  cpsid   aif, #MODE_SVC
-in_svc:
     mrc     p15, 0, r6, c1, c0, 0       // SCTLR as the loader left it
-    ldr     r3, =SCTLR_CLEAR
-    bic     r3, r6, r3
+    ldr     r3, =SCTLR_PLAIN
     mcr     p15, 0, r3, c1, c0, 0
+in_svc:
     isb
     here    r3, early_vectors
-    mcr     p15, 0, r3, c12, c0, 0      // VBAR: a fault while the tree is scanned means "no tree"
+    mcr     p15, 0, r3, c12, c0, 0      // VBAR: a fault from here on means "no tree there" or "no RAM there"
     bl      forget_old_code
 
     // The cycle counter from here on: boot figures are counted from the entry (Arm ARM C12, ID_DFR0[27:24]).
@@ -130,20 +134,23 @@ in_svc:
     bl      quire_head_plan
     b       planned
 
-// A fault in the scan: the loader's pointer led nowhere. Plan again without a device tree.
-scan_fault:
+// A fault in the scan: the loader's pointer led nowhere. A fault behind it: a bank is not there. Plan without.
+plan_fault:
     cpsid   aif, #MODE_SVC
     here    r3, head_stack_top
     mov     sp, r3
     here    r11, head_info
     ldr     r10, [r11, #HI_LOAD]
     mov     r0, r11
-    bl      quire_head_plan_without_tree
+    bl      quire_head_plan_after_fault
 
 planned:
     here    r3, stuck_vectors
     mcr     p15, 0, r3, c12, c0, 0
     isb
+    ldr     r0, [r11, #HI_RUN]
+    cmp     r0, #0
+    beq     no_place
 
     // The device tree out of the way of the run address and of the first-level table.
     ldr     r1, [r11, #HI_DTB_GIVEN]
@@ -152,12 +159,23 @@ planned:
     cmpne   r0, r1
     beq     1f
     ldr     r2, [r11, #HI_DTB_SIZE]
+    add     r1, r0, r2
+    bl      clean_lines                 // before a place is written: a dirty line of the loader's would land on it later
+    ldr     r0, [r11, #HI_DTB]
+    ldr     r1, [r11, #HI_DTB_GIVEN]
+    ldr     r2, [r11, #HI_DTB_SIZE]
     bl      move_words
 
     // The image to its run address, by a copy of the loop that lies outside both places.
 1:  ldr     r0, [r11, #HI_RUN]
     cmp     r0, r10
     beq     run_here
+    ldr     r2, [r11, #HI_FILE_SIZE]
+    add     r1, r0, r2
+    bl      clean_lines
+    ldr     r0, [r11, #HI_STUB]
+    add     r1, r0, #(move_words_end - move_words)
+    bl      clean_lines
     ldr     r4, [r11, #HI_STUB]
     here    r5, move_words
     here    r6, move_words_end
@@ -165,14 +183,7 @@ planned:
     str     r3, [r4], #4
     cmp     r5, r6
     blo     2b
-    ldr     r0, [r11, #HI_STUB]
-    mov     r1, r4
-    bl      clean_lines
     bl      forget_old_code
-    ldr     r0, [r11, #HI_RUN]
-    ldr     r2, [r11, #HI_FILE_SIZE]
-    add     r1, r0, r2
-    bl      clean_lines                 // no dirty line of the loader's may land on the moved image later
     ldr     r0, [r11, #HI_RUN]
     mov     r1, r10
     ldr     r2, [r11, #HI_FILE_SIZE]
@@ -204,14 +215,32 @@ run_here:
     ldr     r2, [r11, #HI_MEM_SIZE]
     add     r1, r0, r2
     bl      drop_lines
+    ldr     r0, [r11, #HI_DTB]
+    ldr     r2, [r11, #HI_DTB_SIZE]
+    ldr     r1, [r11, #HI_DTB_GIVEN]
+    cmp     r0, r1
+    addne   r1, r0, r2
+    blne    drop_lines
 
-    // Coherency before caches: ACTLR.SMP on the cores that have it (Cortex-A5, A7, A9, A15, A17).
+    // Coherency before caches: ACTLR.SMP on Arm's cores that have it there: Cortex-A5, A7, A9, A12, A15, A17.
     mrc     p15, 0, r3, c0, c0, 0
-    ldr     r4, =0x0000fff0
-    and     r3, r3, r4
-    ldr     r4, =0x0000c080             // Cortex-A8 has none
+    lsr     r4, r3, #24
+    cmp     r4, #0x41
+    bne     1f
+    ubfx    r3, r3, #4, #12
+    movw    r4, #0xc05
     cmp     r3, r4
-    beq     1f
+    addne   r4, r4, #(0xc07 - 0xc05)
+    cmpne   r3, r4
+    addne   r4, r4, #(0xc09 - 0xc07)
+    cmpne   r3, r4
+    addne   r4, r4, #(0xc0d - 0xc09)
+    cmpne   r3, r4
+    addne   r4, r4, #(0xc0e - 0xc0d)
+    cmpne   r3, r4
+    addne   r4, r4, #(0xc0f - 0xc0e)
+    cmpne   r3, r4
+    bne     1f
     mrc     p15, 0, r3, c1, c0, 1
     tst     r3, #ACTLR_SMP
     orreq   r3, r3, #ACTLR_SMP
@@ -231,13 +260,28 @@ run_here:
     bl      forget_old_code
     ldr     r4, =high_entry
     ldr     r5, =head_info
-    mrc     p15, 0, r3, c1, c0, 0
-    ldr     r6, =SCTLR_SET
-    orr     r3, r3, r6
+    ldr     r3, =SCTLR_RUN
     dsb
     mcr     p15, 0, r3, c1, c0, 0       // MMU and caches on; this code is mapped one to one
     isb
     bx      r4
+
+// Neither the tree's RAM nor the load address's holds the image: there is no stack, no console and no way on. A debugger
+// is told, if there is one; otherwise the call ends in `stuck_vectors`.
+no_place:
+    here    r1, no_place_text
+    mov     r0, #SYS_WRITE0
+    svc     #0x123456
+    here    r1, no_place_exit
+    mov     r0, #SYS_EXIT_EXTENDED
+    svc     #0x123456
+    b       .
+no_place_exit:
+    .word   0x20026                     // ADP_Stopped_ApplicationExit
+    .word   1
+no_place_text:
+    .asciz  "boot: /memory: reg: no RAM at the image's run address, RAM base + 1 MiB\n"
+    .balign 4
 
 // At the linked address from here on.
 high_entry:
@@ -354,8 +398,8 @@ early_vectors:
     b       .
     b       .
     b       .
-    b       scan_fault
-    b       scan_fault
+    b       plan_fault
+    b       plan_fault
     b       .
     b       .
     b       .

@@ -12,15 +12,15 @@ impl Raw for Bare {
     #[inline(always)]
     fn read(&self, address: u32) -> u32 {
         let word;
-        // SAFETY: `scan` reads inside the tree that r2 names; where that leads nowhere the abort is caught by
-        // `early_vectors` and planned without a tree.
+        // SAFETY: `scan` reads inside the tree that r2 names, `plan` what it wants to use as RAM; where either leads
+        // nowhere the abort is caught by `early_vectors` and planned for.
         unsafe { core::arch::asm!("ldr {0}, [{1}]", out(reg) word, in(reg) address, options(nostack, readonly)) }
         word
     }
 
     #[inline(always)]
     fn write(&self, address: u32, word: u32) {
-        // SAFETY: `plan` and `tables` write only where they checked that neither image, tree nor initrd lies.
+        // SAFETY: `plan` puts back what it tries; `tables` writes the first-level table, off which the tree was moved.
         unsafe { core::arch::asm!("str {1}, [{0}]", in(reg) address, in(reg) word, options(nostack)) }
     }
 }
@@ -42,8 +42,8 @@ extern "C" fn quire_head_plan(info: &mut HeadInfo) {
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".head.text")]
-extern "C" fn quire_head_plan_without_tree(info: &mut HeadInfo) {
-    plan::plan_without_tree(info, &Bare, multiprocessing());
+extern "C" fn quire_head_plan_after_fault(info: &mut HeadInfo) {
+    plan::plan_after_fault(info, &Bare, multiprocessing());
 }
 
 #[unsafe(no_mangle)]

@@ -29,7 +29,8 @@ pub fn build<R: Raw>(info: &mut HeadInfo, raw: &R) {
     if info.dtb != 0 {
         let first = info.dtb & SECTION_MASK;
         set(raw, table, FDT_FIXED_BASE, first | EARLY_RAM_RO);
-        if first != SECTION_MASK {
+        // The second one only for a tree that reaches into it: behind it may be no RAM.
+        if (info.dtb & !SECTION_MASK).wrapping_add(info.dtb_size) > 1 << SECTION_SHIFT {
             let second = first.wrapping_add(1 << SECTION_SHIFT);
             set(raw, table, FDT_FIXED_BASE.wrapping_add(1 << SECTION_SHIFT), second | EARLY_RAM_RO);
         }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use super::attributes::{FDT_FIXED_BASE, PAGE_OFFSET};
-use super::plan::{Raw, plan, plan_without_tree};
+use super::plan::{Raw, plan, plan_after_fault};
+use super::scan::Span;
 use super::{HeadInfo, tables};
 
 /// RAM in `banks`; everywhere else writes vanish and reads give 0.
@@ -110,7 +111,7 @@ fn ram_begins_at_the_lowest_enabled_bank_wherever_the_image_was_loaded() {
     let mut info = info(0x8840_0000, 0x9000_0000);
     plan(&mut info, &bus, true);
     assert_eq!((info.phys_offset, info.table, info.run), (0x4000_0000, 0x4000_4000, 0x4010_0000));
-    assert_eq!((info.dtb, info.from_tree), (0x9000_0000, 1), "the tree stays where it is");
+    assert_eq!(info.dtb, 0x9000_0000, "the tree stays where it is");
 }
 
 #[test]
@@ -118,9 +119,9 @@ fn without_a_tree_ram_begins_at_the_load_address_rounded_down_to_128_mib() {
     let bus = Bus::new(&[(0x6000_0000, 0x8000_0000)]);
     let mut garbage = info(0x6001_0000, 0x6800_0000);
     plan(&mut garbage, &bus, false);
-    assert_eq!((garbage.phys_offset, garbage.dtb, garbage.from_tree), (0x6000_0000, 0, 0));
+    assert_eq!((garbage.phys_offset, garbage.dtb), (0x6000_0000, 0));
     let mut none = info(0x6901_0000, 0);
-    plan_without_tree(&mut none, &bus, false);
+    plan_after_fault(&mut none, &bus, false);
     assert_eq!(none.phys_offset, 0x6800_0000);
 }
 
@@ -130,7 +131,7 @@ fn a_bank_that_swallows_writes_is_not_used() {
     bus.load(0x9000_0000, &tree(&[(&[0x4000_0000, 0x4000_0000, 0x8000_0000, 0x2000_0000], "okay")], (0, 0)));
     let mut info = info(0x8001_0000, 0x9000_0000);
     plan(&mut info, &bus, true);
-    assert_eq!((info.phys_offset, info.from_tree), (0x8000_0000, 0), "the guess, since 0x40000000 does not answer");
+    assert_eq!(info.phys_offset, 0x8000_0000, "the guess, since 0x40000000 does not answer");
 }
 
 #[test]
@@ -139,7 +140,7 @@ fn a_bank_that_is_too_small_for_the_image_is_passed_over() {
     bus.load(0x9000_0000, &tree(&[(&[0, 0x10_0000, 0x8000_0000, 0x2000_0000], "okay")], (0, 0)));
     let mut info = info(0x8001_0000, 0x9000_0000);
     plan(&mut info, &bus, true);
-    assert_eq!((info.phys_offset, info.from_tree), (0x8000_0000, 1));
+    assert_eq!(info.phys_offset, 0x8000_0000);
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn a_tree_cut_anywhere_is_scanned_without_a_read_outside_it() {
 fn the_first_table_maps_image_tree_and_the_code_that_runs() {
     let bus = Bus::new(&[(0x4000_0000, 0x6000_0000)]);
     let mut info = info(0x4001_0000, 0x4800_0000);
-    info.dtb = 0x4800_0000;
+    (info.dtb, info.dtb_size) = (0x480f_f000, 0x2000);
     (info.phys_offset, info.table, info.run) = (0x4000_0000, 0x4000_4000, 0x4010_0000);
     tables::build(&mut info, &bus);
     let entry = |va: u32| bus.read(0x4000_4000 + (va >> 20) * 4);
@@ -206,4 +207,38 @@ fn a_one_to_one_section_inside_the_linear_map_is_put_back_later() {
     tables::build(&mut info, &bus);
     // Linear: 0x8030_0000 belongs to physical 0x8050_0000.
     assert_eq!((info.clash_index, info.clash_entry >> 20), (0x803, 0x805));
+}
+
+#[test]
+fn a_bank_that_faults_leaves_the_tree_in_place() {
+    let bus = Bus::new(&[(0x8000_0000, 0xa000_0000)]);
+    bus.load(0x9000_0000, &tree(&[(&[0x4000_0000, 0x4000_0000], "okay")], (0x8800_0000, 0x8800_1000)));
+    let mut info = info(0x8001_0000, 0x9000_0000);
+    plan(&mut info, &bus, true);
+    let (size, initrd) = (info.dtb_size, info.initrd);
+    // What the vector does when the first access to 0x4000_4000 aborts.
+    plan_after_fault(&mut info, &bus, true);
+    assert_eq!((info.phys_offset, info.dtb, info.dtb_size, info.initrd), (0x8000_0000, 0x9000_0000, size, initrd));
+}
+
+#[test]
+fn without_ram_at_the_run_address_there_is_no_place() {
+    let bus = Bus::new(&[(0x8000_0000, 0x8010_0000)]);
+    let mut info = info(0x8001_0000, 0);
+    plan(&mut info, &bus, true);
+    assert_eq!(info.run, 0);
+}
+
+#[test]
+fn the_copy_of_the_moving_loop_lies_outside_the_image_and_where_it_goes() {
+    for load in [0x8000_0000, 0x8000_4000, 0x8000_7ffc, 0x8001_0000, 0x8010_0000, 0x8014_0000, 0x9ff8_0000] {
+        let bus = Bus::new(&[(0x8000_0000, 0xa000_0000)]);
+        bus.load(0x9000_0000, &tree(&[(&[0x8000_0000, 0x2000_0000], "okay")], (0, 0)));
+        let mut info = info(load, 0x9000_0000);
+        plan(&mut info, &bus, true);
+        let stub = Span { start: info.stub, end: info.stub + 128 };
+        for start in [info.load, info.run] {
+            assert!(!stub.overlaps(Span { start, end: start + info.file_size }), "loaded at {load:#x}: {stub:x?}");
+        }
+    }
 }
