@@ -8,13 +8,13 @@ use aarch32_cpu::register::{Ctr, Dccimvac, IdMmfr0, Midr, Mpidr, Sctlr, SysRegRe
 use boot::cpu::CpuFacts;
 use boot::head::HeadInfo;
 use boot::image::ImageLayout;
-use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange};
+use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use mm::layout::{FIXADDR_START, FixmapSlot};
 use mm::paging::{EditError, Editor, MemType, Prot, Run, TableError, Tables, page_index, section_index};
 use mm::platform::PhysMap;
 
 use crate::arch::armv7::mmu::ArmTlb;
-use crate::arch::armv7::{clock, irq::ArmIrq, vectors};
+use crate::arch::armv7::{clock, fault, irq::ArmIrq, vectors};
 use crate::ram::{LinearRam, RAM};
 
 /// The running machine.
@@ -106,26 +106,28 @@ pub fn cpu_facts(head: &HeadInfo) -> CpuFacts {
     }
 }
 
-/// Whether the word at `word` keeps what is written to it; what was there is put back.
-fn keeps(word: NonNull<u32>) -> bool {
+/// Whether the word at `word` keeps what is written to it; what was there is put back. Where no RAM is, some buses
+/// swallow the access and some answer it with an abort.
+fn keeps(word: NonNull<u8>) -> bool {
+    let va = VirtAddr::new(word.as_ptr() as u32);
     /// Past the data cache and back: only the bus can answer.
-    fn refetch(word: NonNull<u32>) {
+    fn refetch(va: VirtAddr) {
         dsb();
         // SAFETY: cleaning and invalidating the line of a word that we just wrote loses nothing.
-        unsafe { Dccimvac::write_raw(word.as_ptr() as u32) }
+        unsafe { Dccimvac::write_raw(va.raw()) }
         dsb();
     }
-    // SAFETY: the caller's word is mapped and nobody else uses it meanwhile (one CPU, interrupts masked).
-    let kept = unsafe { word.read_volatile() };
-    // SAFETY: as above.
-    unsafe { word.write_volatile(!kept) }
-    refetch(word);
-    // SAFETY: as above.
-    let flipped = unsafe { word.read_volatile() } == !kept;
-    // SAFETY: as above; this puts back what was there.
-    unsafe { word.write_volatile(kept) }
-    refetch(word);
-    flipped
+    let Ok(kept) = fault::try_read(va) else { return false };
+    // SAFETY: nobody else uses the word meanwhile (one CPU, interrupts masked), and it is put back below.
+    if unsafe { fault::try_write(va, !kept) }.is_err() {
+        return false;
+    }
+    refetch(va);
+    let flipped = fault::try_read(va) == Ok(!kept);
+    // SAFETY: this puts back what was there.
+    let restored = unsafe { fault::try_write(va, kept) }.is_ok();
+    refetch(va);
+    flipped && restored
 }
 
 impl boot::bring_up::Machine for ArmMachine {
@@ -148,11 +150,11 @@ impl boot::bring_up::Machine for ArmMachine {
 
     fn answers(&self, frame: Pfn) -> bool {
         if let Some(page) = RAM.frames_ptr(frame, 1) {
-            return keeps(page.cast());
+            return keeps(page);
         }
         let slot = FixmapSlot::EarlyIoremap { window: 0, page: 0 };
         let prot = Prot { mem: MemType::NormalNonCacheable, ..Prot::KERNEL_RW };
-        self.window(slot, frame.base(), prot).is_ok_and(|page| keeps(page.cast()))
+        self.window(slot, frame.base(), prot).is_ok_and(keeps)
     }
 
     fn tables_are_final(&self) {

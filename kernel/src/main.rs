@@ -144,10 +144,6 @@ fn after_boot(
     if let Some(names) = args.bench {
         bench::run(&system, names);
     }
-    let failed = match args.selftest {
-        Some("none") => 0,
-        None | Some("all") => selftest::run(&system, ""),
-        Some(name) => selftest::run(&system, name),
-    };
+    let failed = selftest::run(&system, selftest::Filter::new(args.selftest));
     halt(i32::from(failed > 0))
 }

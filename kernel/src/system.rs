@@ -16,6 +16,9 @@ use crate::ram::LinearRam;
 /// The machine's page allocator.
 pub type Zones = PageAllocator<'static, ArmIrq, DefaultCore<'static>>;
 
+/// One of its zones.
+pub type Zone = mm::page_alloc::Zone<'static, DefaultCore<'static>, ArmIrq>;
+
 /// Everything that the boot left.
 #[derive(Debug)]
 pub struct System {

@@ -54,9 +54,31 @@ fn modules_pkmap_and_vmalloc_are_empty(system: &System) -> Verdict {
     Ok(())
 }
 
+/// The first and the last word of lowmem's mapped RAM, written with what they hold.
 fn lowmem_can_be_written_at_both_ends(system: &System) -> Verdict {
-    let walk = system.tables.walk(system.layout.linear.page_offset()).map_err(|_| Failed)?;
-    check!(walk.is_some_and(|to| to.prot.writable() && !to.prot.executable()), "{walk:?}");
+    let lowmem = system.layout.linear.phys_range();
+    let mut ends = [None, None];
+    for region in system.booted.mm.frozen().memory().iter().filter(|region| !region.is_nomap()) {
+        let frames = region.range().intersection(lowmem).whole_frames();
+        if !frames.is_empty() {
+            let last = frames.end.base().raw() - 4;
+            ends = [ends[0].or(Some(frames.start.base())), Some(mm::addr::PhysAddr::new(last))];
+        }
+    }
+    for pa in ends.into_iter().flatten() {
+        let va = system.layout.linear.phys_to_virt(pa).ok_or(Failed)?;
+        let word = try_read(va);
+        let Ok(word) = word else {
+            log::error!("selftest: {va}: {word:x?}");
+            return Err(Failed);
+        };
+        // SAFETY: the word is written with what it holds.
+        let write = unsafe { try_write(va, word) };
+        check!(write.is_ok(), "{va}: {write:?}");
+        let walk = system.tables.walk(va).map_err(|_| Failed)?;
+        check!(walk.is_some_and(|to| !to.prot.executable()), "{walk:?}");
+    }
+    check!(ends.iter().all(Option::is_some), "no lowmem: {ends:?}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Tests that run on the machine: what the host cannot show.
 //!
-//! Each test registers itself in [`TESTS`]; `selftest=NAME` runs those whose name holds NAME, `selftest=none` none.
+//! Each test registers itself in [`TESTS`]; `selftest=NAME,NAME` runs those whose names hold a NAME, `selftest=all` (the
+//! default) all, `selftest=none` none. A NAME that no test has is a failure.
 //! The console gets one line a test, `selftest NAME ... ok (N us)`, and at the end `N passed, N failed`.
 
 mod areas;
@@ -58,13 +59,44 @@ macro_rules! check {
     };
 }
 
-/// Runs the tests that `filter` names, in the order of their names; returns how many failed.
-pub fn run(system: &System, filter: &str) -> u32 {
+/// Which tests `selftest=` asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a>(&'a str);
+
+impl<'a> Filter<'a> {
+    /// From the argument's value; all without one.
+    pub fn new(value: Option<&'a str>) -> Self {
+        Self(value.unwrap_or("all"))
+    }
+
+    /// Whether the test `name` is asked for.
+    fn has(self, name: &str) -> bool {
+        match self.0 {
+            "all" => true,
+            "none" => false,
+            names => names.split(',').any(|part| !part.is_empty() && name.contains(part)),
+        }
+    }
+
+    /// The parts that no test has in its name.
+    fn unknown(self) -> impl Iterator<Item = &'a str> {
+        let named = !matches!(self.0, "all" | "none");
+        let known = |part: &str| !part.is_empty() && TESTS.iter().any(|test| test.name.contains(part));
+        self.0.split(',').filter(move |part| named && !known(part))
+    }
+}
+
+/// Runs the tests that `filter` asks for, in the order of their names; returns how many failed.
+pub fn run(system: &System, filter: Filter<'_>) -> u32 {
     let (mut passed, mut failed) = (0_u32, 0_u32);
+    for unknown in filter.unknown() {
+        log::error!("selftest={unknown}: no test has this in its name");
+        failed += 1;
+    }
     let mut last = "";
     while let Some(test) = next_after(last) {
         last = test.name;
-        if !test.name.contains(filter) {
+        if !filter.has(test.name) {
             continue;
         }
         let start = clock::microseconds();

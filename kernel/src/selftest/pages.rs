@@ -3,12 +3,13 @@
 use mm::addr::{PAGE_SIZE, Pfn};
 use mm::buddy::FreeError;
 use mm::gfp::GfpFlags;
+use mm::migrate::MigrateType;
 use mm::order::Order;
 use mm::platform::PhysMap;
 
 use super::{Failed, Verdict};
 use crate::ram::RAM;
-use crate::system::System;
+use crate::system::{System, Zone};
 use crate::{check, selftest};
 
 selftest!(every_order_is_allocated_and_freed);
@@ -22,6 +23,17 @@ selftest!(zeroed_pages_are_zero);
 fn free_pages(system: &System) -> u32 {
     let zones = system.booted.mm.allocator().zones();
     zones.iter().map(|zone| zone.stats()).map(|stats| stats.counts.free + stats.pageset).sum()
+}
+
+/// Whether a zone has a free block of `order` or a larger one, of a type that anybody may have.
+fn has_block(zone: &Zone, order: Order) -> bool {
+    let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
+    let free = zone.stats().counts.free;
+    let above_low = free.saturating_sub(zone.stats().marks.low) >= order.pages();
+    above_low
+        && Order::all()
+            .filter(|larger| *larger >= order)
+            .any(|larger| kinds.iter().any(|kind| zone.free_blocks(larger, *kind) > 0))
 }
 
 /// Writes a word that depends on the frame at both ends of the block, and reads them back.
@@ -48,8 +60,10 @@ fn every_order_is_allocated_and_freed(system: &System) -> Verdict {
         for gfp in [GfpFlags::GFP_KERNEL, GfpFlags::GFP_HIGHUSER_MOVABLE] {
             let block = allocator.alloc_pages(gfp, order);
             let Ok(block) = block else {
-                log::error!("selftest: order {}: {block:?}", order.raw());
-                return Err(Failed);
+                // On a small machine there may be no such block, and then every list must say so.
+                let there = allocator.zones().iter().any(|zone| has_block(zone, order));
+                check!(!there, "order {}: {block:?}", order.raw());
+                continue;
             };
             check!(order.aligns(block), "order {} gave {block}", order.raw());
             touch(block, order)?;
@@ -72,7 +86,7 @@ fn exhaustion_ends_and_restores_every_count(system: &System) -> Verdict {
         last = Some(page);
         taken += 1;
     }
-    check!(taken > 1000, "only {taken} pages");
+    check!(taken > 0 && taken <= before, "{taken} pages of {before}");
     let mut freed = 0_u32;
     while let Some(page) = last {
         last = next(page)?;

@@ -11,7 +11,8 @@ selftest!(every_mapped_page_agrees_with_the_mmu);
 selftest!(unmapped_addresses_have_no_translation);
 selftest!(the_identity_mapping_is_gone);
 
-/// Each page of each mapping: same physical address, and a store allowed exactly where the tables say so.
+/// Each page of each mapping: same physical address, a store allowed exactly where the tables say so, and user code kept
+/// out of all of them.
 fn every_mapped_page_agrees_with_the_mmu(system: &System) -> Verdict {
     let mut pages = 0_u32;
     for mapping in system.tables.mappings() {
@@ -27,10 +28,15 @@ fn every_mapped_page_agrees_with_the_mmu(system: &System) -> Verdict {
             check!(read.map(u64::from) == Ok(expected), "{va}: MMU says {read:x?}, tables {expected:#x}");
             let write = translate(va, Access::Write);
             check!(write.is_ok() == writable, "{va}: MMU says {write:x?}, tables say writable {writable}");
+            for user in [Access::UserRead, Access::UserWrite] {
+                let answer = translate(va, user);
+                check!(answer.is_ok() == (mapping.to.prot.access.user()), "{va}: {user:?} gets {answer:x?}");
+            }
             pages = pages.wrapping_add(1);
         }
     }
-    check!(pages > 1024, "only {pages} pages are mapped");
+    let image = system.image.whole.whole_frames().pages();
+    check!(pages >= image, "only {pages} pages are mapped, the image alone has {image}");
     Ok(())
 }
 

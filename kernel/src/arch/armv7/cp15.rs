@@ -31,6 +31,10 @@ cp15! {
     Ats1Cpr: 0, 7, 8, 0; SysRegWrite;
     /// Address translation, stage 1 current state PL1 write.
     Ats1Cpw: 0, 7, 8, 1; SysRegWrite;
+    /// Address translation, stage 1 current state unprivileged read.
+    Ats1Cur: 0, 7, 8, 2; SysRegWrite;
+    /// Address translation, stage 1 current state unprivileged write.
+    Ats1Cuw: 0, 7, 8, 3; SysRegWrite;
     /// Physical address register: what the last address translation found.
     PhysicalAddress: 0, 7, 4, 0; SysRegRead SysRegWrite;
     /// Data cache clean by address to the point of unification.

@@ -7,7 +7,9 @@ use aarch32_cpu::register::{Ctr, IdMmfr3, Mpidr, SysRegRead, SysRegWrite, TlbIAl
 use mm::addr::VirtAddr;
 use mm::platform::TlbControl;
 
-use super::cp15::{Ats1Cpr, Ats1Cpw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs};
+use super::cp15::{
+    Ats1Cpr, Ats1Cpw, Ats1Cur, Ats1Cuw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs,
+};
 
 /// TLB and cache maintenance of this machine (Arm ARM DDI 0406C B3.10, B3.11).
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +83,10 @@ pub enum Access {
     Read,
     /// A store by the kernel.
     Write,
+    /// A load by user code.
+    UserRead,
+    /// A store by user code.
+    UserWrite,
 }
 
 /// The MMU's own translation of `va`: the physical address, or `Err` with the fault status (FS, five bits).
@@ -90,6 +96,10 @@ pub fn translate(va: VirtAddr, access: Access) -> Result<u32, u32> {
         Access::Read => unsafe { Ats1Cpr::write_raw(va.raw()) },
         // SAFETY: as above.
         Access::Write => unsafe { Ats1Cpw::write_raw(va.raw()) },
+        // SAFETY: as above.
+        Access::UserRead => unsafe { Ats1Cur::write_raw(va.raw()) },
+        // SAFETY: as above.
+        Access::UserWrite => unsafe { Ats1Cuw::write_raw(va.raw()) },
     }
     isb();
     let par = PhysicalAddress::read_raw();
