@@ -180,7 +180,14 @@ impl Memblock<'_> {
             max = max.min(self.current_limit());
         }
         let window = PhysRange::new(request.min, max);
-        Ok(Search { size: request.size, align, window, node: request.node, mirror: self.has_mirror, mapped: accessible })
+        Ok(Search {
+            size: request.size,
+            align,
+            window,
+            node: request.node,
+            mirror: self.has_mirror,
+            mapped: accessible,
+        })
     }
 
     /// The first place in the current direction that satisfies `search` and shares no byte with `avoid`.

@@ -97,7 +97,8 @@ impl<'a> Memblock<'a> {
         let capacity = current.saturating_mul(2).max(wanted.saturating_add(SLOTS_OF_A_MOVE));
         let bytes = array_bytes(capacity).ok_or(full)?;
         let window = self.array_window.intersection(PhysRange::new(PhysAddr::ZERO, self.current_limit()));
-        let search = Search { size: bytes, align: u64::from(PAGE_SIZE), window, node: None, mirror: false, mapped: true };
+        let search =
+            Search { size: bytes, align: u64::from(PAGE_SIZE), window, node: None, mirror: false, mapped: true };
         let Some(start) = self.search(&search, avoid) else {
             log::error!("memblock: Failed to double {list} array from {current} to {capacity} entries !");
             return Err(full);
