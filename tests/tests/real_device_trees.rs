@@ -192,7 +192,7 @@ fn with_memory(fdt: &ValidFdt<'_>, bytes: Vec<u8>, start: u32, size: u32) -> Vec
     let names = blob.0[strings..strings + blob.field(Field::SizeDtStrings)].to_vec();
     let (device_type, reg_name) = (names.len(), names.len() + "device_type\0".len());
     let names = [&names[..], b"device_type\0reg\0"].concat();
-    let number = |value: usize| u32::try_from(value).unwrap();
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     let word = u32::from_be_bytes;
     let node = [word(*b"memo"), word(*b"ry@8"), word(*b"0000"), word(*b"000\0")];
     let memory = [word(*b"memo"), word(*b"ry\0\0")];

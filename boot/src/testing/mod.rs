@@ -397,8 +397,8 @@ impl<'a> Board<'a> {
         let index = section_index(FIXADDR_START);
         let console = FixmapSlot::EarlyConsole.address().unwrap_or(FIXADDR_START);
         let ends = self.ram.iter().map(|range| range.end).filter(|end| end.raw() < 1 << 32);
-        let places = ends.chain([0x1c09_0000, 0x0900_0000].map(PhysAddr::new));
-        let device = places.filter(|place| !self.ram.iter().any(|range| range.contains(*place))).last();
+        let mut places = ends.chain([0x1c09_0000, 0x0900_0000].map(PhysAddr::new));
+        let device = places.rfind(|place| !self.ram.iter().any(|range| range.contains(*place)));
         let device = device.unwrap_or_default().align_down(u64::from(PAGE_SIZE));
         let run = PageRun { index: section_index(console), page: page_index(console), pages: 1 };
         let linked = editor.fill_small(image.fixmap_table, run, device, Prot::DEVICE_RW);
