@@ -141,8 +141,8 @@ fn after_boot(
         refuse(format_args!("an invariant does not hold at the end of the boot"));
     }
     log::info!("mm: every invariant holds");
-    if args.bench.is_some() {
-        bench::boot(&system);
+    if let Some(names) = args.bench {
+        bench::run(&system, names);
     }
     let failed = match args.selftest {
         Some("none") => 0,

@@ -6,11 +6,15 @@ use boot::image::ImageLayout;
 use mm::addr::PhysRange;
 use mm::layout::VirtualLayout;
 use mm::memblock::Region;
+use mm::page_alloc::{DefaultCore, PageAllocator};
 use mm::paging::{Audit, AuditError, Rules, Tables, audit};
 use mm::report::{BuddyInfo, MemInfo, PageTypeInfo, ZoneInfo};
 
 use crate::arch::armv7::irq::ArmIrq;
 use crate::ram::LinearRam;
+
+/// The machine's page allocator.
+pub type Zones = PageAllocator<'static, ArmIrq, DefaultCore<'static>>;
 
 /// Everything that the boot left.
 #[derive(Debug)]

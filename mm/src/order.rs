@@ -47,6 +47,12 @@ impl Order {
         Self::new(((pages - 1).ilog2() + 1) as u8)
     }
 
+    /// The largest order whose block has at most `pages` pages; `None` when `pages` is 0.
+    #[must_use]
+    pub const fn largest_within(pages: u32) -> Option<Self> {
+        Self::largest_at(Pfn::new(0), pages)
+    }
+
     /// The logarithm.
     #[must_use]
     pub const fn raw(self) -> u8 {
@@ -108,6 +114,8 @@ mod tests {
         assert_eq!(Order::largest_at(Pfn::new(0x400), 1023), Order::new(9));
         assert_eq!(Order::largest_at(Pfn::new(0), u32::MAX), Some(Order::LARGEST));
         assert_eq!(Order::largest_at(Pfn::new(0), 0), None);
+        assert_eq!(Order::largest_within(31), Order::new(4));
+        assert_eq!(Order::largest_within(0), None);
     }
 
     #[test]

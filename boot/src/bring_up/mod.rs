@@ -27,9 +27,9 @@ pub use mm::report::{ImageSizes, MemoryLine};
 pub use summary::Timeline;
 
 use mm::addr::{Pfn, PfnRange, PhysAddr, PhysRange};
-use mm::buddy::Classic;
 use mm::layout::PAGE_OFFSET;
 use mm::memblock::{Memblock, Region};
+use mm::page_alloc::DefaultCore;
 use mm::phase::{EarlyMm, Mm};
 use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
@@ -102,7 +102,7 @@ pub struct Given<'a, M> {
 #[derive(Debug)]
 pub struct Booted<I: CurrentCpu + 'static> {
     /// The page allocator and what stays of memblock.
-    pub mm: Mm<'static, I, Classic<'static>>,
+    pub mm: Mm<'static, I, DefaultCore<'static>>,
     /// Lowmem's limits.
     pub bounds: LowmemBounds,
     /// Contiguous-memory areas and device pools.

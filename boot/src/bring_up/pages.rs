@@ -4,13 +4,12 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU32;
 
 use mm::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange, PhysRange};
-use mm::buddy::Classic;
 use mm::gfp::GfpFlags;
 use mm::memblock::{Memblock, RegionFlags};
 use mm::memmap::{MemMap, Page};
 use mm::migrate::MigrateType;
 use mm::order::Order;
-use mm::page_alloc::{Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
+use mm::page_alloc::{DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
 use mm::phase::Mm;
 use mm::sync::CurrentCpu;
 use mm::zone::pageblock::PAGEBLOCK_PAGES;
@@ -25,7 +24,7 @@ use crate::lowmem::LowmemBounds;
 use crate::reserve::ReservedRegions;
 
 /// The allocator of a machine.
-type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, Classic<'static>>;
+type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, DefaultCore<'static>>;
 
 /// Memblock's memory as the plan wants it.
 fn memory_ranges<'a>(memblock: &'a Memblock<'_>) -> impl Iterator<Item = MemoryRange> + Clone + 'a {
@@ -83,10 +82,11 @@ pub(super) fn build_allocator<M: Machine>(
             *slot = lists.general;
         }
     }
-    let needs = Needs::of(plan.nodes());
+    let needs = Needs::of::<DefaultCore<'static>>(plan.nodes());
     let storage = Storage {
         zones: take(memblock, given, "the zones", needs.zones)?,
-        usemap_words: take(memblock, given, "the pageblock types", needs.usemap_words)?,
+        usemap_bytes: take(memblock, given, "the pageblock types", needs.usemap_bytes)?,
+        core_words: take(memblock, given, "the free lists", needs.core_words)?,
     };
     let options = Options {
         grouping_off: !mobility_grouping(plan.total_pages(), PAGEBLOCK_PAGES),
@@ -111,7 +111,7 @@ fn topology<M>(plan: &MachinePlan, given: &Given<'_, M>) -> Topology {
 }
 
 /// Sets each zone's watermarks from what it manages (Linux: `init_per_zone_wmark_min`).
-pub(super) fn set_watermarks<I: CurrentCpu>(mm: &Mm<'static, I, Classic<'static>>, plan: &MachinePlan) {
+pub(super) fn set_watermarks<I: CurrentCpu>(mm: &Mm<'static, I, DefaultCore<'static>>, plan: &MachinePlan) {
     let tunables = Tunables::default();
     let mut managed = PerNodeZone::<u32>::default();
     for zone in mm.allocator().zones() {
@@ -131,7 +131,7 @@ pub(super) fn set_watermarks<I: CurrentCpu>(mm: &Mm<'static, I, Classic<'static>
 
 /// Gives each zone its real pagesets, in pages of its own (Linux: `setup_per_cpu_pageset`).
 pub(super) fn install_pagesets<M: Machine>(
-    mm: &mut Mm<'static, M::Irq, Classic<'static>>,
+    mm: &mut Mm<'static, M::Irq, DefaultCore<'static>>,
     cpus: usize,
     given: &Given<'_, M>,
 ) -> Result<(), BootError> {
@@ -144,11 +144,10 @@ pub(super) fn install_pagesets<M: Machine>(
     };
     for (zone, size) in sizes.into_iter().flatten() {
         let size = mm::page_alloc::PagesetSize { high: size.high, batch: size.batch };
-        let slots = Pageset::slots_for(size.high);
-        let words: &'static mut [MaybeUninit<AtomicU32>] = pages(mm, given, slots.saturating_mul(cpus))?;
+        let words: &'static mut [MaybeUninit<AtomicU32>] = pages(mm, given, Pageset::SLOTS.saturating_mul(cpus))?;
         let sets: &'static mut [MaybeUninit<Pageset<'static>>] = pages(mm, given, cpus)?;
         let words: &'static [AtomicU32] = slices::fill(words, || AtomicU32::new(0));
-        let mut chunks = words.chunks_exact(slots.max(1));
+        let mut chunks = words.chunks_exact(Pageset::SLOTS);
         let sets = slices::fill_some(sets, || Pageset::new(chunks.next().unwrap_or(&[]), size));
         mm.allocator_mut().install_pagesets(zone, sets)?;
         log::debug!("{} zone: pageset high {}, batch {}", zone.zone.name(), size.high, size.batch);
@@ -159,7 +158,7 @@ pub(super) fn install_pagesets<M: Machine>(
 /// Lends every contiguous-memory area to movable allocations (Linux: `cma_init_reserved_areas`). An area that cannot be
 /// lent, because a zone's border lies in it, is told of, and is ordinary memory from then on.
 pub(super) fn lend_cma<I: CurrentCpu>(
-    mm: &mut Mm<'static, I, Classic<'static>>,
+    mm: &mut Mm<'static, I, DefaultCore<'static>>,
     regions: &mut ReservedRegions<'_>,
 ) -> Result<(), BootError> {
     loop {
@@ -175,7 +174,7 @@ pub(super) fn lend_cma<I: CurrentCpu>(
 }
 
 /// Whether the area's pageblocks are lent.
-fn is_lent<I: CurrentCpu>(mm: &Mm<'static, I, Classic<'static>>, area: PhysRange) -> bool {
+fn is_lent<I: CurrentCpu>(mm: &Mm<'static, I, DefaultCore<'static>>, area: PhysRange) -> bool {
     let first = area.whole_frames().start;
     let zone = mm.allocator().map().page(first).map(|page| page.zone());
     let zone = mm.allocator().zones().iter().find(|found| Some(found.tag()) == zone);
@@ -194,7 +193,7 @@ pub(super) fn take<T, M: Machine>(
 
 /// `count` places of `T` from the zones, for good.
 fn pages<T, M: Machine>(
-    mm: &Mm<'static, M::Irq, Classic<'static>>,
+    mm: &Mm<'static, M::Irq, DefaultCore<'static>>,
     given: &Given<'_, M>,
     count: usize,
 ) -> Result<&'static mut [MaybeUninit<T>], BootError> {

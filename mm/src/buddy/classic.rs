@@ -6,9 +6,9 @@
 //! Source.      Linux 4.1 mm/page_alloc.c: `__rmqueue`, `__rmqueue_smallest`, `expand`, `__free_one_page`,
 //!              `page_is_buddy`, `set_page_guard`.
 
-use crate::addr::Pfn;
+use crate::addr::{Pfn, PfnRange};
 use crate::buddy::list::{BlockLists, End};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames, validate};
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames, validate};
 use crate::memmap::{Page, StateWord};
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
@@ -44,10 +44,7 @@ impl Classic<'_> {
         holder: Holder,
     ) {
         self.lists.unlink(pfn, size, kind);
-        self.counts.free -= order.pages();
-        if kind == MigrateType::Cma {
-            self.counts.cma -= order.pages();
-        }
+        self.counts.remove(order.pages(), kind);
         self.expand(pfn, size, order, rest_kind);
         self.frames.map.at(pfn).set_word(holder.word(order));
     }
@@ -74,10 +71,7 @@ impl Classic<'_> {
     fn guard(&mut self, pfn: Pfn, order: Order, kind: MigrateType) {
         self.frames.map.at(pfn).set_word(StateWord::guard(order));
         self.counts.guard += order.pages();
-        self.counts.free -= order.pages();
-        if kind == MigrateType::Cma {
-            self.counts.cma -= order.pages();
-        }
+        self.counts.remove(order.pages(), kind);
     }
 
     /// Whether the page heads a block of `order` that its buddy, a block of this zone, merges with
@@ -95,20 +89,8 @@ impl Classic<'_> {
             Some(list) => self.lists.unlink(buddy, order, list),
             None => {
                 self.counts.guard -= order.pages();
-                self.count_free(order, kind);
+                self.counts.add(order.pages(), kind);
             }
-        }
-    }
-
-    #[inline]
-    fn count_free(&mut self, order: Order, kind: MigrateType) {
-        match kind {
-            MigrateType::Isolate => self.counts.isolated += order.pages(),
-            MigrateType::Cma => {
-                self.counts.cma += order.pages();
-                self.counts.free += order.pages();
-            }
-            _ => self.counts.free += order.pages(),
         }
     }
 
@@ -135,25 +117,14 @@ impl Classic<'_> {
             if let Some(from) = word.list().filter(|_| page.zone() == self.frames.zone) {
                 self.lists.unlink(next, order, from);
                 self.lists.push(next, order, to, End::Front);
-                self.uncount_free(order, from);
-                self.count_free(order, to);
+                self.counts.remove(order.pages(), from);
+                self.counts.add(order.pages(), to);
                 moved += order.pages();
             }
             let Some(after) = next.checked_add(order.pages()) else { break };
             next = after;
         }
         moved
-    }
-
-    fn uncount_free(&mut self, order: Order, kind: MigrateType) {
-        match kind {
-            MigrateType::Isolate => self.counts.isolated -= order.pages(),
-            MigrateType::Cma => {
-                self.counts.cma -= order.pages();
-                self.counts.free -= order.pages();
-            }
-            _ => self.counts.free -= order.pages(),
-        }
     }
 
     /// Other places than the request's own lists, in the order in which they may be tried.
@@ -170,8 +141,14 @@ impl Classic<'_> {
 }
 
 impl<'m> FreeCore<'m> for Classic<'m> {
-    fn new(frames: ZoneFrames<'m>, options: CoreOptions) -> Self {
-        Self { frames, lists: BlockLists::new(frames.map), counts: FreeCounts::default(), options }
+    const GATHERS: bool = false;
+
+    fn words_for(_span: PfnRange) -> usize {
+        0
+    }
+
+    fn new(frames: ZoneFrames<'m>, options: CoreOptions, _words: &'m mut [u32]) -> Option<Self> {
+        Some(Self { frames, lists: BlockLists::new(frames.map), counts: FreeCounts::default(), options })
     }
 
     #[inline]
@@ -182,10 +159,22 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
     }
 
-    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        self.frames.check_block(pfn, order)?;
+    fn take_singles(&mut self, wanted: u32, kind: MigrateType, mut each: impl FnMut(Pfn)) -> u32 {
+        let mut taken = 0;
+        while let Some(most) = Order::largest_within(wanted - taken) {
+            // A block that is no larger than what is wanted comes whole; guards stand between single pages only.
+            let whole = self.lists.smallest(Order::ZERO, kind).map_or(Order::ZERO, |size| size.min(most));
+            let order = if self.options.guard_minorder > Order::ZERO { Order::ZERO } else { whole };
+            let Some(pfn) = self.take(order, kind, Holder::Pageset) else { break };
+            self.frames.hand_singles(pfn, order, &mut each);
+            taken += order.pages();
+        }
+        taken
+    }
+
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) {
         let kind = self.frames.usemap.get(pfn);
-        self.count_free(order, kind);
+        self.counts.add(order.pages(), kind);
         let (mut head, mut size) = (pfn, order);
         while let Some(next) = size.next() {
             let buddy = size.buddy_of(head);
@@ -200,7 +189,6 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
         let end = self.end_for(head, size);
         self.lists.push(head, size, kind, end);
-        Ok(())
     }
 
     fn counts(&self) -> FreeCounts {
@@ -214,6 +202,10 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32 {
         self.frames.usemap.set(pfn, kind);
         self.move_free_blocks(pfn, kind)
+    }
+
+    fn front(&self, _kind: MigrateType) -> Option<Pfn> {
+        None
     }
 
     fn frames(&self) -> &ZoneFrames<'m> {

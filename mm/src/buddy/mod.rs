@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod classic;
+mod compact;
 mod error;
 mod fallback;
 mod list;
@@ -24,6 +25,7 @@ pub(crate) mod model;
 mod tests;
 
 pub use classic::Classic;
+pub use compact::Compact;
 pub use error::{Broken, FreeError};
 pub use validate::Tally;
 
@@ -73,6 +75,18 @@ impl Holder {
     }
 }
 
+impl ZoneFrames<'_> {
+    /// Makes single pages of pagesets out of a block that was taken, lowest first.
+    #[inline]
+    fn hand_singles(&self, pfn: Pfn, order: Order, each: &mut impl FnMut(Pfn)) {
+        for offset in 0..order.pages() {
+            let page = Pfn::new(pfn.raw() | offset);
+            self.map.at(page).set_word(Holder::Pageset.word(Order::ZERO));
+            each(page);
+        }
+    }
+}
+
 /// How many pages a core holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FreeCounts {
@@ -86,10 +100,46 @@ pub struct FreeCounts {
     pub guard: u32,
 }
 
+impl FreeCounts {
+    /// Counts `pages` that came to the lists of `kind`.
+    #[inline]
+    fn add(&mut self, pages: u32, kind: MigrateType) {
+        match kind {
+            MigrateType::Isolate => self.isolated += pages,
+            MigrateType::Cma => {
+                self.cma += pages;
+                self.free += pages;
+            }
+            _ => self.free += pages,
+        }
+    }
+
+    /// Counts `pages` that left the lists of `kind`.
+    #[inline]
+    fn remove(&mut self, pages: u32, kind: MigrateType) {
+        match kind {
+            MigrateType::Isolate => self.isolated -= pages,
+            MigrateType::Cma => {
+                self.cma -= pages;
+                self.free -= pages;
+            }
+            _ => self.free -= pages,
+        }
+    }
+}
+
 /// Free blocks of one zone: what the page allocator asks of any design of free lists.
 pub trait FreeCore<'m>: Sized + Send {
-    /// A core for `frames` that holds nothing yet.
-    fn new(frames: ZoneFrames<'m>, options: CoreOptions) -> Self;
+    /// Whether the core gathers what is in use in few pageblocks: then a CPU reuses at once only pages below
+    /// [`Self::front`] and gives the others back.
+    const GATHERS: bool;
+
+    /// Words of storage that a core for a zone with this span needs besides itself.
+    fn words_for(span: PfnRange) -> usize;
+
+    /// A core for `frames` that holds nothing yet, in `words`; `None` when they are fewer than
+    /// [`Self::words_for`] the span.
+    fn new(frames: ZoneFrames<'m>, options: CoreOptions, words: &'m mut [u32]) -> Option<Self>;
 
     /// Takes a block of `order` for a request of type `kind`, splitting a larger one if needed.
     ///
@@ -98,6 +148,10 @@ pub trait FreeCore<'m>: Sized + Send {
     /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
+    /// Takes up to `wanted` single pages, handing each to `each`, with one search for as many as one block has; returns
+    /// how many there were. Each has the state of a page in a pageset. Linux: `rmqueue_bulk`.
+    fn take_singles(&mut self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn)) -> u32;
+
     /// Puts a block on the list of its pageblock's type, merged as far as its buddies are free.
     ///
     /// The caller has claimed the block: its head's state is no longer anyone else's. Context: any, under the zone's
@@ -105,7 +159,14 @@ pub trait FreeCore<'m>: Sized + Send {
     ///
     /// # Errors
     /// [`FreeError::Misaligned`] and [`FreeError::OtherZone`]; nothing has changed.
-    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError>;
+    fn give(&mut self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
+        self.frames().check_block(pfn, order)?;
+        self.give_claimed(pfn, order);
+        Ok(())
+    }
+
+    /// As [`Self::give`], of a block that this core gave out with this order, which needs no check.
+    fn give_claimed(&mut self, pfn: Pfn, order: Order);
 
     /// Pages held.
     fn counts(&self) -> FreeCounts;
@@ -116,6 +177,10 @@ pub trait FreeCore<'m>: Sized + Send {
     /// Makes `kind` the type of `pfn`'s pageblock and moves what is free in it to that type's lists; returns how many
     /// pages moved (Linux: `set_pageblock_migratetype` and `move_freepages_block`).
     fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32;
+
+    /// One past the pageblock that single pages of `kind` should come from; `None` when there is no better place than
+    /// a whole pageblock, or the core does not gather.
+    fn front(&self, kind: MigrateType) -> Option<Pfn>;
 
     /// The zone's frames.
     fn frames(&self) -> &ZoneFrames<'m>;

@@ -5,7 +5,7 @@ use std::vec;
 use std::vec::Vec;
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU8;
 
 use proptest::prelude::*;
 
@@ -59,14 +59,16 @@ pub(crate) fn map_of(runs: &[FrameRun]) -> MemMap<'static> {
     MemMap::init(Box::leak(storage.into_boxed_slice()), span, runs.iter().copied()).unwrap()
 }
 
-pub(crate) fn words(count: usize) -> &'static [AtomicU32] {
-    Box::leak((0..count).map(|_| AtomicU32::new(0)).collect())
-}
-
 /// A zone's frames out of `map`, every pageblock movable.
 pub(crate) fn zone_of(map: MemMap<'static>, zone: ZoneTag, span: PfnRange) -> ZoneFrames<'static> {
-    let usemap = Usemap::new(words(Usemap::words_for(span)), span, MigrateType::Movable).unwrap();
+    let types = Box::leak((0..Usemap::bytes_for(span)).map(|_| AtomicU8::new(0)).collect());
+    let usemap = Usemap::new(types, span, MigrateType::Movable).unwrap();
     ZoneFrames { map, zone, span, usemap }
+}
+
+/// A core over storage that is never given back.
+pub(crate) fn core_over<C: FreeCore<'static>>(frames: ZoneFrames<'static>, options: CoreOptions) -> C {
+    C::new(frames, options, vec![u32::MAX; C::words_for(frames.span)].leak()).unwrap()
 }
 
 /// Gives all of `frames` to the core in its largest blocks.
@@ -96,7 +98,7 @@ struct Model<C> {
 
 impl<C: FreeCore<'static>> Model<C> {
     fn new(frames: ZoneFrames<'static>, parts: &[PfnRange], options: CoreOptions, seed: u32) -> Self {
-        let mut core = C::new(frames, options);
+        let mut core: C = core_over(frames, options);
         let span = frames.map.span();
         let mut cells = vec![Cell::Foreign; span.pages() as usize];
         for part in parts {
@@ -200,7 +202,7 @@ fn geometry(first: u32, pages: u32) -> (ZoneFrames<'static>, [PfnRange; 2]) {
         FrameRun { frames: range(hole + 13, end), zone: NORMAL },
         FrameRun { frames: range(end, end + 100), zone: HIGH },
     ]);
-    let mut high = Classic::new(zone_of(map, HIGH, range(end, end + 100)), CoreOptions::default());
+    let mut high: Classic<'_> = core_over(zone_of(map, HIGH, range(end, end + 100)), CoreOptions::default());
     give_all(&mut high, range(end, end + 100));
     // The first frame of the zone stays reserved.
     (zone_of(map, NORMAL, range(first, end)), [range(first + 1, hole), range(hole + 13, end)])
@@ -222,12 +224,23 @@ fn random_operations_agree_with_a_bitmap_and_keep_every_invariant() {
 }
 
 #[test]
+fn random_operations_on_the_compact_core_agree_with_a_bitmap_and_keep_every_invariant() {
+    random_operations::<Compact<'static>>(200 * scale(), 10_000, 0);
+}
+
+#[test]
 fn random_operations_with_guard_pages_lose_nothing() {
     random_operations::<Classic<'static>>(10 * scale(), 2_000, 3);
+    random_operations::<Compact<'static>>(10 * scale(), 2_000, 3);
+}
+
+fn large_arena<C: FreeCore<'static>>() {
+    let (frames, parts) = geometry(700, 8_000);
+    Model::<C>::new(frames, &parts, CoreOptions::default(), 0x1234_5678).run(10_000 * scale(), false);
 }
 
 #[test]
 fn random_operations_on_a_large_arena_agree_with_a_bitmap() {
-    let (frames, parts) = geometry(700, 8_000);
-    Model::<Classic<'static>>::new(frames, &parts, CoreOptions::default(), 0x1234_5678).run(10_000 * scale(), false);
+    large_arena::<Classic<'static>>();
+    large_arena::<Compact<'static>>();
 }

@@ -1,27 +1,50 @@
-//! The policies of the classic core, one by one.
+//! The policies of the cores, one by one: those that both have, then each one's own.
 
-use super::model::{HIGH, NORMAL, give_all, map_of, order, range, zone_of};
+use super::model::{HIGH, NORMAL, core_over, give_all, map_of, order, range, zone_of};
 use super::*;
 use crate::memmap::{FrameRun, PageState};
 
-fn core_of(pages: u32) -> Classic<'static> {
+fn core_of<C: FreeCore<'static>>(pages: u32) -> C {
     let map = map_of(&[FrameRun { frames: range(0, pages), zone: NORMAL }]);
-    Classic::new(zone_of(map, NORMAL, range(0, pages)), CoreOptions::default())
+    core_over(zone_of(map, NORMAL, range(0, pages)), CoreOptions::default())
 }
 
-fn filled(pages: u32) -> Classic<'static> {
-    let mut core = core_of(pages);
+fn filled<C: FreeCore<'static>>(pages: u32) -> C {
+    let mut core: C = core_of(pages);
     give_all(&mut core, range(0, pages));
     core
 }
 
-fn take(core: &mut Classic<'_>, raw: u8, kind: MigrateType) -> u32 {
+fn take<C: FreeCore<'static>>(core: &mut C, raw: u8, kind: MigrateType) -> u32 {
     core.take(order(raw), kind, Holder::Caller).unwrap().raw()
 }
 
-#[test]
-fn a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again() {
-    let mut core = filled(1024);
+/// Makes a test of each function, once for each core.
+macro_rules! over_both_cores {
+    ($($name:ident)*) => {
+        mod classic {
+            $(#[test] fn $name() { super::$name::<super::Classic<'static>>(); })*
+        }
+        mod compact {
+            $(#[test] fn $name() { super::$name::<super::Compact<'static>>(); })*
+        }
+    };
+}
+
+over_both_cores! {
+    a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again
+    the_block_freed_last_is_taken_first
+    blocks_of_two_zones_never_merge
+    an_unmovable_request_takes_a_whole_movable_pageblock_over
+    a_movable_request_that_borrows_a_small_block_leaves_the_pageblock_as_it_is
+    contiguous_areas_are_lent_to_movable_requests_only
+    the_reserve_is_used_when_nothing_else_is_left
+    nothing_is_taken_from_an_isolated_pageblock_until_it_comes_back
+    guards_stand_beside_an_allocation_and_go_with_it
+}
+
+fn a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again<C: FreeCore<'static>>() {
+    let mut core: C = filled(1024);
     assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
     for half in Order::all().take(10) {
         assert_eq!(core.free_blocks(half, MigrateType::Movable), 1);
@@ -33,9 +56,8 @@ fn a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again(
     core.validate().unwrap();
 }
 
-#[test]
-fn the_block_freed_last_is_taken_first() {
-    let mut core = filled(1024);
+fn the_block_freed_last_is_taken_first<C: FreeCore<'static>>() {
+    let mut core: C = filled(1024);
     let pages: [u32; 8] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Movable));
     // 1 and 5 do not merge: their buddies 0 and 4 are taken; nor would the blocks above them.
     core.give(Pfn::new(pages[1]), Order::ZERO).unwrap();
@@ -46,7 +68,7 @@ fn the_block_freed_last_is_taken_first() {
 
 #[test]
 fn a_block_that_will_merge_soon_goes_to_the_back() {
-    let mut core = filled(1024);
+    let mut core: Classic<'static> = filled(1024);
     let pages: [u32; 8] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Movable));
     assert_eq!(pages, [0, 1, 2, 3, 4, 5, 6, 7]);
     core.give(Pfn::new(5), Order::ZERO).unwrap();
@@ -58,12 +80,11 @@ fn a_block_that_will_merge_soon_goes_to_the_back() {
     assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
 }
 
-#[test]
-fn blocks_of_two_zones_never_merge() {
+fn blocks_of_two_zones_never_merge<C: FreeCore<'static>>() {
     let map =
         map_of(&[FrameRun { frames: range(0, 512), zone: NORMAL }, FrameRun { frames: range(512, 1024), zone: HIGH }]);
-    let mut low = Classic::new(zone_of(map, NORMAL, range(0, 512)), CoreOptions::default());
-    let mut high = Classic::new(zone_of(map, HIGH, range(512, 1024)), CoreOptions::default());
+    let mut low: C = core_over(zone_of(map, NORMAL, range(0, 512)), CoreOptions::default());
+    let mut high: C = core_over(zone_of(map, HIGH, range(512, 1024)), CoreOptions::default());
     give_all(&mut low, range(0, 512));
     give_all(&mut high, range(512, 1024));
     assert_eq!((low.free_blocks(order(9), MigrateType::Movable), low.counts().free), (1, 512));
@@ -75,9 +96,8 @@ fn blocks_of_two_zones_never_merge() {
     high.validate().unwrap();
 }
 
-#[test]
-fn an_unmovable_request_takes_a_whole_movable_pageblock_over() {
-    let mut core = filled(2048);
+fn an_unmovable_request_takes_a_whole_movable_pageblock_over<C: FreeCore<'static>>() {
+    let mut core: C = filled(2048);
     let first = take(&mut core, 0, MigrateType::Unmovable);
     assert_eq!(core.frames().usemap.get(Pfn::new(first)), MigrateType::Unmovable);
     // The next request is served from the same pageblock, the other one stays movable and whole.
@@ -86,9 +106,8 @@ fn an_unmovable_request_takes_a_whole_movable_pageblock_over() {
     core.validate().unwrap();
 }
 
-#[test]
-fn a_movable_request_that_borrows_a_small_block_leaves_the_pageblock_as_it_is() {
-    let mut core = filled(1024);
+fn a_movable_request_that_borrows_a_small_block_leaves_the_pageblock_as_it_is<C: FreeCore<'static>>() {
+    let mut core: C = filled(1024);
     let unmovable: [u32; 512] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Unmovable));
     assert_eq!(take(&mut core, 9, MigrateType::Unmovable), 512);
     // One block of order 4 is all that is free: 2^4 is below half a pageblock's logarithm.
@@ -98,9 +117,8 @@ fn a_movable_request_that_borrows_a_small_block_leaves_the_pageblock_as_it_is() 
     core.validate().unwrap();
 }
 
-#[test]
-fn contiguous_areas_are_lent_to_movable_requests_only() {
-    let mut core = core_of(1024);
+fn contiguous_areas_are_lent_to_movable_requests_only<C: FreeCore<'static>>() {
+    let mut core: C = core_of(1024);
     core.set_block_type(Pfn::new(0), MigrateType::Cma);
     give_all(&mut core, range(0, 1024));
     assert_eq!(core.counts(), FreeCounts { free: 1024, cma: 1024, ..FreeCounts::default() });
@@ -112,18 +130,16 @@ fn contiguous_areas_are_lent_to_movable_requests_only() {
     assert_eq!(core.counts().cma, 1024);
 }
 
-#[test]
-fn the_reserve_is_used_when_nothing_else_is_left() {
-    let mut core = filled(2048);
+fn the_reserve_is_used_when_nothing_else_is_left<C: FreeCore<'static>>() {
+    let mut core: C = filled(2048);
     core.set_block_type(Pfn::new(0), MigrateType::Reserve);
     assert_eq!(take(&mut core, 10, MigrateType::Unmovable), 1024);
     assert_eq!(take(&mut core, 0, MigrateType::Unmovable), 0);
     assert_eq!(core.frames().usemap.get(Pfn::new(0)), MigrateType::Reserve);
 }
 
-#[test]
-fn nothing_is_taken_from_an_isolated_pageblock_until_it_comes_back() {
-    let mut core = filled(1024);
+fn nothing_is_taken_from_an_isolated_pageblock_until_it_comes_back<C: FreeCore<'static>>() {
+    let mut core: C = filled(1024);
     assert_eq!(core.set_block_type(Pfn::new(0), MigrateType::Isolate), 1024);
     assert_eq!(core.counts(), FreeCounts { isolated: 1024, ..FreeCounts::default() });
     assert_eq!(core.take(Order::ZERO, MigrateType::Movable, Holder::Caller), None);
@@ -132,11 +148,10 @@ fn nothing_is_taken_from_an_isolated_pageblock_until_it_comes_back() {
     assert_eq!(take(&mut core, 10, MigrateType::Movable), 0);
 }
 
-#[test]
-fn guards_stand_beside_an_allocation_and_go_with_it() {
+fn guards_stand_beside_an_allocation_and_go_with_it<C: FreeCore<'static>>() {
     let map = map_of(&[FrameRun { frames: range(0, 1024), zone: NORMAL }]);
     let options = CoreOptions { guard_minorder: order(2) };
-    let mut core = Classic::new(zone_of(map, NORMAL, range(0, 1024)), options);
+    let mut core: C = core_over(zone_of(map, NORMAL, range(0, 1024)), options);
     give_all(&mut core, range(0, 1024));
     assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
     assert_eq!(map.state(Pfn::new(1)), Some(PageState::Guard(order(0))));

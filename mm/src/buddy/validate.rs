@@ -83,7 +83,7 @@ fn list(frames: &ZoneFrames<'_>, lists: &BlockLists<'_>, order: Order, kind: Mig
     }
 }
 
-fn one_block(frames: &ZoneFrames<'_>, pfn: Pfn, order: Order, kind: MigrateType) -> Result<(), Broken> {
+pub(super) fn one_block(frames: &ZoneFrames<'_>, pfn: Pfn, order: Order, kind: MigrateType) -> Result<(), Broken> {
     let buddy = frames.map.page(order.buddy_of(pfn)).filter(|_| order < Order::LARGEST);
     if buddy.is_some_and(|page| page.word().is_free_of(order) && page.zone() == frames.zone) {
         return Err(Broken::FreeBuddies { pfn, order });

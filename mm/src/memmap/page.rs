@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::NodeId;
 use crate::memmap::StateWord;
+use crate::order::Order;
 use crate::zone::{MAX_NR_ZONES, ZoneRef, ZoneType};
 
 /// A link that leads nowhere: no frame has this number.
@@ -70,6 +71,13 @@ impl Page {
     #[inline]
     pub(crate) fn set_word(&self, word: StateWord) {
         self.state.store(word.raw(), Relaxed);
+    }
+
+    /// Takes an allocated block of `order` from its owner; `false` when the page heads no such block.
+    #[inline]
+    pub(crate) fn claim(&self, order: Order) -> bool {
+        let (owned, claimed) = (StateWord::allocated(order).raw(), StateWord::pageset(order).raw());
+        self.state.compare_exchange(owned, claimed, Relaxed, Relaxed).is_ok()
     }
 
     /// Page-table entries that map the frame (Linux: `page_mapcount`).

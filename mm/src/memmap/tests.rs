@@ -90,11 +90,11 @@ fn tags_and_zones_are_each_others_inverse() {
 #[test]
 fn each_pageblock_has_a_type_of_its_own_also_when_the_zone_begins_inside_one() {
     let span = range(1500, 1500 + 20 * 1024);
-    let words: Vec<_> = (0..Usemap::words_for(span)).map(|_| core::sync::atomic::AtomicU32::new(0)).collect();
-    // Frames 1500 to 21979 touch pageblocks 1 to 21: 21 blocks, 8 a word.
-    assert_eq!(words.len(), 3);
-    assert!(Usemap::new(&words[..2], span, MigrateType::Movable).is_none());
-    let map = Usemap::new(&words, span, MigrateType::Movable).unwrap();
+    let types: Vec<_> = (0..Usemap::bytes_for(span)).map(|_| core::sync::atomic::AtomicU8::new(0)).collect();
+    // Frames 1500 to 21979 touch pageblocks 1 to 21: 21 blocks.
+    assert_eq!(types.len(), 21);
+    assert!(Usemap::new(&types[..20], span, MigrateType::Movable).is_none());
+    let map = Usemap::new(&types, span, MigrateType::Movable).unwrap();
     map.set(Pfn::new(9 * 1024 + 5), MigrateType::Cma);
     for pfn in span.iter() {
         let expected = if pfn.raw() / 1024 == 9 { MigrateType::Cma } else { MigrateType::Movable };

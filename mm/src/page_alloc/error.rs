@@ -62,7 +62,7 @@ impl From<GfpError> for AllocError {
 pub enum SetupError {
     /// The storage holds fewer zones or words than `needs` says.
     Storage {
-        /// What was short: "zones" or "usemap words".
+        /// What was short: "zones", "usemap bytes" or "core words".
         what: &'static str,
         /// How many there should be.
         needed: usize,

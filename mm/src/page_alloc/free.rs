@@ -25,7 +25,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// [`FreeError`] with what was found; nothing has changed, and an error is logged.
     #[inline]
     pub fn free_pages(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        self.release(pfn, order, Heat::Hot)
+        if order == Order::ZERO && self.free_hit(pfn) { Ok(()) } else { self.release(pfn, order, Heat::Hot) }
     }
 
     /// Gives up one reference to a page that is not in the cache (Linux: `free_hot_cold_page` with `cold`).
@@ -36,14 +36,13 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.release(pfn, Order::ZERO, Heat::Cold)
     }
 
-    #[inline]
+    #[inline(never)]
     fn release(&self, pfn: Pfn, order: Order, heat: Heat) -> Result<(), FreeError> {
         let Some(page) = self.map.page(pfn) else { return self.refuse(pfn, order) };
-        // A count of 1 is the caller's own reference: nobody else has one to pass on.
         if page.refcount.load(Relaxed) != 1 {
             return self.release_shared(page, pfn, order);
         }
-        if !claim(page, order) {
+        if !page.claim(order) {
             return self.refuse(pfn, order);
         }
         let Some(zone) = self.zone_tagged(page.zone()) else { return self.refuse(pfn, order) };
@@ -110,11 +109,4 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let order = self.map.page(pfn).and_then(|page| page.word().head_order()).unwrap_or_default();
         self.free_pages(pfn, order)
     }
-}
-
-/// Takes an allocated block of `order` from its owner; `false` when the page heads no such block.
-#[inline]
-fn claim(page: &Page, order: Order) -> bool {
-    let (owned, claimed) = (StateWord::allocated(order).raw(), StateWord::pageset(order).raw());
-    page.state.compare_exchange(owned, claimed, Relaxed, Relaxed).is_ok()
 }

@@ -16,7 +16,9 @@ mod free;
 mod hand_over;
 mod many;
 mod pageset;
+mod route;
 mod setup;
+mod stock;
 mod watermark;
 mod zero;
 mod zone;
@@ -26,7 +28,7 @@ pub(crate) mod tests;
 
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use hand_over::HandOver;
-pub use pageset::{Pageset, PagesetSize};
+pub use pageset::{Pageset, PagesetSize, RING_SLOTS};
 pub use setup::{Needs, Options, Storage, frame_runs};
 pub use watermark::{AllocFlags, Mark, Watermarks};
 pub use zone::{Zone, ZoneStats};
@@ -35,19 +37,27 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{NodeId, Pfn};
-use crate::buddy::{Classic, FreeCore, Tally};
+use crate::buddy::{FreeCore, Tally};
 use crate::gfp::GfpFlags;
 use crate::memmap::{MemMap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::Heat;
+use crate::page_alloc::route::{LANES, Lane, Routes};
 use crate::page_alloc::watermark::Attempt;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
 use crate::zone::{ZoneRef, ZoneType, Zonelist};
 
+/// The free-list core that the build chose: the classic one, or with feature `core_compact` the compact one.
+#[cfg(not(feature = "core_compact"))]
+pub type DefaultCore<'m> = crate::buddy::Classic<'m>;
+/// The free-list core that the build chose: the compact one.
+#[cfg(feature = "core_compact")]
+pub type DefaultCore<'m> = crate::buddy::Compact<'m>;
+
 /// Every zone of the machine, and how to allocate from them.
-pub struct PageAllocator<'m, M: CurrentCpu, C = Classic<'m>> {
+pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     map: MemMap<'m>,
     zones: &'m mut [Zone<'m, C, M>],
     /// Index into `zones` by [`ZoneTag::index`]; out of range for zones that are not there.
@@ -56,6 +66,10 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = Classic<'m>> {
     zonelists: [Zonelist; NodeId::MAX_NODES],
     /// The node whose zonelist serves requests that name none.
     local: NodeId,
+    /// Where such requests for single pages go first.
+    routes: Routes,
+    /// By [`ZoneTag::index`].
+    lanes: [Lane<'m>; LANES],
     /// Whether there is a DMA zone: without one all of lowmem serves.
     has_dma: bool,
     /// Whether migrate types are kept apart.
@@ -82,7 +96,19 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// [`AllocError`]; nothing has changed.
     #[inline]
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
-        self.alloc_pages_node(self.local, gfp, order)
+        match self.alloc_hit(gfp, order) {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_missed(gfp, order),
+        }
+    }
+
+    /// Allocates a block that is in no pageset: from the preferred zone if that has plenty, else the long way.
+    #[inline(never)]
+    fn alloc_missed(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
+        match self.alloc_easy(gfp, order) {
+            Some(pfn) => Ok(pfn),
+            None => self.alloc_pages_node(self.local, gfp, order),
+        }
     }
 
     /// Allocates one page (Linux: `alloc_page`).
@@ -98,6 +124,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// # Errors
     /// See [`Self::alloc_pages`].
+    #[inline(never)]
     pub fn alloc_pages_node(&self, node: NodeId, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         let request = self.request(gfp, order)?;
         let zonelist = &self.zonelists[node.index()];
@@ -191,7 +218,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// Sets a zone's watermarks; `false` when there is no such zone.
     pub fn set_watermarks(&self, zone: ZoneRef, marks: &Watermarks) -> bool {
-        self.zone(zone).map(|zone| zone.marks.set(marks)).is_some()
+        self.zone(zone).map(|zone| zone.set_marks(marks)).is_some()
     }
 
     /// Tests every invariant of every zone and returns the sum of their pages. No CPU may allocate or free meanwhile.

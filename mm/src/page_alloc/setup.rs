@@ -2,13 +2,14 @@
 #![forbid(unsafe_code)]
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU8, AtomicU32};
 
 use crate::addr::{NodeId, PfnRange};
 use crate::buddy::{CoreOptions, FreeCore, ZoneFrames};
 use crate::gfp::GfpFlags;
 use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
+use crate::page_alloc::route::{LANES, Lane, Routes};
 use crate::page_alloc::{PageAllocator, Pageset, SetupError, Zone};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
@@ -19,17 +20,20 @@ use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
 pub struct Needs {
     /// Zones.
     pub zones: usize,
-    /// Words of all usemaps.
-    pub usemap_words: usize,
+    /// Bytes of all usemaps.
+    pub usemap_bytes: usize,
+    /// Words of all free cores.
+    pub core_words: usize,
 }
 
 impl Needs {
-    /// What an allocator for `plans` needs.
+    /// What an allocator for `plans` with cores of type `C` needs.
     #[must_use]
-    pub fn of(plans: &[NodePlan]) -> Self {
+    pub fn of<'m, C: FreeCore<'m>>(plans: &[NodePlan]) -> Self {
         existing(plans).fold(Self::default(), |sum, (_, size)| Self {
             zones: sum.zones + 1,
-            usemap_words: sum.usemap_words + Usemap::words_for(size.span),
+            usemap_bytes: sum.usemap_bytes + Usemap::bytes_for(size.span),
+            core_words: sum.core_words + C::words_for(size.span),
         })
     }
 }
@@ -39,8 +43,10 @@ impl Needs {
 pub struct Storage<'m, M: CurrentCpu, C> {
     /// [`Needs::zones`] places or more.
     pub zones: &'m mut [MaybeUninit<Zone<'m, C, M>>],
-    /// [`Needs::usemap_words`] places or more.
-    pub usemap_words: &'m mut [MaybeUninit<AtomicU32>],
+    /// [`Needs::usemap_bytes`] places or more.
+    pub usemap_bytes: &'m mut [MaybeUninit<AtomicU8>],
+    /// [`Needs::core_words`] places or more.
+    pub core_words: &'m mut [MaybeUninit<u32>],
 }
 
 /// What is decided at boot.
@@ -103,45 +109,56 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         storage: Storage<'m, M, C>,
         options: Options<'m>,
     ) -> Result<Self, SetupError> {
-        let needs = Needs::of(plans);
+        let needs = Needs::of::<C>(plans);
         if storage.zones.len() < needs.zones {
             return Err(SetupError::Storage { what: "zones", needed: needs.zones });
         }
-        if storage.usemap_words.len() < needs.usemap_words {
-            return Err(SetupError::Storage { what: "usemap words", needed: needs.usemap_words });
+        if storage.usemap_bytes.len() < needs.usemap_bytes {
+            return Err(SetupError::Storage { what: "usemap bytes", needed: needs.usemap_bytes });
+        }
+        if storage.core_words.len() < needs.core_words {
+            return Err(SetupError::Storage { what: "core words", needed: needs.core_words });
         }
         let cover = map.span();
         if let Some((zone, _)) = existing(plans).find(|(_, size)| cover.intersection(size.span) != size.span) {
             return Err(SetupError::NotMapped(zone));
         }
         let kind = if options.grouping_off { MigrateType::Unmovable } else { MigrateType::Movable };
-        let mut words: &'m [AtomicU32] =
-            write_front(storage.usemap_words, (0..needs.usemap_words).map(|_| AtomicU32::new(0)));
+        let mut types: &'m [AtomicU8] =
+            write_front(storage.usemap_bytes, (0..needs.usemap_bytes).map(|_| AtomicU8::new(0)));
+        let mut core_words: &'m mut [u32] = write_front(storage.core_words, (0..needs.core_words).map(|_| 0));
         let zones = write_front(
             storage.zones,
             existing(plans).map_while(|(zone, size)| {
-                let (ours, rest) = words.split_at_checked(Usemap::words_for(size.span))?;
-                words = rest;
+                let (ours, rest) = types.split_at_checked(Usemap::bytes_for(size.span))?;
+                types = rest;
                 let usemap = Usemap::new(ours, size.span, kind)?;
                 let frames = ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap };
-                Some(Zone::new(frames, size.present, options.core))
+                let (own, rest) = core::mem::take(&mut core_words).split_at_mut_checked(C::words_for(size.span))?;
+                core_words = rest;
+                Some(Zone::new(frames, size.present, C::new(frames, options.core, own)?))
             }),
         );
         let mut by_tag = [u8::MAX; ZoneTag::COUNT];
         for (index, zone) in (0u8..).zip(zones.iter()) {
             by_tag[zone.tag().index()] = index;
         }
-        let allocator = Self {
+        let zonelists = checked_zonelists(plans, zonelists)?;
+        let local = plans.first().map_or(NodeId::ZERO, |plan| plan.node);
+        let mut allocator = Self {
             map,
             has_dma: zones.iter().any(|zone| zone.tag().zone() == ZoneType::Dma),
             zones,
             by_tag,
-            zonelists: checked_zonelists(plans, zonelists)?,
-            local: plans.first().map_or(NodeId::ZERO, |plan| plan.node),
+            zonelists,
+            local,
+            routes: Routes::default(),
+            lanes: [const { Lane::EMPTY }; LANES],
             grouping: !options.grouping_off,
             allowed: AtomicU32::new(GfpFlags::all().bits()),
             ram: options.ram,
         };
+        allocator.build_routes();
         Ok(allocator)
     }
 
@@ -158,6 +175,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(refused);
         }
         found.set_pagesets(pagesets);
+        self.lanes[ZoneTag::from(zone).index()] = Lane { sets: pagesets, usemap: found.frames.usemap };
         Ok(())
     }
 }

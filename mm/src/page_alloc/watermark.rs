@@ -8,6 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use bitflags::bitflags;
 
 use crate::gfp::GfpFlags;
+use crate::migrate::{MigrateType, PAGESET_TYPES};
 use crate::order::Order;
 use crate::zone::{MAX_NR_ZONES, ZoneType};
 
@@ -91,6 +92,13 @@ impl Marks {
         self.lowmem_reserve.get(preferred).map_or(0, |reserve| reserve.load(Relaxed))
     }
 
+    /// What a first attempt that prefers `zone`, this one, must leave free.
+    #[inline]
+    pub(super) fn least_free(&self, zone: ZoneType) -> u32 {
+        let floor = self.floor(&Attempt { mark: Mark::Low, flags: AllocFlags::empty(), preferred: zone });
+        floor.mark.saturating_add(floor.reserve)
+    }
+
     /// The mark and the reserve that an attempt must leave.
     #[inline]
     pub(super) fn floor(&self, attempt: &Attempt) -> Floor {
@@ -101,6 +109,19 @@ impl Marks {
             Mark::High => high,
         };
         Floor { mark: mark.load(Relaxed), reserve: self.reserve(attempt.preferred.index()) }
+    }
+}
+
+/// The stocked types of which a zone with these free pages, of which it must keep `least`, may give a single page to a
+/// first attempt that prefers it, a bit each: lent pages are for movable requests only.
+#[inline]
+pub(super) fn open_types(least: u32, free: u32, cma: u32) -> u32 {
+    if free.saturating_sub(cma) > least {
+        (1 << PAGESET_TYPES) - 1
+    } else if free > least {
+        1 << MigrateType::Movable as u32
+    } else {
+        0
     }
 }
 
@@ -149,6 +170,14 @@ impl Floor {
         let lent = if flags.contains(AllocFlags::CMA) { 0 } else { cma };
         if usable.saturating_sub(lent) <= min.saturating_add(self.reserve) {
             return false;
+        }
+        if order == Order::ZERO {
+            return true;
+        }
+        // Largest blocks beyond the mark alone would pass each step below: no need to count the smaller ones.
+        let in_largest = blocks(Order::LARGEST) << Order::LARGEST.raw();
+        if in_largest.saturating_sub(order.pages() - 1) > min {
+            return true;
         }
         let mut left = usable;
         for smaller in Order::all().take_while(|smaller| *smaller < order) {

@@ -7,13 +7,13 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
+use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
 use crate::memmap::{StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::{Heat, Pageset, PagesetSize};
-use crate::page_alloc::watermark::{Attempt, Marks, Watermarks};
-use crate::sync::{CurrentCpu, IrqLock, IrqOff};
+use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, open_types};
+use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
 
 /// A zone of the page allocator (Linux: `struct zone`).
@@ -25,7 +25,9 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     cma: AtomicU32,
     free: AtomicU32,
     free_cma: AtomicU32,
-    pub(super) marks: Marks,
+    marks: Marks,
+    /// What a first attempt that prefers this zone must leave free, so that it need not be found each time.
+    least: AtomicU32,
     core: IrqLock<C, M>,
     /// One a CPU; until they are installed each page is handed through.
     pagesets: &'m [Pageset<'m>],
@@ -55,11 +57,22 @@ pub struct ZoneStats {
 }
 
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
-    pub(super) fn new(frames: ZoneFrames<'m>, present: u32, options: CoreOptions) -> Self {
-        let core = IrqLock::new(C::new(frames, options));
+    pub(super) fn new(frames: ZoneFrames<'m>, present: u32, core: C) -> Self {
+        let core = IrqLock::new(core);
         let zero = || AtomicU32::new(0);
         let (managed, cma, free, free_cma) = (zero(), zero(), zero(), zero());
-        Self { frames, present, managed, cma, free, free_cma, marks: Marks::default(), core, pagesets: &[] }
+        Self {
+            frames,
+            present,
+            managed,
+            cma,
+            free,
+            free_cma,
+            marks: Marks::default(),
+            least: zero(),
+            core,
+            pagesets: &[],
+        }
     }
 
     /// Which zone it is.
@@ -82,6 +95,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     pub(super) fn set_pagesets(&mut self, pagesets: &'m [Pageset<'m>]) {
         self.pagesets = pagesets;
+        self.with_core(|_| {});
     }
 
     /// The pagesets' bounds (of CPU 0, as all are alike).
@@ -127,10 +141,25 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn with_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
         let mut core = self.core.lock();
         let result = operate(&mut core);
-        let counts = core.counts();
+        self.publish(core.counts());
+        result
+    }
+
+    /// Makes the core's counts known to those who read them without the lock, which the caller holds.
+    #[inline]
+    fn publish(&self, counts: FreeCounts) {
         self.free.store(counts.free, Relaxed);
         self.free_cma.store(counts.cma, Relaxed);
-        result
+        let open = open_types(self.least.load(Relaxed), counts.free, counts.cma);
+        self.pagesets.iter().for_each(|set| set.set_open(open));
+    }
+
+    /// Sets the watermarks.
+    pub(super) fn set_marks(&self, marks: &Watermarks) {
+        self.with_core(|_| {
+            self.marks.set(marks);
+            self.least.store(self.marks.least_free(self.tag().zone()), Relaxed);
+        });
     }
 
     /// Gives a reserved block to the core and counts it as managed, before any other CPU runs.
@@ -138,8 +167,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let core = self.core.get_mut();
         core.give(pfn, order)?;
         let counts = core.counts();
-        *self.free.get_mut() = counts.free;
-        *self.free_cma.get_mut() = counts.cma;
+        self.publish(counts);
         *self.managed.get_mut() += order.pages();
         Ok(())
     }
@@ -153,8 +181,22 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.managed.fetch_add(pages, Relaxed);
     }
 
-    /// Allocates one block if the attempt's watermark allows it.
+    /// Allocates one block of order 1 or more if the low watermark allows it beyond doubt: there is as much in the
+    /// largest blocks alone. `None` says nothing about whether there is a block.
     #[inline]
+    pub(super) fn alloc_easy(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
+        self.with_core(|core| {
+            let counts = core.counts();
+            let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
+            let largest: u32 = kinds.iter().map(|kind| core.free_blocks(Order::LARGEST, *kind)).sum();
+            let least = self.least.load(Relaxed).saturating_add(order.pages() - 1);
+            let in_largest = largest << Order::LARGEST.raw();
+            let is_plenty = counts.free.saturating_sub(counts.cma) > least && in_largest > least;
+            if is_plenty { core.take(order, kind, Holder::Caller) } else { None }
+        })
+    }
+
+    /// Allocates one block if the attempt's watermark allows it.
     pub(super) fn alloc(&self, order: Order, kind: MigrateType, heat: Heat, attempt: &Attempt) -> Option<Pfn> {
         let floor = self.marks.floor(attempt);
         if order == Order::ZERO {
@@ -169,80 +211,6 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             }
             core.take(order, kind, Holder::Caller)
         })
-    }
-
-    /// Pops a page from this CPU's pageset; no lock unless it is empty.
-    #[inline]
-    fn alloc_one(&self, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        let _irq = IrqOff::<M>::new();
-        let set = self.pagesets.get(M::current_cpu().index());
-        match set.and_then(|set| set.pop(kind, heat)) {
-            Some(pfn) => {
-                self.frames.map.at(pfn).set_word(StateWord::allocated(Order::ZERO));
-                Some(pfn)
-            }
-            None => self.refill(set, kind, heat),
-        }
-    }
-
-    /// Takes one page for the caller, and stocks up to a batch more (Linux: `rmqueue_bulk`).
-    #[cold]
-    #[inline(never)]
-    fn refill(&self, set: Option<&Pageset<'m>>, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        self.with_core(|core| {
-            let first = core.take(Order::ZERO, kind, Holder::Caller)?;
-            let Some(set) = set else { return Some(first) };
-            // The page taken first is the next one to be popped from the end that the caller uses.
-            let other_end = if heat == Heat::Hot { Heat::Cold } else { Heat::Hot };
-            for _ in 1..set.size().batch.min(set.room()) {
-                let Some(pfn) = core.take(Order::ZERO, kind, Holder::Pageset) else { break };
-                let stocked = set.push(pfn, kind, other_end);
-                assert!(stocked, "a pageset with room took no page");
-            }
-            Some(first)
-        })
-    }
-
-    /// Takes back a block that was claimed: its state is `pageset`.
-    #[inline]
-    pub(super) fn free(&self, pfn: Pfn, order: Order, heat: Heat) {
-        if order != Order::ZERO {
-            return self.with_core(|core| give_back(core, pfn, order));
-        }
-        let _irq = IrqOff::<M>::new();
-        let kind = match self.block_type(pfn) {
-            MigrateType::Isolate => return self.with_core(|core| give_back(core, pfn, order)),
-            MigrateType::Reserve | MigrateType::Cma => MigrateType::Movable,
-            kind => kind,
-        };
-        let set = self.pagesets.get(M::current_cpu().index());
-        if set.is_none_or(|set| !set.push(pfn, kind, heat)) {
-            self.free_through(set, pfn, kind, heat);
-        }
-    }
-
-    /// Makes room in a full pageset, or hands the page through one that stocks nothing.
-    #[cold]
-    #[inline(never)]
-    fn free_through(&self, set: Option<&Pageset<'m>>, pfn: Pfn, kind: MigrateType, heat: Heat) {
-        self.with_core(|core| {
-            if let Some(set) = set {
-                drain(core, set);
-            }
-            if set.is_none_or(|set| !set.push(pfn, kind, heat)) {
-                give_back(core, pfn, Order::ZERO);
-            }
-        });
-    }
-
-    /// Empties this CPU's pageset, a batch at a time so that interrupts are never off for long
-    /// (Linux: `drain_local_pages`).
-    pub(super) fn drain_local(&self) {
-        loop {
-            let _irq = IrqOff::<M>::new();
-            let Some(set) = self.pagesets.get(M::current_cpu().index()).filter(|set| set.count() > 0) else { return };
-            self.with_core(|core| drain(core, set));
-        }
     }
 
     /// Tests every invariant of the zone while no CPU allocates or frees.
@@ -262,20 +230,5 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         count("published free pages", self.free.load(Relaxed), tally.free)?;
         count("published free CMA pages", self.free_cma.load(Relaxed), tally.cma)?;
         Ok(tally)
-    }
-}
-
-/// Gives a claimed block to the core, which can only refuse it if a claim was wrong.
-#[inline]
-fn give_back<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
-    let given = core.give(pfn, order);
-    assert!(given.is_ok(), "a claimed block was refused: {given:?}");
-}
-
-/// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
-fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
-    for _ in 0..set.size().batch {
-        let Some(pfn) = set.pop_coldest() else { break };
-        give_back(core, pfn, Order::ZERO);
     }
 }

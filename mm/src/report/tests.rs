@@ -6,7 +6,7 @@ use super::*;
 use crate::buddy::model::range;
 use crate::gfp::GfpFlags;
 use crate::page_alloc::Watermarks;
-use crate::page_alloc::tests::fixture::{Machine, NORMAL};
+use crate::page_alloc::tests::classic::cases::fixture::{Machine, NORMAL};
 
 #[test]
 fn the_memory_line_has_linuxs_words_and_must_add_up() {

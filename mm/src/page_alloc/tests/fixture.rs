@@ -1,25 +1,22 @@
 //! A machine with a Normal and a `HighMem` zone that meet inside a pageblock, and a hole.
 
-use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
-use core::sync::atomic::AtomicU32;
-use std::boxed::Box;
 use std::vec::Vec;
 
+use super::super::Core;
 use crate::addr::{NodeId, Pfn, PfnRange};
-use crate::buddy::Classic;
 use crate::buddy::model::range;
 use crate::gfp::GfpFlags;
-use crate::memmap::MemMap;
 use crate::order::Order;
-use crate::page_alloc::{Needs, Options, PageAllocator, Pageset, PagesetSize, Storage, frame_runs};
+use crate::page_alloc::tests::build::{allocator_over, give_pagesets};
+use crate::page_alloc::{Options, PageAllocator, PagesetSize};
 use crate::testing::HostIrq;
-use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
+use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType};
 
 pub(crate) const NORMAL: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::Normal };
 pub(crate) const HIGH: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::HighMem };
 
-type Allocator = PageAllocator<'static, HostIrq, Classic<'static>>;
+type Allocator = PageAllocator<'static, HostIrq, Core>;
 
 /// Pages of one machine by what they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,10 +43,6 @@ impl DerefMut for Machine {
     }
 }
 
-fn uninit<T>(count: usize) -> &'static mut [MaybeUninit<T>] {
-    Box::leak((0..count).map(|_| MaybeUninit::uninit()).collect())
-}
-
 /// Normal 0x400-0x1400, HighMem 0x1400-0x1c00 with 100 frames missing from 0x1800. 0x1400 is a pageblock's border,
 /// 0x1600 would not be.
 pub(crate) fn plan() -> NodePlan {
@@ -70,15 +63,7 @@ impl Machine {
     }
 
     fn reserved(options: Options<'static>) -> Self {
-        let plans = [plan()];
-        let pages = uninit(MemMap::coverage(plans[0].span).pages() as usize);
-        let memory = free_memory().map(|frames| (frames, NodeId::ZERO));
-        let map = MemMap::init(pages, plans[0].span, frame_runs(&plans, memory)).unwrap();
-        let needs = Needs::of(&plans);
-        let storage = Storage { zones: uninit(needs.zones), usemap_words: uninit(needs.usemap_words) };
-        let mut zonelist = Zonelist::default();
-        assert!(zonelist.push(HIGH) && zonelist.push(NORMAL));
-        Self(PageAllocator::new(map, &plans, &[zonelist], storage, options).unwrap())
+        Self(allocator_over(plan(), free_memory(), &[HIGH, NORMAL], options))
     }
 
     pub(crate) fn with_options(options: Options<'static>) -> Self {
@@ -96,12 +81,7 @@ impl Machine {
     pub(crate) fn with_pagesets(mut self, cpus: usize) -> Self {
         let size = PagesetSize { high: 42, batch: 7 };
         for zone in [NORMAL, HIGH] {
-            let set = || {
-                let slots: &'static [AtomicU32] =
-                    Box::leak((0..Pageset::slots_for(size.high)).map(|_| AtomicU32::new(0)).collect());
-                Pageset::new(slots, size).unwrap()
-            };
-            self.install_pagesets(zone, Box::leak((0..cpus).map(|_| set()).collect())).unwrap();
+            give_pagesets(&mut self.0, zone, cpus, size);
         }
         self
     }

@@ -1,0 +1,161 @@
+//! The free chunks of each pageblock: a list an order, linked through the memory map, and a mask of the orders.
+//!
+//! Theory.      Chunks merge inside their pageblock only, so lists of one block's chunks are all that merging needs. A
+//!              list ends in `NO_FRAME` at both ends.
+//! Invariants.  1. Bit `order` of a record's mask is set exactly when its list of that order has a chunk; a head whose
+//!              bit is clear means nothing. 2. Each chunk has the state `free(order, kind)` of its record's type.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::addr::Pfn;
+use crate::memmap::{MemMap, NO_FRAME, StateWord};
+use crate::migrate::{MigrateType, PAGEBLOCK_ORDER};
+use crate::order::{MAX_ORDER, Order};
+
+/// Words of a record: the heads, then mask and type.
+pub(super) const RECORD: usize = MAX_ORDER + 1;
+const INFO: usize = MAX_ORDER;
+const MASK: u32 = (1 << MAX_ORDER) - 1;
+const TYPE_SHIFT: u32 = 16;
+
+/// The orders of which a pageblock has free chunks, a bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Orders(u32);
+
+impl Orders {
+    /// The order of the largest chunk; `None` when nothing is free.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the number of a bit of the mask is at most 10")]
+    pub(super) fn largest(self) -> Option<Order> {
+        Order::new(self.0.checked_ilog2()? as u8)
+    }
+
+    /// The order of the smallest chunk of at least `order`.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the number of a bit is at most 32")]
+    pub(super) fn smallest(self, order: Order) -> Option<Order> {
+        Order::new((self.0 & !(order.pages() - 1)).trailing_zeros() as u8)
+    }
+
+    /// Whether the block is free, in part only.
+    #[inline]
+    pub(super) fn is_partial(self) -> bool {
+        self.0 != 0 && self.0 < PAGEBLOCK_ORDER.pages()
+    }
+
+    #[inline]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) fn contains(self, order: Order) -> bool {
+        self.0 & order.pages() != 0
+    }
+}
+
+/// The records of a zone's pageblocks.
+#[derive(Debug)]
+pub(super) struct Blocks<'m> {
+    map: MemMap<'m>,
+    records: &'m mut [[u32; RECORD]],
+    /// The number of the first record's pageblock.
+    first: u32,
+}
+
+impl<'m> Blocks<'m> {
+    /// Records that say that nothing is free, the first one for pageblock number `first`.
+    pub(super) fn new(map: MemMap<'m>, records: &'m mut [[u32; RECORD]], first: u32) -> Self {
+        records.fill([0; RECORD]);
+        Self { map, records, first }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> u32 {
+        // One record for each pageblock of a span of 32-bit frame numbers.
+        u32::try_from(self.records.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The index of the record of `pfn`'s pageblock.
+    #[inline]
+    pub(super) fn index_of(&self, pfn: Pfn) -> u32 {
+        (pfn.raw() >> PAGEBLOCK_ORDER.raw()).wrapping_sub(self.first)
+    }
+
+    /// The first frame of the pageblock of a record.
+    #[inline]
+    pub(super) fn start_of(&self, block: u32) -> Pfn {
+        Pfn::new((self.first + block) << PAGEBLOCK_ORDER.raw())
+    }
+
+    /// Of which orders a pageblock has chunks.
+    #[inline]
+    pub(super) fn orders(&self, block: u32) -> Orders {
+        Orders(self.records[block as usize][INFO] & MASK)
+    }
+
+    /// The type of a pageblock's chunks.
+    #[inline]
+    pub(super) fn kind(&self, block: u32) -> MigrateType {
+        MigrateType::new(self.records[block as usize][INFO] >> TYPE_SHIFT).unwrap_or(MigrateType::Unmovable)
+    }
+
+    /// Sets the type of the chunks to come; what is listed is renamed by the caller.
+    #[inline]
+    pub(super) fn set_kind(&mut self, block: u32, kind: MigrateType) {
+        let info = &mut self.records[block as usize][INFO];
+        *info = *info & MASK | (kind as u32) << TYPE_SHIFT;
+    }
+
+    /// The first chunk of `order`.
+    #[inline]
+    pub(super) fn head(&self, block: u32, order: Order) -> Option<Pfn> {
+        let record = &self.records[block as usize];
+        (record[INFO] & order.pages() != 0).then_some(Pfn::new(record[order.index()]))
+    }
+
+    /// Lists a chunk under the block's type and says so in its state.
+    #[inline]
+    pub(super) fn push(&mut self, block: u32, pfn: Pfn, order: Order) {
+        let kind = self.kind(block);
+        let page = self.map.at(pfn);
+        page.set_word(StateWord::free(order, kind));
+        page.prev.store(NO_FRAME, Relaxed);
+        let record = &mut self.records[block as usize];
+        if record[INFO] & order.pages() != 0 {
+            let next = record[order.index()];
+            page.next.store(next, Relaxed);
+            self.map.at(Pfn::new(next)).prev.store(pfn.raw(), Relaxed);
+        } else {
+            page.next.store(NO_FRAME, Relaxed);
+            record[INFO] |= order.pages();
+        }
+        record[order.index()] = pfn.raw();
+    }
+
+    /// Takes a chunk off its list; its state still says that it is free, and the caller changes that.
+    #[inline]
+    pub(super) fn unlink(&mut self, block: u32, pfn: Pfn, order: Order) {
+        let page = self.map.at(pfn);
+        let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
+        if next != NO_FRAME {
+            self.map.at(Pfn::new(next)).prev.store(prev, Relaxed);
+        }
+        if prev != NO_FRAME {
+            self.map.at(Pfn::new(prev)).next.store(next, Relaxed);
+            return;
+        }
+        let record = &mut self.records[block as usize];
+        record[order.index()] = next;
+        if next == NO_FRAME {
+            record[INFO] &= !order.pages();
+        }
+    }
+
+    /// Gives a listed chunk another type; returns the next one of its list.
+    pub(super) fn rename(&self, pfn: Pfn, order: Order, kind: MigrateType) -> Option<Pfn> {
+        let page = self.map.at(pfn);
+        page.set_word(StateWord::free(order, kind));
+        let next = page.next.load(Relaxed);
+        (next != NO_FRAME).then_some(Pfn::new(next))
+    }
+}

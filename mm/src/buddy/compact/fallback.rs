@@ -1,0 +1,31 @@
+//! Pageblocks of other migrate types, for a request whose own have nothing that fits.
+//!
+//! Theory.      As in the classic core: the pageblock with the largest chunk serves, and where the rules allow it comes
+//!              over as a whole. If less than half of it is free, only its chunks change their type, until the last of
+//!              them is taken: pages that are freed there meanwhile join them.
+//! Source.      Linux 4.1: `__rmqueue_fallback`, `find_suitable_fallback`, `steal_suitable_fallback`.
+
+use crate::addr::Pfn;
+use crate::buddy::compact::Compact;
+use crate::buddy::compact::tree::Class;
+use crate::buddy::{FreeCore, Holder};
+use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
+use crate::order::Order;
+
+impl Compact<'_> {
+    /// Takes a block of `order` from the pageblock with the largest chunk that any fallback type has.
+    pub(super) fn take_fallback(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let (block, size) = Order::all().rev().take_while(|size| *size >= order).find_map(|size| {
+            let first = |other: &MigrateType| self.trees.first(*other, Class::Largest(size));
+            kind.fallbacks().iter().find_map(first).map(|block| (block, size))
+        })?;
+        if kind.may_steal_pageblock(size) {
+            let moved = self.move_chunks(block, kind);
+            if size >= PAGEBLOCK_ORDER || moved >= PAGEBLOCK_PAGES / 2 {
+                let pfn = self.blocks.start_of(block).max(self.frames().span.start);
+                self.frames.usemap.set(pfn, kind);
+            }
+        }
+        self.take_from(block, order, holder)
+    }
+}

@@ -1,0 +1,293 @@
+//! The compact core: free chunks by pageblock, so that what is taken comes from blocks that are in use already.
+//!
+//! Theory.      A LIFO list forgets where its blocks lie: after some time of use each pageblock has a few pages in use,
+//!              and no large block is left. Here each pageblock has its own free chunks, and pageblocks stand in bit
+//!              trees by the order of their largest chunk. A request for a block takes the pageblock that is fullest by
+//!              that measure and yet fits, a request for a page the lowest one that is partly free: so allocations
+//!              gather in low and full pageblocks and the others drain until they are whole. A whole pageblock is
+//!              broken only when there is no other way.
+//! Invariants.  1. Those of `block` and of `tree`. 2. A pageblock with free chunks is in the set of its type and of its
+//!              largest chunk's order and in no other such set; it is in the type's set of partly free ones exactly when
+//!              it is not free as one chunk. 3. A pageblock's chunks have one type: the usemap's, or that of an ordinary
+//!              request that borrowed from it, until nothing of the block is listed.
+//! Not here.    Which pages a CPU keeps for itself (`page_alloc::pageset`): reuse undoes the work if it keeps all.
+//! Source.      Ours. LLFree (Wrenger et al., 2023) keeps allocations in partly free trees in the same spirit.
+
+mod block;
+mod check;
+mod fallback;
+mod tree;
+
+use crate::addr::{Pfn, PfnRange};
+use crate::buddy::compact::block::{Blocks, Orders, RECORD};
+use crate::buddy::compact::tree::{Class, Trees};
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames};
+use crate::memmap::StateWord;
+use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
+use crate::order::{MAX_ORDER, Order};
+use crate::zone::pageblock::blocks_touched;
+
+/// Free lists that work against fragmentation. One a zone.
+#[derive(Debug)]
+pub struct Compact<'m> {
+    frames: ZoneFrames<'m>,
+    blocks: Blocks<'m>,
+    trees: Trees<'m>,
+    /// Chunks by type and order.
+    listed: [[u32; MAX_ORDER]; MIGRATE_TYPES],
+    counts: FreeCounts,
+    options: CoreOptions,
+}
+
+impl Compact<'_> {
+    /// Takes from the pageblocks of `kind` alone.
+    #[inline]
+    fn take_own(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let block = self.best_block(order, kind)?;
+        self.take_from(block, order, holder)
+    }
+
+    /// The pageblock of `kind` that a request is served from.
+    #[inline]
+    fn best_block(&self, order: Order, kind: MigrateType) -> Option<u32> {
+        if order == Order::ZERO {
+            let partial = self.trees.first(kind, Class::Partial);
+            return partial.or_else(|| self.trees.first(kind, Class::Largest(Order::LARGEST)));
+        }
+        let largest = self.trees.smallest(kind, order)?;
+        self.trees.first(kind, Class::Largest(largest))
+    }
+
+    /// The order of the smallest chunk of the pageblock that single pages of `kind` come from.
+    #[inline]
+    fn smallest_chunk(&self, kind: MigrateType) -> Option<Order> {
+        self.blocks.orders(self.best_block(Order::ZERO, kind)?).smallest(Order::ZERO)
+    }
+
+    /// Takes the smallest fitting chunk of a pageblock, or the lowest part of it.
+    #[inline]
+    fn take_from(&mut self, block: u32, order: Order, holder: Holder) -> Option<Pfn> {
+        let before = self.blocks.orders(block);
+        let kind = self.blocks.kind(block);
+        let size = before.smallest(order)?;
+        let pfn = self.blocks.head(block, size)?;
+        self.blocks.unlink(block, pfn, size);
+        self.listed[kind.index()][size.index()] -= 1;
+        self.counts.remove(order.pages(), kind);
+        self.expand(block, pfn, size, order);
+        self.frames.map.at(pfn).set_word(holder.word(order));
+        self.settle(block, (kind, before));
+        Some(pfn)
+    }
+
+    /// Lists the upper halves of the chunk `pfn` from below `high` down to `low` (Linux: `expand`).
+    #[inline]
+    fn expand(&mut self, block: u32, pfn: Pfn, high: Order, low: Order) {
+        let mut order = high;
+        while order > low {
+            let Some(half) = order.previous() else { break };
+            order = half;
+            let upper = order.buddy_of(pfn);
+            if order < self.options.guard_minorder {
+                self.guard(block, upper, order);
+            } else {
+                self.list(block, upper, order);
+            }
+        }
+    }
+
+    /// Keeps a half out of use beside an allocation (Linux: `set_page_guard`).
+    #[cold]
+    #[inline(never)]
+    fn guard(&mut self, block: u32, pfn: Pfn, order: Order) {
+        self.frames.map.at(pfn).set_word(StateWord::guard(order));
+        self.counts.guard += order.pages();
+        self.counts.remove(order.pages(), self.blocks.kind(block));
+    }
+
+    #[inline]
+    fn list(&mut self, block: u32, pfn: Pfn, order: Order) {
+        self.blocks.push(block, pfn, order);
+        self.listed[self.blocks.kind(block).index()][order.index()] += 1;
+    }
+
+    #[inline]
+    fn unlist(&mut self, block: u32, pfn: Pfn, order: Order) {
+        self.blocks.unlink(block, pfn, order);
+        self.listed[self.blocks.kind(block).index()][order.index()] -= 1;
+    }
+
+    /// Brings the trees up to date with a pageblock whose chunks were of these type and orders before.
+    #[inline]
+    fn settle(&mut self, block: u32, before: (MigrateType, Orders)) {
+        let now = (self.blocks.kind(block), self.blocks.orders(block));
+        let is_same_place = before.0 == now.0 && before.1.largest() == now.1.largest();
+        if !is_same_place {
+            self.resettle(block, before, now);
+        }
+    }
+
+    #[inline(never)]
+    fn resettle(&mut self, block: u32, before: (MigrateType, Orders), now: (MigrateType, Orders)) {
+        if let Some(order) = before.1.largest() {
+            self.trees.remove(before.0, Class::Largest(order), block);
+        }
+        if let Some(order) = now.1.largest() {
+            self.trees.insert(now.0, Class::Largest(order), block);
+        }
+        let (was, is) = (before.1.is_partial(), now.1.is_partial());
+        if was && !(is && before.0 == now.0) {
+            self.trees.remove(before.0, Class::Partial, block);
+        }
+        if is && !(was && before.0 == now.0) {
+            self.trees.insert(now.0, Class::Partial, block);
+        }
+    }
+
+    /// Makes a free buddy, if there is one, part of the chunk that is being freed.
+    #[inline]
+    fn absorb(&mut self, block: u32, buddy: Pfn, order: Order) -> bool {
+        let page = self.frames.map.at(buddy);
+        let word = page.word();
+        if page.zone() != self.frames.zone {
+            return false;
+        }
+        if word.is_free_of(order) {
+            self.unlist(block, buddy, order);
+            return true;
+        }
+        if word.is_guard_of(order) {
+            self.counts.guard -= order.pages();
+            self.counts.add(order.pages(), self.frames.usemap.get(buddy));
+            return true;
+        }
+        false
+    }
+
+    /// Gives every chunk of a pageblock the type `to`; returns their pages (Linux: `move_freepages_block`).
+    fn move_chunks(&mut self, block: u32, to: MigrateType) -> u32 {
+        let (from, orders) = (self.blocks.kind(block), self.blocks.orders(block));
+        self.blocks.set_kind(block, to);
+        let mut moved = 0;
+        for order in Order::all().filter(|order| orders.contains(*order)) {
+            let mut next = self.blocks.head(block, order);
+            while let Some(pfn) = next {
+                next = self.blocks.rename(pfn, order, to);
+                self.listed[from.index()][order.index()] -= 1;
+                self.listed[to.index()][order.index()] += 1;
+                moved += order.pages();
+            }
+        }
+        self.counts.remove(moved, from);
+        self.counts.add(moved, to);
+        self.settle(block, (from, orders));
+        moved
+    }
+
+    /// Other places than the request's own pageblocks, in the order in which they may be tried.
+    #[cold]
+    #[inline(never)]
+    fn take_elsewhere(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let lent = match kind {
+            MigrateType::Movable => self.take_own(order, MigrateType::Cma, holder),
+            _ => None,
+        };
+        lent.or_else(|| self.take_fallback(order, kind, holder))
+            .or_else(|| self.take_own(order, MigrateType::Reserve, holder))
+    }
+}
+
+impl<'m> FreeCore<'m> for Compact<'m> {
+    const GATHERS: bool = true;
+
+    fn words_for(span: PfnRange) -> usize {
+        let blocks = blocks_touched(span, PAGEBLOCK_PAGES);
+        blocks as usize * RECORD + Trees::words_for(blocks)
+    }
+
+    fn new(frames: ZoneFrames<'m>, options: CoreOptions, words: &'m mut [u32]) -> Option<Self> {
+        let count = blocks_touched(frames.span, PAGEBLOCK_PAGES);
+        let (records, rest) = words.split_at_mut_checked(count as usize * RECORD)?;
+        let (trees, _) = rest.split_at_mut_checked(Trees::words_for(count))?;
+        let first = frames.span.start.raw() >> PAGEBLOCK_ORDER.raw();
+        Some(Self {
+            frames,
+            blocks: Blocks::new(frames.map, records.as_chunks_mut().0, first),
+            trees: Trees::new(trees, count),
+            listed: [[0; MAX_ORDER]; MIGRATE_TYPES],
+            counts: FreeCounts::default(),
+            options,
+        })
+    }
+
+    #[inline]
+    fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        match self.take_own(order, kind, holder) {
+            Some(pfn) => Some(pfn),
+            None => self.take_elsewhere(order, kind, holder),
+        }
+    }
+
+    fn take_singles(&mut self, wanted: u32, kind: MigrateType, mut each: impl FnMut(Pfn)) -> u32 {
+        let mut taken = 0;
+        while let Some(most) = Order::largest_within(wanted - taken) {
+            // A block that is no larger than what is wanted comes whole; guards stand between single pages only.
+            let whole = self.smallest_chunk(kind).map_or(Order::ZERO, |size| size.min(most));
+            let order = if self.options.guard_minorder > Order::ZERO { Order::ZERO } else { whole };
+            let own =
+                self.best_block(Order::ZERO, kind).and_then(|block| self.take_from(block, order, Holder::Pageset));
+            let Some(pfn) = own.or_else(|| self.take_elsewhere(order, kind, Holder::Pageset)) else { break };
+            self.frames.hand_singles(pfn, order, &mut each);
+            taken += order.pages();
+        }
+        taken
+    }
+
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) {
+        let block = self.blocks.index_of(pfn);
+        let before = (self.blocks.kind(block), self.blocks.orders(block));
+        let (mut head, mut size) = (pfn, order);
+        while let Some(next) = size.next() {
+            let buddy = size.buddy_of(head);
+            if !self.absorb(block, buddy, size) {
+                break;
+            }
+            // The upper half stops being a head; the lower one gets its state when the merging ends.
+            self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
+            head = head.min(buddy);
+            size = next;
+        }
+        if self.blocks.orders(block).is_empty() {
+            self.blocks.set_kind(block, self.frames.usemap.get(pfn));
+        }
+        self.counts.add(order.pages(), self.blocks.kind(block));
+        self.list(block, head, size);
+        self.settle(block, before);
+    }
+
+    fn counts(&self) -> FreeCounts {
+        self.counts
+    }
+
+    fn free_blocks(&self, order: Order, kind: MigrateType) -> u32 {
+        self.listed[kind.index()][order.index()]
+    }
+
+    fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32 {
+        self.frames.usemap.set(pfn, kind);
+        self.move_chunks(self.blocks.index_of(pfn), kind)
+    }
+
+    fn front(&self, kind: MigrateType) -> Option<Pfn> {
+        let block = self.trees.first(kind, Class::Partial)?;
+        self.blocks.start_of(block).checked_add(PAGEBLOCK_PAGES)
+    }
+
+    fn frames(&self) -> &ZoneFrames<'m> {
+        &self.frames
+    }
+
+    fn validate(&self) -> Result<Tally, Broken> {
+        self.check()
+    }
+}
