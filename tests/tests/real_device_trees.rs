@@ -2,15 +2,19 @@
 //!
 //! `QUIRE_DTB_DIR` names the folder of blobs. Without it the tests show as ignored.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use boot::fdt::builder::Blob;
 use boot::fdt::{Node, ValidFdt, validate};
 use boot::info::BootInfo;
+use boot::testing::Board;
 use libtest_mimic::{Arguments, Failed, Trial};
-use mm::addr::PhysRange;
+use mm::addr::{PhysAddr, PhysRange};
+use tests::blob::{BEGIN_NODE, Blob as Mutable, END_NODE, Field, PROP};
 use tests::dtb;
 
 fn main() {
@@ -51,6 +55,7 @@ fn trials(blobs: &[PathBuf]) -> Vec<Trial> {
     vec![
         trial("every_real_tree_is_valid_and_reads_as_dtc_reads_it", blobs, same_tree, |_| Ok(())),
         trial("memory_reservations_and_chosen_of_every_real_tree_are_what_dtc_says", blobs, same_facts, |_| Ok(())),
+        trial("every_real_tree_boots_on_its_own_ram_or_says_why_not", blobs, boots, most_boot),
         trial("the_fdt_crate_agrees_on_every_real_tree_that_it_can_read", blobs, same_as_crate, crate_was_of_use),
     ]
 }
@@ -124,6 +129,90 @@ fn same_facts(file: &Path, fdt: &ValidFdt<'_>) -> Outcome {
     // A few processors older than ARMv7 have no number.
     let cpus = cpus.iter().filter(is_cpu).filter(|node| node.property("reg").is_some());
     equal("processors", info.cpus.found(), cpus.count())
+}
+
+/// The memory of boards that were checked to the last page.
+static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Trees that did not boot.
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// Boots the tree on a machine that has the RAM that it names.
+fn boots(file: &Path, fdt: &ValidFdt<'_>) -> Outcome {
+    let below = PhysRange::new(PhysAddr::ZERO, PhysAddr::new(1 << 32));
+    let named = fdt.memory_banks().map(|bank| bank.range.intersection(below));
+    let mut ram: Vec<PhysRange> = named.filter(|range| range.size() >= MEBIBYTE).collect();
+    let mut bytes = std::fs::read(file).map_err(|e| e.to_string())?;
+    if ram.is_empty() {
+        // Its loader would fill it in.
+        ram = vec![PhysRange::new(PhysAddr::new(0x8000_0000), PhysAddr::new(0xa000_0000))];
+        bytes = with_memory(fdt, bytes, 0x8000_0000, 0x2000_0000);
+    }
+    let run = Board::new(&ram, &bytes).boot().map_err(|refusal| format!("{ram:x?}: {refusal}"))?;
+    // Boards of one family share their memory: every page is allocated on the first of them.
+    let memory =
+        format!("{ram:x?} {:x?}", run.fdt.reserved_memory().map(|node| (node.name, node.reg)).collect::<Vec<_>>());
+    let is_new = SEEN.lock().is_ok_and(|mut seen| seen.insert(memory));
+    let checked = if is_new { run.check() } else { run.check_state() };
+    let checked = checked.map_err(|error| format!("{error}\n{}", run.log.join("\n")));
+    let refused = run.outcome.as_ref().err().map(ToString::to_string);
+    // SAFETY: only strings and numbers were taken out of it.
+    unsafe { run.reclaim() }
+    match refused {
+        Some(line) if is_plausible(&line, &ram) => {
+            eprintln!("{}: {line}", file.display());
+            REFUSED.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        _ => checked.map(|_| ()),
+    }
+}
+
+/// A bank smaller than this is a piece of SRAM or a mistake.
+const MEBIBYTE: u64 = 1 << 20;
+
+/// Whether a machine with `ram` may stop with `line`.
+fn is_plausible(line: &str, ram: &[PhysRange]) -> bool {
+    let total: u64 = ram.iter().map(|range| range.size()).sum();
+    total <= 4 * MEBIBYTE && line.starts_with("too little RAM")
+}
+
+fn most_boot(trees: usize) -> Outcome {
+    let refused = REFUSED.load(Ordering::Relaxed);
+    if refused * 20 < trees.max(1) { Ok(()) } else { Err(format!("{refused} of {trees} do not boot")) }
+}
+
+/// The blob with one more node of memory, just before the root's end.
+fn with_memory(fdt: &ValidFdt<'_>, bytes: Vec<u8>, start: u32, size: u32) -> Vec<u8> {
+    let cells = |name| fdt.root().properties().find(|p| p.name() == name).map_or(1, |p| usize::from(p.value[3]));
+    let wide = |count: usize, value: u32| [vec![0; count - 1], vec![value]].concat();
+    let reg = [wide(cells("#address-cells"), start), wide(cells("#size-cells"), size)].concat();
+    let blob = Mutable(bytes);
+    let strings = blob.field(Field::OffDtStrings);
+    let names = blob.0[strings..strings + blob.field(Field::SizeDtStrings)].to_vec();
+    let (device_type, reg_name) = (names.len(), names.len() + "device_type\0".len());
+    let names = [&names[..], b"device_type\0reg\0"].concat();
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    let word = u32::from_be_bytes;
+    let node = [word(*b"memo"), word(*b"ry@8"), word(*b"0000"), word(*b"000\0")];
+    let memory = [word(*b"memo"), word(*b"ry\0\0")];
+    let mut tokens: Vec<u32> = [&[BEGIN_NODE][..], &node, &[PROP, 7, number(device_type)], &memory].concat();
+    tokens.extend([PROP, number(4 * reg.len()), number(reg_name)]);
+    tokens.extend(&reg);
+    tokens.push(END_NODE);
+    let at: Vec<usize> = blob.tokens().collect();
+    let first = at[0];
+    let last = at[at.len() - 2];
+    let words = |range: std::ops::Range<usize>| range.step_by(4).map(|at| blob.get(at)).collect::<Vec<_>>();
+    let structure = [words(first..last), tokens, words(last..at[at.len() - 1] + 4)].concat();
+    let mut blob = blob.with_structure(&structure);
+    let strings = blob.0.len();
+    blob.0.extend_from_slice(&names);
+    let total = blob.0.len();
+    blob.with_field(Field::OffDtStrings, number(strings))
+        .with_field(Field::SizeDtStrings, number(names.len()))
+        .with_field(Field::TotalSize, number(total))
+        .0
 }
 
 /// Trees on which the crate panicked.

@@ -65,7 +65,7 @@ pub struct Checked {
     pub ram: u32,
     /// The part of it that is in the zones.
     pub present: u32,
-    /// What could be allocated.
+    /// What could be allocated; 0 when it was not tried.
     pub given: u32,
 }
 
@@ -148,6 +148,24 @@ impl Run {
     /// # Errors
     /// The first thing that is wrong, or the boot's own error.
     pub fn check(&self) -> Result<Checked, String> {
+        let (checked, mut marks) = self.hold()?;
+        let booted = self.outcome.as_ref().map_err(ToString::to_string)?;
+        let given = exhaust(booted, &mut marks)?;
+        self.check_canaries()?;
+        Ok(Checked { given, ..checked })
+    }
+
+    /// As [`Self::check`], without allocating every page, which is most of the time.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_state(&self) -> Result<Checked, String> {
+        self.check_canaries()?;
+        self.hold().map(|(checked, _)| checked)
+    }
+
+    /// What can be judged without changing anything.
+    fn hold(&self) -> Result<(Checked, Marks), String> {
         let booted = self.outcome.as_ref().map_err(ToString::to_string)?;
         ensure(!self.log.iter().any(|line| line.contains('\n') || line.contains("BUG")), || {
             format!("a line of the log is broken: {:#?}", self.log)
@@ -162,9 +180,7 @@ impl Run {
         for area in self.given_back() {
             marks.remove(area.touched_frames(), RESERVED);
         }
-        let given = exhaust(booted, &mut marks)?;
-        self.check_canaries()?;
-        Ok(Checked { ram, present, given })
+        Ok((Checked { ram, present, given: 0 }, marks))
     }
 
     /// Marks the RAM that the boot must have kept; returns the pages of all RAM that the tree has.

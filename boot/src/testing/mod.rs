@@ -396,9 +396,10 @@ impl<'a> Board<'a> {
         let mut editor = unsafe { Editor::new(tables, &machine.tlb) };
         let index = section_index(FIXADDR_START);
         let console = FixmapSlot::EarlyConsole.address().unwrap_or(FIXADDR_START);
-        let places = [0x1c09_0000, 0x0900_0000, 0xfe20_1000, 0x6000_0000].map(PhysAddr::new);
-        let free = |place: &&PhysAddr| !self.ram.iter().any(|range| range.contains(**place));
-        let device = places.iter().find(free).copied().unwrap_or_default();
+        let ends = self.ram.iter().map(|range| range.end).filter(|end| end.raw() < 1 << 32);
+        let mut places = ends.chain([0x1c09_0000, 0x0900_0000].map(PhysAddr::new));
+        let device = places.rfind(|place| !self.ram.iter().any(|range| range.contains(*place)));
+        let device = device.unwrap_or_default().align_down(u64::from(PAGE_SIZE));
         let run = PageRun { index: section_index(console), page: page_index(console), pages: 1 };
         let linked = editor.fill_small(image.fixmap_table, run, device, Prot::DEVICE_RW);
         linked.and_then(|()| editor.link(index, image.fixmap_table)).map_err(Refusal::Edit)?;

@@ -9,7 +9,7 @@ use crate::testing::Board;
 use crate::testing::tree::Tree;
 
 /// Blobs at scale 1.
-const CASES: u32 = 1500;
+const CASES: u32 = 3000;
 
 /// Words at which arithmetic goes wrong, and addresses and sizes that mean something here.
 const WORDS: [u32; 18] = [
@@ -33,11 +33,11 @@ const WORDS: [u32; 18] = [
     u32::MAX,
 ];
 
-/// Changes one to four places: a bit, a byte, or a word; or the length.
+/// Changes a place or two: a bit, a byte, or a word; or the length.
 fn spoil(blob: &mut Vec<u8>, mut next: impl FnMut(usize) -> usize) {
-    for _ in 0..=next(4) {
+    for _ in 0..=next(3) / 2 {
         // The header ends most cases at once.
-        let at = if next(8) == 0 { next(40) } else { 40 + next(blob.len() - 40) };
+        let at = if next(16) == 0 { next(40) } else { 40 + next(blob.len() - 40) };
         let word = at & !3;
         match next(6) {
             0 | 1 => blob[at] ^= 1 << next(8),
@@ -93,5 +93,5 @@ fn a_spoilt_tree_boots_or_ends_in_one_line() {
         }
     }
     println!("{valid} of {cases} are valid, {booted} boot");
-    assert!(booted > cases / 4 && booted < valid, "{booted} boot of {valid} valid ones: the cases are of no use");
+    assert!(booted > cases / 8 && booted < valid, "{booted} boot of {valid} valid ones: the cases are of no use");
 }
