@@ -128,7 +128,8 @@ watch() {
         IFS= read -r "${patience[@]}" line <&"$console"
         end=$?
         [ $end -le 128 ] || { STUCK=1; kill "$QEMU_PID"; }
-        [ $end = 0 ] || break
+        # The last line may lack its end.
+        [ $end = 0 ] || [ -n "$line" ] || break
         line=${line%$'\r'}
         printf '%s\n' "$line" >>"$LOG"
         "$show" "$line"
@@ -138,6 +139,7 @@ watch() {
         esac
         [[ $text =~ ^[0-9]+\ passed,\ [0-9]+\ failed$ ]] && VERDICT=$text
         [ -z "$LAST_WORD$VERDICT" ] || patience=(-t 3)
+        [ $end = 0 ] || break
     done
     wait "$QEMU_PID"
     STATUS=$?
@@ -172,6 +174,7 @@ boot() {
     refuse_bad_end
     [ -n "$VERDICT" ] || fail "no verdict: the image ended without its 'N passed, N failed' line"
     [[ $VERDICT == *', 0 failed' ]] || fail "self-tests: $VERDICT"
+    [ -z "$LAST_WORD" ] || fail "after its verdict: $LAST_WORD"
     if [ -n "$STUCK" ]; then
         [[ $append == *semihosting=off* ]] || fail "the image passed its self-tests but did not end"
     elif [ "$STATUS" != 0 ]; then

@@ -1,13 +1,18 @@
 # shellcheck shell=bash disable=SC2034 # what is set here is used by those that source it
 # Sourced first by every script: where things are, how a script speaks, how it installs what it needs.
 
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(unset CDPATH && cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=$ROOT/build
 TARGET=armv7a-none-eabi
-TARGET_DIR=${CARGO_TARGET_DIR:-$ROOT/target}
 ME=${0##*/}
 export QEMU_AUDIO_DRV=none
-mkdir -p "$BUILD"
+# cargo is started in ROOT: a relative directory is meant from there.
+TARGET_DIR=${CARGO_TARGET_DIR:-target}
+case $TARGET_DIR in /*) ;; *) TARGET_DIR=$ROOT/$TARGET_DIR ;; esac
+if ! mkdir -p "$BUILD" 2>/dev/null || ! [ -w "$BUILD" ]; then
+    printf '%s: cannot write to %s\n' "$ME" "$BUILD" >&2
+    exit 1
+fi
 
 # What a script does, on stderr: stdout belongs to its product.
 say() { printf '==> %s\n' "$*" >&2; }

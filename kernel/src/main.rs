@@ -62,7 +62,7 @@ extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
     };
     let fdt = device_tree(head, &machine);
     let info = BootInfo::parse(&fdt);
-    uart::attach(&machine, head, info.stdout.as_ref());
+    uart::attach(&machine, head, info.stdout.as_ref().map(|stdout| (stdout, &fdt)));
     fdt.report();
     if let Err(unfit) = facts.check() {
         refuse(format_args!("{unfit}"));
@@ -109,7 +109,7 @@ fn device_tree(head: &'static HeadInfo, machine: &ArmMachine) -> ValidFdt<'stati
     let blob = unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(start as usize), bytes) };
     match fdt::validate(blob) {
         Ok(fdt) => fdt,
-        Err(error) => give_up(format_args!("device tree: {error}")),
+        Err(error) => give_up(format_args!("{error}")),
     }
 }
 

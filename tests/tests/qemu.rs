@@ -37,6 +37,7 @@ fn main() -> ExitCode {
     };
     let mut trials = boot_all(&chosen(&arguments), &images);
     trials.extend(malformed_trials(&images));
+    trials.extend(faulting_bus_trials(&images));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -169,6 +170,59 @@ fn malformed_trials(images: &Path) -> Vec<Trial> {
         Trial::test(format!("malformed::{}", case.name), move || run_case(&case, &file).map_err(Failed::from))
     };
     cases.into_iter().map(trial).collect()
+}
+
+/// Absent RAM on a machine whose bus answers it with an abort, where vexpress swallows the access.
+fn faulting_bus_trials(images: &Path) -> Vec<Trial> {
+    /// Where the image runs: the bank that is there.
+    const THERE: &str = "memory@40000000 { device_type = \"memory\"; reg = <0x40000000 0x20000000>; };";
+    let bank = |name: &str, range: &str| format!("memory@{name} {{ device_type = \"memory\"; reg = <{range}>; }};");
+    let cases = [
+        (
+            "bank-above",
+            format!("{THERE} {}", bank("80000000", "0x80000000 0x10000000")),
+            Fate::Boots,
+            "memory@80000000",
+        ),
+        ("bank-below", format!("{} {THERE}", bank("b000000", "0x0b000000 0x01000000")), Fate::Boots, "memory@b000000"),
+        ("bank-longer", bank("40000000", "0x40000000 0x30000000"), Fate::Boots, "it ends at 0x60000000"),
+        ("r2-into-the-void", String::new(), Fate::Stops, "device tree"),
+    ];
+    let file = image(images, Profile::Release);
+    let trial = |(name, banks, fate, says): (&str, String, Fate, &str)| {
+        let title = format!("faulting-bus::{name}");
+        let (file, name, says) = (file.clone(), name.to_owned(), says.to_owned());
+        let run = move || {
+            let given = if banks.is_empty() { Given::Raw(0x1000_0000) } else { Given::Blob(virt_tree(&banks)?) };
+            run_on_virt(&Case { name, given, fate, says: vec![says] }, &file)
+        };
+        Trial::test(title, move || run().map_err(Failed::from))
+    };
+    cases.into_iter().map(trial).collect()
+}
+
+/// The least tree for QEMU's `virt` machine, with these banks.
+fn virt_tree(banks: &str) -> Result<Vec<u8>, String> {
+    tests::tree::compile(&format!(
+        "/dts-v1/; / {{ #address-cells = <1>; #size-cells = <1>; model = \"virt\"; {banks}
+         chosen {{ stdout-path = \"/uart@9000000\"; bootargs = \"semihosting=on selftest=every_invariant_holds\"; }};
+         uart@9000000 {{ compatible = \"arm,pl011\"; reg = <0x09000000 0x1000>; }}; }};"
+    ))
+}
+
+fn run_on_virt(case: &Case, image: &Path) -> Result<(), String> {
+    // QEMU puts a tree of its own at the start of RAM.
+    const IMAGE: u32 = 0x4201_0000;
+    const TREE: u32 = 0x4800_0000;
+    const STUB: u32 = 0x4700_0000;
+    let board = Board::new("virt", "512M", 1)?;
+    let run = Run::on(&board).semihosting().limit(30).load(image, IMAGE).start_at(STUB);
+    let (run, r2) = match &case.given {
+        Given::Blob(bytes) => (run.load(&scratch_file(&format!("virt-{}.dtb", case.name), bytes)?, TREE), TREE),
+        Given::Raw(r2) => (run, *r2),
+    };
+    let stub = scratch_file(&format!("virt-{}.stub", case.name), &place::stub(u32::MAX, r2, IMAGE))?;
+    check_case(case, &run.load(&stub, STUB).go()?)
 }
 
 /// Boots a wrong tree through loader and stub: QEMU itself would refuse it, or mend it.

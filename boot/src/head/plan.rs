@@ -26,6 +26,8 @@ pub fn plan<R: Raw>(info: &mut HeadInfo, raw: &R, multiprocessing: bool) {
     let found = scan(raw, info.dtb_given, TEXT_OFFSET.wrapping_add(info.mem_size));
     info.dtb_size = found.size;
     info.initrd = found.initrd;
+    // The accesses that follow may fault, and the vector reads these fields: they must be in memory by now.
+    let info = core::hint::black_box(info);
     settle(info, raw, found, multiprocessing);
 }
 
@@ -69,12 +71,16 @@ fn holds<R: Raw>(info: &HeadInfo, raw: &R, base: u32) -> bool {
     let run = base.wrapping_add(TEXT_OFFSET);
     let table = base.wrapping_add(TABLE_OFFSET);
     let last = run.wrapping_add(info.mem_size).wrapping_sub(4);
-    answers(raw, table) && answers(raw, run) && answers(raw, last)
+    answers(info, raw, table) && answers(info, raw, run) && answers(info, raw, last)
 }
 
-/// Whether the word at `address` keeps what is written to it.
+/// Whether the word at `address` keeps what is written to it. The image's own words do: they are being executed, and
+/// must not change for a moment.
 #[inline(always)]
-fn answers<R: Raw>(raw: &R, address: u32) -> bool {
+fn answers<R: Raw>(info: &HeadInfo, raw: &R, address: u32) -> bool {
+    if address.wrapping_sub(info.load) < info.file_size {
+        return true;
+    }
     let kept = raw.read(address);
     raw.write(address, !kept);
     let flipped = raw.read(address) == !kept;

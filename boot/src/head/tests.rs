@@ -242,3 +242,27 @@ fn the_copy_of_the_moving_loop_lies_outside_the_image_and_where_it_goes() {
         }
     }
 }
+
+#[test]
+fn no_word_of_the_image_is_written_while_ram_is_tried() {
+    /// A bus that tells of every write below the tree.
+    struct Watched(Bus, RefCell<Vec<u32>>);
+    impl Raw for Watched {
+        fn read(&self, address: u32) -> u32 {
+            self.0.read(address)
+        }
+        fn write(&self, address: u32, word: u32) {
+            self.1.borrow_mut().push(address);
+            self.0.write(address, word);
+        }
+    }
+    for load in [0x8000_1f40, 0x8000_3ffc, 0x8000_4000, 0x800f_ff00, 0x8010_0000, 0x8018_0000] {
+        let bus = Bus::new(&[(0x8000_0000, 0xa000_0000)]);
+        bus.load(0x9000_0000, &tree(&[(&[0x8000_0000, 0x2000_0000], "okay")], (0, 0)));
+        let watched = Watched(bus, RefCell::default());
+        let mut info = info(load, 0x9000_0000);
+        plan(&mut info, &watched, true);
+        let inside = |address: &u32| (load..load + info.file_size).contains(address);
+        assert_eq!(watched.1.borrow().iter().find(|address| inside(address)), None, "loaded at {load:#x}");
+    }
+}
