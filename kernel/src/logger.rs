@@ -14,7 +14,12 @@ impl Log for Stamped {
 
     fn log(&self, record: &Record<'_>) {
         let now = clock::microseconds();
-        console::print(format_args!("[{:5}.{:06}] {}\n", now / 1_000_000, now % 1_000_000, record.args()));
+        // For the first 71 minutes in 32 bits, where a division by a constant is a multiplication.
+        let (seconds, rest) = match u32::try_from(now) {
+            Ok(now) => (u64::from(now / 1_000_000), now % 1_000_000),
+            Err(_) => (now / 1_000_000, (now % 1_000_000) as u32),
+        };
+        console::print(format_args!("[{seconds:5}.{rest:06}] {}\n", record.args()));
     }
 
     fn flush(&self) {}

@@ -30,7 +30,7 @@ use mm::layout::{DTB_BASE, DTB_SIZE};
 use mm::memblock::Region;
 use mm::paging::Tables;
 
-use arch::armv7::vectors;
+use arch::armv7::{clock, vectors};
 use machine::ArmMachine;
 use panic::{halt, refuse};
 use system::System;
@@ -48,6 +48,7 @@ static FIRST_ARRAYS: FirstArrays = FirstArrays(UnsafeCell::new(([Region::EMPTY; 
 /// The first Rust code at its linked address; `start.S` calls it once.
 #[unsafe(no_mangle)]
 extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
+    clock::start();
     percpu::leave();
     vectors::install();
     semihost::detect();
