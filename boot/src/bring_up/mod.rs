@@ -15,6 +15,7 @@ mod cpus;
 mod error;
 mod memory;
 mod pages;
+mod probe;
 mod slices;
 mod summary;
 mod tables;
@@ -41,6 +42,9 @@ use crate::image::ImageLayout;
 use crate::info::BootInfo;
 use crate::lowmem::{self, LowmemBounds};
 use crate::reserve::ReservedRegions;
+
+/// One past the last byte that can be reached without LPAE.
+const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
 
 /// What the sequence asks of the machine.
 pub trait Machine {
@@ -130,10 +134,11 @@ where
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
 
     let vmalloc = lowmem::vmalloc_bytes(given.args.vmalloc.map(u64::from), PAGE_OFFSET);
-    let mapped_end = memory::map_image_bank(&given, vmalloc)?;
+    let image_bank = memory::map_image_bank(&given, vmalloc)?;
+    let mapped_end = image_bank.mapped_end;
     log::info!("Memory policy: Data cache writealloc");
     arrays::let_grow(early.memblock(), &given, mapped_end);
-    memory::add_banks(early.memblock(), &given)?;
+    memory::add_banks(early.memblock(), &image_bank, &given)?;
     let (bounds, mut regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
     timeline.memblock = given.machine.cycles();
 

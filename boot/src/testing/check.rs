@@ -193,7 +193,8 @@ impl Run {
         if !mem.is_empty() {
             mem.iter().for_each(|(window, _)| marks.add(*window, KEPT));
             keep_only(marks, KEPT);
-            mem.iter().filter(|(_, named)| *named).for_each(|(window, _)| marks.add(*window, MEMORY));
+            let named = mem.iter().filter(|(_, named)| *named).flat_map(|(window, _)| window.iter());
+            named.filter(|frame| self.machine.exists(*frame)).for_each(|frame| marks.add(one(frame), MEMORY));
         }
         if let Some(ignored) = booted.bounds.ignored {
             marks.remove(PhysRange::new(ignored.start, FOUR_GIB).whole_frames(), MEMORY);
