@@ -1,6 +1,9 @@
 //! Machines that must come up, each odd in its own way.
 
-use super::{MIB, PAGE, boot, boot_tree, boots, range};
+use mm::gfp::GfpFlags;
+use mm::order::Order;
+
+use super::{MIB, PAGE, boot, boot_tree, boots, end, range};
 use crate::testing::Board;
 use crate::testing::tree::{Bank, Pair, Reserved, Tree};
 
@@ -252,6 +255,29 @@ fn a_machine_of_64_mib_boots_with_cma_and_initrd() {
     let tree = Tree { initrd: Some((BASE + 32 * MIB, BASE + 33 * MIB)), ..Tree::of(&[(BASE, 64 * MIB)]) };
     let booted = boots(&tree);
     assert!(booted.has("cma: Reserved 16 MiB at 0x83000000"));
+}
+
+#[test]
+fn debug_guardpage_minorder_leaves_guards_beside_what_is_allocated() {
+    let guards = |args: &str| {
+        let tree = Tree::of(&[(BASE, 64 * MIB)]).with_bootargs(args);
+        let run = Board::new(&[range((BASE, 64 * MIB))], &tree.blob()).boot().unwrap();
+        end(run, |run| {
+            let booted = run.outcome.as_ref().unwrap();
+            let taken: Vec<_> = (0..100)
+                .map(|_| booted.mm.allocator().alloc_pages(GfpFlags::GFP_KERNEL, Order::new(2).unwrap()).unwrap())
+                .collect();
+            let guard = booted.mm.validate().unwrap().guard;
+            taken.into_iter().for_each(|block| {
+                booted.mm.allocator().free_pages(block, Order::new(2).unwrap()).unwrap();
+            });
+            booted.mm.validate().unwrap();
+            let told = run.log.iter().any(|line| line == "Setting debug_guardpage_minorder to 3");
+            (guard > 0, told)
+        })
+    };
+    assert_eq!(guards(""), (false, false));
+    assert_eq!(guards("debug_guardpage_minorder=3"), (true, true));
 }
 
 /// The least RAM that boots, in KiB, and what the machine says with a page less.
