@@ -126,7 +126,7 @@ impl Board {
         if self.banks.iter().any(inside) { 0x3f20_1000 } else { 0x1c09_0000 }
     }
 
-    /// The protection of a frame in the linear map: written down apart from `Contents`, from the words.
+    /// The protection of a frame in the linear map: written down a second time, apart from `Contents`.
     fn linear_prot(&self, pa: u64) -> Option<Prot> {
         let image = self.image_layout();
         let here = PhysAddr::new(pa);
