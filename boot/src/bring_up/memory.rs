@@ -29,17 +29,17 @@ pub(super) struct ImageBank<'b> {
 /// Maps the bank that holds the image by sections.
 pub(super) fn map_image_bank<M: Machine>(given: &Given<'_, M>, vmalloc: u32) -> Result<ImageBank<'static>, BootError> {
     let phys_offset = PhysAddr::new(u64::from(given.head.phys_offset));
-    let root = PhysAddr::new(u64::from(given.head.table));
     let image = given.image.whole;
     let holds = |bank: &MemoryBank<'_>| bank.range.contains_range(image) && bank.range.contains(phys_offset);
     let bank = given.fdt.memory_banks().find(holds).ok_or(BootError::ImageOutsideRam { image })?;
     let live = Probe { given, known: PhysRange::default() }.live_bank(&bank);
-    let range = live.unwrap_or(image).intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
+    let bytes = live.unwrap_or(image).intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
+    let (machine, touches_no_map) = (given.machine, |range| given.touches_no_map(range));
+    let early = given.early_bank(bytes, &touches_no_map);
     // SAFETY: the head's table is in use, and its only mappings at PAGE_OFFSET and above are the image's sections.
-    let mapped =
-        unsafe { map_first_bank(given.machine.ram(), given.machine.tlb(), root, phys_offset, range, vmalloc) }?;
+    let mapped = unsafe { map_first_bank(machine.ram(), machine.tlb(), phys_offset, &early, vmalloc) }?;
     // SAFETY: these are the frames that were just mapped, on top of those that the head mapped.
-    unsafe { given.machine.linear_map_is(mapped) }
+    unsafe { machine.linear_map_is(mapped) }
     Ok(ImageBank { bank, live, mapped_end: mapped.end.base() })
 }
 

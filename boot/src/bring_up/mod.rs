@@ -36,6 +36,7 @@ use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
 
 use crate::cmdline::BootArgs;
+use crate::early_map::EarlyBank;
 use crate::fdt::ValidFdt;
 use crate::head::{HeadInfo, TABLE_SIZE};
 use crate::image::ImageLayout;
@@ -64,7 +65,8 @@ pub trait Machine {
     /// Tells the linear map which frames it reaches from now on.
     ///
     /// # Safety
-    /// Every frame of `frames` that is RAM and not no-map must be mapped at its linear address.
+    /// Every frame of `frames` that is RAM and not no-map must be mapped at its linear address. Until the tables are
+    /// final that may leave out whole MiBs that no-map memory touches ([`crate::early_map`]): nothing there is used.
     unsafe fn linear_map_is(&self, frames: PfnRange);
 
     /// Whether the frame keeps what is written to it (absent RAM swallows writes); what it held is put back.
@@ -173,6 +175,17 @@ impl<M> Given<'_, M> {
     fn dtb(&self) -> PhysRange {
         let start = PhysAddr::new(u64::from(self.head.dtb));
         PhysRange::new(start, start.saturating_add(u64::from(self.fdt.total_size())))
+    }
+
+    /// Whether a region of the tree that must not be mapped has a byte of `range`.
+    fn touches_no_map(&self, range: PhysRange) -> bool {
+        let no_map = self.fdt.reserved_memory().filter(|node| node.no_map).flat_map(|node| node.reg);
+        no_map.into_iter().any(|taken| taken.overlaps(range))
+    }
+
+    /// What is mapped of the image's bank before the final tables are.
+    fn early_bank<'t>(&self, bank: PhysRange, touches_no_map: &'t dyn Fn(PhysRange) -> bool) -> EarlyBank<'t> {
+        EarlyBank { bank, image: self.image.whole, table: self.table(), touches_no_map }
     }
 
     /// The first-level table.

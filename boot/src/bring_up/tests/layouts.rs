@@ -244,6 +244,30 @@ fn a_small_first_bank_does_not_keep_a_large_machine_from_booting() {
 }
 
 #[test]
+fn nothing_uses_ram_that_shares_a_mib_with_no_map_memory_before_the_final_tables() {
+    // Close above the image, where memblock's arrays would like to grow, and at the end of RAM, where tables would.
+    let mut tree = with_reserved(&[
+        no_map("near", (BASE + 2 * MIB + 3 * PAGE, PAGE)),
+        no_map("far", (BASE + 256 * MIB - 2 * PAGE, PAGE)),
+    ]);
+    tree.reserve_map = (0..300).map(|i| (BASE + 8 * MIB + i * 3 * PAGE, PAGE)).collect();
+    boots(&tree);
+    boots(&tree.with_bootargs("mem=256M@0x80000000"));
+    // The edge bounds Linux's limit to 0x80400000, below which everything is taken; RAM's end is in an unmapped MiB.
+    let low = Reserved { name: "low".into(), reg: vec![(BASE, 4 * MIB)], ..Reserved::default() };
+    let far = no_map("far", (BASE + 256 * MIB - 2 * PAGE, PAGE));
+    boots(&with_reserved(&[low, no_map("edge", (BASE + 4 * MIB + PAGE, PAGE)), far]).with_bootargs("cma=0"));
+}
+
+#[test]
+fn the_linear_map_is_as_shareable_as_ttbr0_says() {
+    let (blob, ram) = (Tree::ast2500().blob(), [range((BASE, 512 * MIB))]);
+    for multiprocessing in [true, false] {
+        boot(&Board { multiprocessing, ..Board::new(&ram, &blob) }).unwrap();
+    }
+}
+
+#[test]
 fn tables_are_found_above_a_low_no_map_edge() {
     // The edge bounds Linux's limit to 0x80400000, below which everything is taken.
     let low = Reserved { name: "low".into(), reg: vec![(BASE, 4 * MIB)], ..Reserved::default() };
