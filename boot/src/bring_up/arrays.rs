@@ -6,10 +6,13 @@
 //!              from the end), clear of all that the tree names.
 //! Not here.    Dynamic regions and the default CMA area: those are placed later, around the arrays.
 
-use mm::addr::{PAGE_SIZE, PhysAddr, PhysRange};
+use mm::addr::{PAGE_SIZE, PhysAddr, PhysRange, SECTION_SIZE};
 use mm::memblock::Memblock;
 
 use super::{Given, Machine};
+use crate::info::ReservedNode;
+
+const MIB: u64 = SECTION_SIZE as u64;
 
 /// Bytes that both lists need at most while they double: 4,096 regions each, old array and new.
 const WANTED: u64 = 1 << 20;
@@ -47,7 +50,14 @@ fn find<M>(given: &Given<'_, M>, size: u64, mapped_end: PhysAddr) -> Option<Phys
 
 /// The highest end of what the tree names and of what lies in memory, of those that touch `window`.
 fn last_end_in<M>(given: &Given<'_, M>, window: PhysRange) -> Option<PhysAddr> {
-    let nodes = given.fdt.reserved_memory().flat_map(|node| node.reg);
+    // RAM that shares a MiB with no-map memory is not mapped yet.
+    let whole = |node: &ReservedNode<'_>, range: PhysRange| {
+        if !node.no_map {
+            return range;
+        }
+        PhysRange::new(range.start.align_down(MIB), range.end.align_up(MIB).unwrap_or(PhysAddr::MAX))
+    };
+    let nodes = given.fdt.reserved_memory().flat_map(|node| node.reg.map(move |range| whole(&node, range)));
     let fixed = given.info.initrd.into_iter().chain([given.dtb()]);
     let named = given.fdt.reserve_map().chain(nodes).chain(fixed);
     named.filter(|range| range.overlaps(window)).map(|range| range.end).max()

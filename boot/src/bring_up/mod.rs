@@ -15,6 +15,7 @@ mod cpus;
 mod error;
 mod memory;
 mod pages;
+mod probe;
 mod slices;
 mod summary;
 mod tables;
@@ -35,12 +36,16 @@ use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
 
 use crate::cmdline::BootArgs;
+use crate::early_map::EarlyBank;
 use crate::fdt::ValidFdt;
 use crate::head::{HeadInfo, TABLE_SIZE};
 use crate::image::ImageLayout;
 use crate::info::BootInfo;
 use crate::lowmem::{self, LowmemBounds};
 use crate::reserve::ReservedRegions;
+
+/// One past the last byte that can be reached without LPAE.
+const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
 
 /// What the sequence asks of the machine.
 pub trait Machine {
@@ -60,7 +65,8 @@ pub trait Machine {
     /// Tells the linear map which frames it reaches from now on.
     ///
     /// # Safety
-    /// Every frame of `frames` that is RAM and not no-map must be mapped at its linear address.
+    /// Every frame of `frames` that is RAM and not no-map must be mapped at its linear address. Until the tables are
+    /// final that may leave out whole MiBs that no-map memory touches ([`crate::early_map`]): nothing there is used.
     unsafe fn linear_map_is(&self, frames: PfnRange);
 
     /// Whether the frame keeps what is written to it (absent RAM swallows writes); what it held is put back.
@@ -130,10 +136,11 @@ where
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
 
     let vmalloc = lowmem::vmalloc_bytes(given.args.vmalloc.map(u64::from), PAGE_OFFSET);
-    let mapped_end = memory::map_image_bank(&given, vmalloc)?;
+    let image_bank = memory::map_image_bank(&given, vmalloc)?;
+    let mapped_end = image_bank.mapped_end;
     log::info!("Memory policy: Data cache writealloc");
     arrays::let_grow(early.memblock(), &given, mapped_end);
-    memory::add_banks(early.memblock(), &given)?;
+    memory::add_banks(early.memblock(), &image_bank, &given)?;
     let (bounds, mut regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
     timeline.memblock = given.machine.cycles();
 
@@ -168,6 +175,17 @@ impl<M> Given<'_, M> {
     fn dtb(&self) -> PhysRange {
         let start = PhysAddr::new(u64::from(self.head.dtb));
         PhysRange::new(start, start.saturating_add(u64::from(self.fdt.total_size())))
+    }
+
+    /// Whether a region of the tree that must not be mapped has a byte of `range`.
+    fn touches_no_map(&self, range: PhysRange) -> bool {
+        let no_map = self.fdt.reserved_memory().filter(|node| node.no_map).flat_map(|node| node.reg);
+        no_map.into_iter().any(|taken| taken.overlaps(range))
+    }
+
+    /// What is mapped of the image's bank before the final tables are.
+    fn early_bank<'t>(&self, bank: PhysRange, touches_no_map: &'t dyn Fn(PhysRange) -> bool) -> EarlyBank<'t> {
+        EarlyBank { bank, image: self.image.whole, table: self.table(), touches_no_map }
     }
 
     /// The first-level table.

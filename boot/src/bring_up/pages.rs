@@ -4,6 +4,7 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU32;
 
 use mm::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange, PhysRange};
+use mm::buddy::CoreOptions;
 use mm::gfp::GfpFlags;
 use mm::memblock::{Memblock, RegionFlags};
 use mm::memmap::{MemMap, Page};
@@ -88,10 +89,11 @@ pub(super) fn build_allocator<M: Machine>(
         usemap_bytes: take(memblock, given, "the pageblock types", needs.usemap_bytes)?,
         core_words: take(memblock, given, "the free lists", needs.core_words)?,
     };
+    let guard_minorder = Order::new(given.args.guardpage_minorder).unwrap_or(Order::ZERO);
     let options = Options {
+        core: CoreOptions { guard_minorder },
         grouping_off: !mobility_grouping(plan.total_pages(), PAGEBLOCK_PAGES),
         ram: Some(given.machine.ram()),
-        ..Options::default()
     };
     Ok(PageAllocator::new(map, plan.nodes(), &by_node, storage, options)?)
 }

@@ -1,13 +1,14 @@
 //! From the head's tables to the final ones.
 
-use mm::addr::{PhysAddr, PhysRange};
+use mm::addr::{PhysAddr, PhysRange, SECTION_SIZE};
 use mm::layout::{LinearMap, PAGE_OFFSET, VirtualLayout};
 use mm::memblock::{AllocRequest, Memblock};
+use mm::paging::regs::TTBR0_S;
 use mm::paging::{Editor, Tables};
 use mm::phase::{EarlyMm, PagedMm};
 
 use super::{BootError, Given, Machine};
-use crate::early_map::EarlyMapError;
+use crate::early_map::{EarlyBank, EarlyMapError};
 use crate::lowmem::LowmemBounds;
 use crate::paging_init::{Bank, BootMemory, PagingInput, paging_init};
 use crate::reserve::{MAX_REGIONS, ReservedRegions};
@@ -22,6 +23,22 @@ struct TableMemory<'e, 'm, M> {
     lowmem: PhysRange,
     /// Where the sections of the image's bank end.
     mapped_end: PhysAddr,
+    /// What is mapped; `None` when all of lowmem is.
+    early: Option<EarlyBank<'e>>,
+}
+
+impl<M> TableMemory<'_, '_, M> {
+    /// The highest free page below `limit` that is mapped by now.
+    fn take_mapped(&mut self, mut limit: PhysAddr) -> Option<PhysAddr> {
+        loop {
+            let at = self.memblock.find(&AllocRequest { max: limit, ..AllocRequest::new(TABLE_PAGE, TABLE_PAGE) })?;
+            let page = PhysRange::new(at, at.saturating_add(TABLE_PAGE));
+            if self.early.is_none_or(|early| early.maps(page)) {
+                return self.memblock.reserve(page).ok().map(|()| at);
+            }
+            limit = at.align_down(u64::from(SECTION_SIZE));
+        }
+    }
 }
 
 impl<M: Machine> BootMemory for TableMemory<'_, '_, M> {
@@ -31,16 +48,16 @@ impl<M: Machine> BootMemory for TableMemory<'_, '_, M> {
     }
 
     fn take_table(&mut self) -> Option<PhysAddr> {
-        let page = AllocRequest::new(TABLE_PAGE, TABLE_PAGE);
-        self.memblock.alloc(&page).ok().or_else(|| {
-            // The limit is Linux's, which has only as much of lowmem mapped by now as it needs no table for. Here all of
-            // the image's bank is.
+        self.take_mapped(self.memblock.current_limit()).or_else(|| {
+            // The limit is Linux's, which has only as much of lowmem mapped by now as it needs no table for. Here nearly
+            // all of the image's bank is.
             self.memblock.set_current_limit(self.memblock.current_limit().max(self.mapped_end));
-            self.memblock.alloc(&page).ok()
+            self.take_mapped(self.memblock.current_limit())
         })
     }
 
     fn lowmem_is_mapped(&mut self) {
+        self.early = None;
         self.memblock.set_current_limit(self.lowmem.end);
         // SAFETY: `paging_init` calls this when every bank below lowmem's limit is mapped but for its no-map regions.
         unsafe { self.machine.linear_map_is(self.lowmem.whole_frames()) }
@@ -74,11 +91,14 @@ pub(super) fn switch<'m, M: Machine>(
         image: &given.image,
         remap: remap.get(..areas).unwrap_or(&remap),
         dtb: Some(given.dtb()),
-        shareable: true,
+        shareable: given.head.ttbr0 & TTBR0_S != 0,
         probe: &|frame| mm::addr::Pfn::containing(frame).is_some_and(|frame| given.machine.answers(frame)),
     };
     let lowmem = linear.phys_range();
-    let mut memory = TableMemory { memblock: early.memblock(), machine: given.machine, lowmem, mapped_end };
+    let touches_no_map = |range| given.touches_no_map(range);
+    let bank = given.early_bank(PhysRange::new(phys_offset, mapped_end), &touches_no_map);
+    let machine = given.machine;
+    let mut memory = TableMemory { memblock: early.memblock(), machine, lowmem, mapped_end, early: Some(bank) };
     let summary = paging_init(&mut editor, &input, &mut memory)?;
     given.machine.tables_are_final();
     log::debug!("paging: {} sections, {} pages, {} tables", summary.sections, summary.pages, summary.tables);

@@ -210,7 +210,8 @@ impl<'a> BootArgs<'a> {
         }
     }
 
-    /// Logs each bad value in one line with name and value, and all unknown arguments in one more.
+    /// Logs each bad value in one line with name and value, all unknown arguments in one more, and in one each what
+    /// guards ask for and which known arguments nothing answers to yet.
     pub fn report(&self) {
         let mut scratch = Self::new();
         let mut unknown = false;
@@ -227,6 +228,27 @@ impl<'a> BootArgs<'a> {
         if unknown {
             log::info!("Unknown kernel command line parameters \"{}\", ignoring them.", Unknown(self.line));
         }
+        if self.guardpage_minorder > 0 {
+            log::info!("Setting debug_guardpage_minorder to {}", self.guardpage_minorder);
+        }
+        if self.without_effect().next().is_some() {
+            log::warn!("Boot arguments without effect yet: {}", WithoutEffect(self));
+        }
+    }
+
+    /// The arguments that ask for something that is not there yet.
+    fn without_effect(&self) -> impl Iterator<Item = &'static str> {
+        let asked = [
+            ("debug_pagealloc", self.debug_pagealloc),
+            ("init_on_alloc", self.init_on_alloc),
+            ("init_on_free", self.init_on_free),
+            ("page_poison", self.page_poison),
+            ("page_owner", self.page_owner),
+            ("fail_page_alloc", self.fail_page_alloc.is_some()),
+            ("percpu_alloc=page", self.percpu_alloc == FirstChunk::Page),
+            ("monitor", self.monitor),
+        ];
+        asked.into_iter().filter_map(|(name, asked)| asked.then_some(name))
     }
 
     /// Takes one argument.
@@ -370,6 +392,20 @@ const VALUED: [&str; 18] = [
 fn set<T>(field: &mut T, value: Option<T>) -> Option<()> {
     *field = value?;
     Some(())
+}
+
+/// Displays the arguments that nothing answers to yet, one comma between them.
+struct WithoutEffect<'a>(&'a BootArgs<'a>);
+
+impl core::fmt::Display for WithoutEffect<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut separator = "";
+        for name in self.0.without_effect() {
+            write!(f, "{separator}{name}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
 }
 
 /// Displays the unknown arguments of a line, one space between them.

@@ -211,5 +211,26 @@ fn bad_values_and_unknown_arguments_are_told_in_one_line_each() {
             "Unknown kernel command line parameters \"console=ttyS4 root=/dev/ram0\", ignoring them.",
         ]
     );
-    assert!(mm::testing::capture_log(|| parse("monitor cma=8M").report()).is_empty());
+    assert!(mm::testing::capture_log(|| parse("selftest=all cma=8M").report()).is_empty());
+}
+
+#[test]
+fn what_is_asked_for_and_not_there_yet_is_told_in_one_line() {
+    let told = |line: &'static str| mm::testing::capture_log(|| parse(line).report());
+    assert_eq!(told("page_owner=on"), ["Boot arguments without effect yet: page_owner"]);
+    assert_eq!(told("page_owner=off init_on_alloc=0 percpu_alloc=embed monitor=off"), [""; 0]);
+    let all = "debug_pagealloc=on init_on_alloc=1 init_on_free=1 page_poison=1 page_owner=on fail_page_alloc=1,100,0,-1 \
+               percpu_alloc=page monitor";
+    assert_eq!(
+        told(all),
+        ["Boot arguments without effect yet: debug_pagealloc, init_on_alloc, init_on_free, page_poison, page_owner, \
+          fail_page_alloc, percpu_alloc=page, monitor"]
+    );
+}
+
+#[test]
+fn the_order_below_which_blocks_are_guarded_is_told() {
+    let told = |line: &'static str| mm::testing::capture_log(|| parse(line).report());
+    assert_eq!(told("debug_guardpage_minorder=2"), ["Setting debug_guardpage_minorder to 2"]);
+    assert_eq!(told("debug_guardpage_minorder=0"), [""; 0]);
 }

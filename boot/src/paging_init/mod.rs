@@ -2,14 +2,14 @@
 //!
 //! Theory.      The code that runs here, its stack, the console and the tables themselves are mapped by the tables
 //!              being changed. So no word goes through "nothing": a second-level table is complete and synced before
-//!              one store of its first-level word replaces the section, and both say the same physical address. Only
-//!              memory that nobody uses yet (CMA areas and pools) is broken before it is made anew, so that no TLB
-//!              ever holds a section and a page of it together.
+//!              one store of its first-level word replaces the section, and both say the same physical address. Memory
+//!              that nobody uses at that moment (all of lowmem outside the image's MiBs) is broken before it is made
+//!              anew, so that no TLB ever holds a section and a page of it together.
 //! Steps.       As Linux's `paging_init`: prepare_page_table, map_lowmem, map_kernel, dma_contiguous_remap,
 //!              early_fixmap_shutdown, devicemaps_init, kmap_init. The eighth, bootmem_init, is the caller's.
 //! Entry.       The first level has sections for the image and the first bank of lowmem at their linear addresses,
 //!              the device tree at `DTB_BASE`, the fixmap's table page, and an identity section.
-//! Invariants.  1. At every moment each first-level word has its old or its final meaning (or, for CMA memory, none).
+//! Invariants.  1. At every moment each first-level word has its old or its final meaning (or, outside of what runs, none).
 //!              2. Afterwards nothing else than the areas of `VirtualLayout` is mapped, nothing is writable and
 //!              executable, and no no-map frame is in the linear map.
 //! On `Err`     some words are final and others old: the code still runs, and can say why the boot stops.
@@ -201,7 +201,7 @@ where
     let mut cursor = Cursor::default();
     for index in painter.lowmem_indices() {
         if !painter.contents.is_kernel(painter.mib(index)) {
-            painter.paint_linear(index, &mut cursor)?;
+            painter.paint_unused(index, &mut cursor)?;
         }
     }
     painter.finish();

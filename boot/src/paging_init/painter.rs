@@ -73,14 +73,35 @@ where
         self.editor.flush_all();
     }
 
-    /// Writes the linear map's MiB `index`: a section (or nothing) when it is all alike, pages otherwise.
+    /// Unmaps the MiB `index`, and drops what the TLBs know of it.
+    fn break_first(&mut self, index: usize) {
+        self.editor.clear_first(index, index + 1);
+        self.editor.sync_first(index, index + 1);
+        self.editor.flush_page(section_va(index));
+    }
+
+    /// Writes the linear map's MiB `index`: a section (or nothing) when it is all alike, pages otherwise. The MiB is in
+    /// use: pages take the place of a section in one store.
     pub(super) fn paint_linear(&mut self, index: usize, cursor: &mut Cursor) -> Result<(), PagingError> {
+        self.paint(index, cursor, false)
+    }
+
+    /// As [`Self::paint_linear`], for a MiB that nothing uses at this moment: a section is unmapped before pages take its
+    /// place, so that no TLB ever holds both.
+    pub(super) fn paint_unused(&mut self, index: usize, cursor: &mut Cursor) -> Result<(), PagingError> {
+        self.paint(index, cursor, true)
+    }
+
+    fn paint(&mut self, index: usize, cursor: &mut Cursor, breaks: bool) -> Result<(), PagingError> {
         let mib = self.mib(index);
         let mut begin = *cursor;
         match self.uniform(mib, cursor) {
             Some(prot) => self.set_section(index, mib.start, prot),
             None => {
                 let page = self.fill_linear(index, &mut begin)?;
+                if breaks {
+                    self.break_first(index);
+                }
                 self.edit(index, |editor| editor.link(index, page))
             }
         }
@@ -103,9 +124,7 @@ where
             return Ok(());
         }
         let page = self.fill_linear(index, cursor)?;
-        self.editor.clear_first(index, index + 1);
-        self.editor.sync_first(index, index + 1);
-        self.editor.flush_page(section_va(index));
+        self.break_first(index);
         self.edit(index, |editor| editor.link(index, page))?;
         self.summary.sections = self.summary.sections.saturating_sub(1);
         Ok(())

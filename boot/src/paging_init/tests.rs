@@ -1,7 +1,7 @@
 //! Whole boots on the host: tables as the head code leaves them, `paging_init`, then every page of the 4 GiB judged.
 #![expect(clippy::cast_possible_truncation, reason = "addresses of the tests are below 4 GiB")]
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
 use std::vec::Vec;
 
@@ -126,7 +126,7 @@ impl Board {
         if self.banks.iter().any(inside) { 0x3f20_1000 } else { 0x1c09_0000 }
     }
 
-    /// The protection of a frame in the linear map: written down apart from `Contents`, from the words.
+    /// The protection of a frame in the linear map: written down a second time, apart from `Contents`.
     fn linear_prot(&self, pa: u64) -> Option<Prot> {
         let image = self.image_layout();
         let here = PhysAddr::new(pa);
@@ -217,7 +217,7 @@ impl Board {
         tables: usize,
     ) -> Result<PagingSummary, PagingError> {
         let live = LiveRam { ram, board: self };
-        let tlb = Watch { ram, board: self, looks: Cell::new(0) };
+        let tlb = Watch { ram, board: self, looks: Cell::new(0), before: RefCell::default() };
         // SAFETY: the test uses the table frames as tables only.
         let handle = unsafe { Tables::new(&live, PhysAddr::new(self.l1)) }.unwrap();
         // SAFETY: the only editor of these tables; nothing runs behind them but the model.
@@ -361,11 +361,28 @@ struct Watch<'a> {
     ram: &'a FakeRam,
     board: &'a Board,
     looks: Cell<u32>,
+    /// The first level at the last look.
+    before: RefCell<Vec<u32>>,
 }
 
 impl Watch<'_> {
+    /// Outside the MiBs that run a section is unmapped, and that seen by the MMU, before pages take its place.
+    fn look_at_breaks(&self) {
+        let now: Vec<u32> = (0..4).flat_map(|page| words(self.ram, self.board.l1 + page * PAGE).to_vec()).collect();
+        let before = self.before.replace(now.clone());
+        let (board, image) = (self.board, self.board.image_layout().whole);
+        for mib in (board.phys_offset..board.lowmem_limit).step_by(0x10_0000) {
+            let index = (board.virt(mib) >> 20) as usize;
+            let mib = range(mib, mib + 0x10_0000);
+            let runs = mib.overlaps(image) || mib.overlaps(range(board.l1, board.l1 + 0x4000));
+            let was_section = before.get(index).is_some_and(|word| word & 2 != 0);
+            assert!(runs || !was_section || now[index] & 3 != 1, "{mib}: a table took the place of a live section");
+        }
+    }
+
     fn look(&self) {
         self.looks.set(self.looks.get() + 1);
+        self.look_at_breaks();
         let (mmu, board, image) = (model(self.ram, self.board.l1), self.board, self.board.image_layout());
         let alive = |pa: u64, fetch: bool, write: bool| {
             let found =

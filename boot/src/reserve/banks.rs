@@ -4,7 +4,7 @@
 //!              whole pages and to what can have a linear address or be reached at all: from PHYS_OFFSET to 4 GiB. The
 //!              exclusive end of a bank may be 2^32, so the last page below 4 GiB stays.
 //! `mem=`.      `mem=SIZE` leaves what lies less than SIZE bytes above PHYS_OFFSET. `mem=SIZE@START` names a bank of its
-//!              own, whether the tree has it or not. The first `mem=` voids the tree's RAM, several add up.
+//!              own, whether the tree has it or not, if RAM answers there. The first `mem=` voids the tree's RAM, several add up.
 //! Source.      Linux drivers/of/fdt.c: early_init_dt_add_memory_arch, early_init_dt_check_for_usable_mem_range;
 //!              arch/arm/kernel/setup.c: early_mem, arm_add_memory.
 #![forbid(unsafe_code)]
@@ -63,7 +63,8 @@ pub fn cap_usable(
     some_ram(memblock)
 }
 
-/// Applies every `mem=` of the command line to the tree's RAM.
+/// Applies every `mem=` of the command line to the tree's RAM. `live` gives the part of a named bank behind which there
+/// is RAM.
 ///
 /// # Errors
 /// [`ReserveError::NoRam`] when nothing is left; [`ReserveError::Memblock`].
@@ -71,6 +72,7 @@ pub fn apply_mem_options(
     memblock: &mut Memblock<'_>,
     options: impl Iterator<Item = MemOption> + Clone,
     phys_offset: PhysAddr,
+    live: impl Fn(PhysRange) -> Option<PhysRange>,
 ) -> Result<(), ReserveError> {
     let window = move |option: &MemOption| {
         let start = option.start.unwrap_or(phys_offset);
@@ -88,7 +90,8 @@ pub fn apply_mem_options(
     }
     keep_only(memblock, windows.clone().map(|(window, _)| window))?;
     for (window, _) in windows.filter(|&(_, named)| named) {
-        memblock.add_node(window, NodeId::ZERO, RegionFlags::empty())?;
+        let Some(bank) = live(window) else { continue };
+        memblock.add_node(bank, NodeId::ZERO, RegionFlags::empty())?;
     }
     some_ram(memblock)
 }

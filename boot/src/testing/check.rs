@@ -12,6 +12,7 @@ use mm::layout::VirtualLayout;
 use mm::memblock::Region;
 use mm::order::Order;
 use mm::page_alloc::ZoneStats;
+use mm::paging::regs::TTBR0_S;
 use mm::paging::{PageSize, Rules, Tables, audit};
 use mm::platform::PhysMap;
 use mm::testing::HostIrq;
@@ -209,7 +210,8 @@ impl Run {
         if !mem.is_empty() {
             mem.iter().for_each(|(window, _)| marks.add(*window, KEPT));
             keep_only(marks, KEPT);
-            mem.iter().filter(|(_, named)| *named).for_each(|(window, _)| marks.add(*window, MEMORY));
+            let named = mem.iter().filter(|(_, named)| *named).flat_map(|(window, _)| window.iter());
+            named.filter(|frame| self.machine.exists(*frame)).for_each(|frame| marks.add(one(frame), MEMORY));
         }
         if let Some(ignored) = booted.bounds.ignored {
             marks.remove(PhysRange::new(ignored.start, FOUR_GIB).whole_frames(), MEMORY);
@@ -268,6 +270,10 @@ impl Run {
             };
             let found = tables.walk(va).map_err(|error| error.to_string())?;
             ensure(found.is_some() == wanted, || format!("frame {frame} at {va}: mapped {found:?}, marks {marks:#x}"))?;
+            let shareable = self.head.ttbr0 & TTBR0_S != 0;
+            ensure(found.is_none_or(|found| found.prot.shareable == shareable), || {
+                format!("frame {frame} at {va}: not as shareable as TTBR0 says: {found:?}")
+            })?;
             let small = found.is_none_or(|found| found.size == PageSize::Small);
             ensure(small || marks & CMA == 0, || format!("frame {frame} is lent but not a small page"))?;
         }

@@ -9,12 +9,11 @@
 
 pub mod check;
 mod frames;
+mod ram;
 pub mod tree;
 
 use core::cell::RefCell;
 use core::fmt;
-use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange};
 use mm::layout::{FIXADDR_START, FixmapSlot};
@@ -31,6 +30,8 @@ use crate::head::plan::{Raw, plan};
 use crate::head::{HeadInfo, tables};
 use crate::image::ImageLayout;
 use crate::info::BootInfo;
+use ram::Bare;
+pub use ram::WindowRam;
 
 /// Bytes of the image's parts, as a release image has them.
 const TEXT: u32 = 0x4_0000;
@@ -44,74 +45,6 @@ const LOAD_OFFSET: u64 = 0x1_0000;
 const PERCPU: &[u8] = &[0x5a; 200];
 /// Memblock's first arrays, as the image has them.
 const REGIONS: usize = 128;
-
-/// Frames that the running tables reach at their linear address.
-#[derive(Debug)]
-pub struct WindowRam {
-    ram: FakeRam,
-    first: AtomicU32,
-    end: AtomicU32,
-}
-
-// SAFETY: the pointers are `FakeRam`'s, of fewer frames.
-unsafe impl PhysMap for WindowRam {
-    fn frames_ptr(&self, first: Pfn, pages: u32) -> Option<NonNull<u8>> {
-        let window =
-            PfnRange::new(Pfn::new(self.first.load(Ordering::Relaxed)), Pfn::new(self.end.load(Ordering::Relaxed)));
-        let inside = first >= window.start && first.checked_add(pages)? <= window.end;
-        if inside { self.ram.frames_ptr(first, pages) } else { None }
-    }
-}
-
-impl WindowRam {
-    fn set(&self, frames: PfnRange) {
-        self.first.store(frames.start.raw(), Ordering::Relaxed);
-        self.end.store(frames.end.raw(), Ordering::Relaxed);
-    }
-
-    /// The word at `address`, if there is RAM, whatever is mapped.
-    fn word(&self, address: u32) -> Option<NonNull<u32>> {
-        let page = self.ram.frames_ptr(Pfn::new(address / PAGE_SIZE), 1)?;
-        // SAFETY: the offset is inside the page.
-        Some(unsafe { page.add((address % PAGE_SIZE) as usize & !3) }.cast())
-    }
-
-    /// Copies `bytes` to `at`; what would lie outside RAM is lost, as on a machine.
-    fn write(&self, at: u32, bytes: &[u8]) {
-        for (offset, byte) in (0..).zip(bytes) {
-            let address = at.wrapping_add(offset);
-            let Some(page) = self.ram.frames_ptr(Pfn::new(address / PAGE_SIZE), 1) else { continue };
-            // SAFETY: the offset is inside the page.
-            let place = unsafe { page.add((address % PAGE_SIZE) as usize) };
-            // SAFETY: nobody refers to the bytes of this RAM while the head runs.
-            unsafe { place.write(*byte) }
-        }
-    }
-
-    /// The page's bytes, if there is RAM.
-    fn page(&self, frame: Pfn) -> Option<[u8; PAGE_SIZE as usize]> {
-        let page = self.ram.frames_ptr(frame, 1)?.cast();
-        // SAFETY: the page is there, and the caller asks while nobody writes it.
-        Some(unsafe { page.read() })
-    }
-}
-
-/// Memory with the MMU off: absent RAM reads 0 and swallows writes.
-struct Bare<'a>(&'a WindowRam);
-
-impl Raw for Bare<'_> {
-    fn read(&self, address: u32) -> u32 {
-        // SAFETY: the word is in fake RAM, which nobody refers to while the head runs.
-        self.0.word(address).map_or(0, |word| u32::from_le(unsafe { word.read() }))
-    }
-
-    fn write(&self, address: u32, value: u32) {
-        if let Some(word) = self.0.word(address) {
-            // SAFETY: as above.
-            unsafe { word.write(value.to_le()) }
-        }
-    }
-}
 
 /// The machine as the boot sequence sees it.
 #[derive(Debug)]
@@ -147,6 +80,7 @@ impl Machine for FakeMachine {
 
     fn answers(&self, frame: Pfn) -> bool {
         self.probes.borrow_mut().push(frame);
+        assert!(!self.ram.is_hole(frame), "frame {frame} is probed where it is not mapped");
         self.exists(frame)
     }
 
@@ -170,6 +104,8 @@ pub struct Board<'a> {
     pub tree_at: Option<u32>,
     /// Whether the data cache may alias.
     pub aliasing_cache: bool,
+    /// Whether the CPU has the multiprocessing extensions.
+    pub multiprocessing: bool,
 }
 
 /// Why the image stops before the boot sequence.
@@ -278,7 +214,7 @@ impl<'a> Board<'a> {
     /// A board with `ram`, told of by `tree`.
     #[must_use]
     pub const fn new(ram: &'a [PhysRange], tree: &'a [u8]) -> Self {
-        Self { ram, tree, bootargs: None, tree_at: None, aliasing_cache: false }
+        Self { ram, tree, bootargs: None, tree_at: None, aliasing_cache: false, multiprocessing: true }
     }
 
     /// The first byte of RAM.
@@ -305,7 +241,7 @@ impl<'a> Board<'a> {
             ..HeadInfo::default()
         };
         ram.write(info.dtb_given, self.tree);
-        plan(&mut info, &Bare(ram), true);
+        plan(&mut info, &Bare(ram), self.multiprocessing);
         if info.dtb != 0 && info.dtb != info.dtb_given {
             ram.write(info.dtb, self.tree);
         }
@@ -321,8 +257,7 @@ impl<'a> Board<'a> {
     /// # Errors
     /// [`Refusal`]: what the image would say before the boot sequence begins.
     pub fn boot(&self) -> Result<Run, Refusal> {
-        let (first, end) = (AtomicU32::new(0), AtomicU32::new(0));
-        let ram = WindowRam { ram: FakeRam::new(&frames::joined(self.ram)), first, end };
+        let ram = WindowRam::new(FakeRam::new(&frames::joined(self.ram)));
         let tree = Blob::new(self.tree);
         let arena = Arena {
             ram: Box::into_raw(Box::new(ram)),
@@ -352,6 +287,7 @@ impl<'a> Board<'a> {
         arrays: &'static mut [[Region; REGIONS]; 2],
     ) -> Result<(Vec<String>, Parts), Refusal> {
         let head = self.run_head(ram);
+        ram.tables_at(&head);
         let image = image_at(head.run);
         let machine = FakeMachine { ram, tlb: CountingTlb::default(), probes: RefCell::default() };
         ram.set(PhysRange::new(PhysAddr::new(u64::from(head.phys_offset)), image.whole.end).whole_frames());

@@ -26,6 +26,8 @@ pub const SCTLR_AFE: u32 = 1 << 29;
 pub const TTBCR: u32 = 0;
 /// DACR: [`Domain::KERNEL`] is a client (its descriptors' permissions count), every other domain faults.
 pub const DACR: u32 = DOMAIN_CLIENT << (2 * Domain::KERNEL.raw() as u32);
+/// TTBR0.S: the walks of the tables are shareable, so the linear map of the same frames must be.
+pub const TTBR0_S: u32 = 1 << 1;
 /// PRRR: see the table above.
 pub const PRRR: u32 = prrr();
 /// NMRR: see the table above.
@@ -89,7 +91,7 @@ const fn nmrr() -> u32 {
 #[must_use]
 pub const fn ttbr0_attributes(mem: MemType, shareable: bool) -> u32 {
     let policy = cache_policy(mem);
-    let share = if shareable { 1 << 5 | 1 << 1 } else { 0 };
+    let share = if shareable { 1 << 5 | TTBR0_S } else { 0 };
     (policy & 1) << 6 | policy >> 1 | policy << 3 | share
 }
 
@@ -98,7 +100,7 @@ pub const fn ttbr0_attributes(mem: MemType, shareable: bool) -> u32 {
 #[must_use]
 pub const fn ttbr0_attributes_uniprocessor(mem: MemType, shareable: bool) -> u32 {
     let policy = cache_policy(mem);
-    let share = if shareable { 1 << 1 } else { 0 };
+    let share = if shareable { TTBR0_S } else { 0 };
     (policy != 0) as u32 | policy << 3 | share
 }
 

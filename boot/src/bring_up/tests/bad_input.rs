@@ -84,6 +84,23 @@ fn absent_ram_is_found_without_a_probe_of_no_map_frames() {
 }
 
 #[test]
+fn a_bank_that_mem_names_where_no_ram_is_is_told_and_left() {
+    let boots_with = |args: &str, pages: u64, line: &str| {
+        let board_ram = [range(RAM[0]), range((0xb000_0000, 16 * MIB))];
+        let booted = boot(&Board::new(&board_ram, &Tree::of(&RAM).with_bootargs(args).blob())).unwrap();
+        assert_eq!(booted.log.iter().filter(|had| had.contains("no RAM answers")).collect::<Vec<_>>(), [line]);
+        assert_eq!(u64::from(booted.pages.present), pages, "{args}");
+    };
+    let line = "mem=: [mem 0xf8000000-0xfbffffff]: no RAM answers at 0xf8000000, ignoring the bank";
+    boots_with("mem=256M mem=64M@0xf8000000", 64 << 8, line);
+    let line = "mem=: [mem 0xb0000000-0xb3ffffff]: no RAM answers at 0xb3fff000, it ends at 0xb1000000";
+    boots_with("mem=256M mem=64M@0xb0000000", 80 << 8, line);
+    // Over the tree's RAM, and on.
+    let line = "mem=: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x84000000, it ends at 0x84000000";
+    boots_with("mem=128M@0x80000000", 64 << 8, line);
+}
+
+#[test]
 fn reservations_over_everything_leave_too_little() {
     let whole = |no_map| Reserved { name: "all".into(), reg: vec![RAM[0]], no_map, ..Reserved::default() };
     let reserved = Tree { reserved: vec![whole(false)], ..Tree::of(&RAM) };
@@ -134,7 +151,7 @@ fn mem_that_leaves_no_ram_for_the_image_is_named() {
         ("mem=1M", outside),
         ("mem=64K", outside),
         ("mem=4K@0x80000000", outside),
-        ("mem=64M@0xfffff000", "lowmem: no RAM between 0x80000000 and 0xf0000000"),
+        ("mem=64M@0xfffff000", "/memory: reg: no RAM that can be used"),
         ("mem=1500K", "too little RAM: 1012K free, 1056K needed"),
     ] {
         assert_eq!(refuses(&RAM, &Tree::of(&RAM).with_bootargs(arg)), line, "{arg}");

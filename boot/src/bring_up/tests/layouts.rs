@@ -1,6 +1,9 @@
 //! Machines that must come up, each odd in its own way.
 
-use super::{MIB, PAGE, boot, boot_tree, boots, range};
+use mm::gfp::GfpFlags;
+use mm::order::Order;
+
+use super::{MIB, PAGE, boot, boot_tree, boots, end, range};
 use crate::testing::Board;
 use crate::testing::tree::{Bank, Pair, Reserved, Tree};
 
@@ -241,6 +244,30 @@ fn a_small_first_bank_does_not_keep_a_large_machine_from_booting() {
 }
 
 #[test]
+fn nothing_uses_ram_that_shares_a_mib_with_no_map_memory_before_the_final_tables() {
+    // Close above the image, where memblock's arrays would like to grow, and at the end of RAM, where tables would.
+    let mut tree = with_reserved(&[
+        no_map("near", (BASE + 2 * MIB + 3 * PAGE, PAGE)),
+        no_map("far", (BASE + 256 * MIB - 2 * PAGE, PAGE)),
+    ]);
+    tree.reserve_map = (0..300).map(|i| (BASE + 8 * MIB + i * 3 * PAGE, PAGE)).collect();
+    boots(&tree);
+    boots(&tree.with_bootargs("mem=256M@0x80000000"));
+    // The edge bounds Linux's limit to 0x80400000, below which everything is taken; RAM's end is in an unmapped MiB.
+    let low = Reserved { name: "low".into(), reg: vec![(BASE, 4 * MIB)], ..Reserved::default() };
+    let far = no_map("far", (BASE + 256 * MIB - 2 * PAGE, PAGE));
+    boots(&with_reserved(&[low, no_map("edge", (BASE + 4 * MIB + PAGE, PAGE)), far]).with_bootargs("cma=0"));
+}
+
+#[test]
+fn the_linear_map_is_as_shareable_as_ttbr0_says() {
+    let (blob, ram) = (Tree::ast2500().blob(), [range((BASE, 512 * MIB))]);
+    for multiprocessing in [true, false] {
+        boot(&Board { multiprocessing, ..Board::new(&ram, &blob) }).unwrap();
+    }
+}
+
+#[test]
 fn tables_are_found_above_a_low_no_map_edge() {
     // The edge bounds Linux's limit to 0x80400000, below which everything is taken.
     let low = Reserved { name: "low".into(), reg: vec![(BASE, 4 * MIB)], ..Reserved::default() };
@@ -252,6 +279,29 @@ fn a_machine_of_64_mib_boots_with_cma_and_initrd() {
     let tree = Tree { initrd: Some((BASE + 32 * MIB, BASE + 33 * MIB)), ..Tree::of(&[(BASE, 64 * MIB)]) };
     let booted = boots(&tree);
     assert!(booted.has("cma: Reserved 16 MiB at 0x83000000"));
+}
+
+#[test]
+fn debug_guardpage_minorder_leaves_guards_beside_what_is_allocated() {
+    let guards = |args: &str| {
+        let tree = Tree::of(&[(BASE, 64 * MIB)]).with_bootargs(args);
+        let run = Board::new(&[range((BASE, 64 * MIB))], &tree.blob()).boot().unwrap();
+        end(run, |run| {
+            let booted = run.outcome.as_ref().unwrap();
+            let taken: Vec<_> = (0..100)
+                .map(|_| booted.mm.allocator().alloc_pages(GfpFlags::GFP_KERNEL, Order::new(2).unwrap()).unwrap())
+                .collect();
+            let guard = booted.mm.validate().unwrap().guard;
+            taken.into_iter().for_each(|block| {
+                booted.mm.allocator().free_pages(block, Order::new(2).unwrap()).unwrap();
+            });
+            booted.mm.validate().unwrap();
+            let told = run.log.iter().any(|line| line == "Setting debug_guardpage_minorder to 3");
+            (guard > 0, told)
+        })
+    };
+    assert_eq!(guards(""), (false, false));
+    assert_eq!(guards("debug_guardpage_minorder=3"), (true, true));
 }
 
 /// The least RAM that boots, in KiB, and what the machine says with a page less.

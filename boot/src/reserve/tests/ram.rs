@@ -74,7 +74,7 @@ fn mem_trims_from_the_end_and_names_banks_of_its_own() {
     let banks = [(0x8000_0000, 0x9000_0000), (0x9800_0000, 0xa000_0000)];
     let mem = |options: &[(u64, Option<u64>)]| {
         let options: Vec<_> = options.iter().map(|&(size, start)| MemOption { size, start: start.map(addr) }).collect();
-        with_banks(&banks, |memblock| apply_mem_options(memblock, options.iter().copied(), addr(0x8000_0000)))
+        with_banks(&banks, |memblock| apply_mem_options(memblock, options.iter().copied(), addr(0x8000_0000), Some))
     };
     assert_eq!(mem(&[]).0, Ok(banks.to_vec()));
     assert_eq!(mem(&[(128 * MIB, None)]).0, Ok(vec![(0x8000_0000, 0x8800_0000)]));
@@ -92,11 +92,23 @@ fn mem_trims_from_the_end_and_names_banks_of_its_own() {
 }
 
 #[test]
+fn a_bank_that_mem_names_is_cut_to_what_answers() {
+    let banks = [(0x8000_0000, 0x9000_0000)];
+    let options = [(64 * MIB, 0x8000_0000), (64 * MIB, 0xb000_0000), (64 * MIB, 0xf800_0000)];
+    let options = options.map(|(size, start)| MemOption { size, start: Some(addr(start)) });
+    let ram = range(0x8000_0000, 0xb100_0000);
+    let live = |bank: PhysRange| Some(bank.intersection(ram)).filter(|bank| !bank.is_empty());
+    let edit =
+        |memblock: &mut Memblock<'_>| apply_mem_options(memblock, options.iter().copied(), addr(0x8000_0000), live);
+    assert_eq!(with_banks(&banks, edit).0, Ok(vec![(0x8000_0000, 0x8400_0000), (0xb000_0000, 0xb100_0000)]));
+}
+
+#[test]
 fn mem_nonsense_is_told_once_and_leaves_ram_as_it_is() {
     let mem = |size, start: Option<u64>| {
         let options = [MemOption { size, start: start.map(addr) }];
         let edit =
-            |memblock: &mut Memblock<'_>| apply_mem_options(memblock, options.iter().copied(), addr(0x8000_0000));
+            |memblock: &mut Memblock<'_>| apply_mem_options(memblock, options.iter().copied(), addr(0x8000_0000), Some);
         with_banks(&[(0x8000_0000, 0xa000_0000)], edit)
     };
     let all = Ok(vec![(0x8000_0000, 0xa000_0000)]);
