@@ -98,8 +98,10 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
             let frame = pa.saturating_add(piece.at - span.va);
             self.map_piece(piece, frame, prot, largest).map_err(|error| edit(va, error))?;
         }
-        let (first, end) = span.sections();
-        self.editor.sync_first(first, end);
+        if sections.is_some() {
+            let (first, end) = span.sections();
+            self.editor.sync_first(first, end);
+        }
         Ok(())
     }
 
@@ -115,8 +117,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         source: &mut dyn TableSource,
     ) -> Result<(), MapError> {
         let span = Span::new(va, frames.len() as u64 * u64::from(PAGE_SIZE))?;
-        for frame in frames {
-            check_frames(frame.base(), u64::from(PAGE_SIZE))?;
+        if let Some(far) = frames.iter().find(|frame| frame.raw() >= 1 << 20) {
+            return Err(MapError::BadFrame(far.base()));
         }
         if self.check_free(span, prot, None)? {
             self.take_tables(span, None, source)?;
@@ -130,8 +132,6 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
             let filled = self.editor.fill_frames(page, run, these, prot);
             filled.and_then(|()| self.editor.sync_run(page, run)).map_err(|error| edit(va, error))?;
         }
-        let (first, end) = span.sections();
-        self.editor.sync_first(first, end);
         Ok(())
     }
 
@@ -183,6 +183,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
                 linked.insert(index);
             }
         }
+        let (first, end) = span.sections();
+        self.editor.sync_first(first, end);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::model::Answer;
-use super::tests::{MIB, PAGE, Pool, ROOT, any_prot, expected, model, ram, ram_words, scale};
+use super::tests::{MIB, PAGE, Pool, ROOT, any_prot, expected, model, ram, ram_words, scale, supersection};
 use super::*;
 use crate::addr::{Pfn, PhysAddr, VirtAddr};
 use crate::platform::TlbControl;
@@ -263,10 +263,7 @@ fn a_cut_without_a_table_changes_nothing() {
 fn a_supersection_becomes_sections_and_one_above_4_gib_cannot_be_cut() {
     let (ram, tlb) = (ram(), CountingTlb::default());
     let (mut mapper, mut pool) = (mapper(&ram, &tlb, Live::Broken), Pool::new(2));
-    let word = |base: u64| {
-        let it = descriptor::FirstLevel::Supersection { base: PhysAddr::new(base), prot: Prot::KERNEL_RW };
-        it.encode().unwrap()
-    };
+    let word = |base| supersection(base, Prot::KERNEL_RW);
     ram_words(&ram, ROOT, 4096)[0xb00..0xb10].fill(word(0x3000_0000));
     ram_words(&ram, ROOT, 4096)[0xc00..0xc10].fill(word(0x1_3000_0000));
     let va = VirtAddr::new;

@@ -324,7 +324,7 @@ fn large_pages_and_supersections_walk_to_the_byte() {
     let to = (PhysAddr::new(0x5001_0000), Prot::KERNEL_RO);
     mapper.map(VirtAddr::new(0xa001_0000), 2 << 16, to, PageSize::Large, &mut pool).unwrap();
     assert_eq!(model(&ram).translate(0xa002_fabc), Some(expected(0x5002_fabc, Prot::KERNEL_RO, 16)));
-    let supersection = FirstLevelWord { base: 0x12_3400_0000, prot: Prot::DEVICE_RW }.word();
+    let supersection = supersection(0x12_3400_0000, Prot::DEVICE_RW);
     ram_words(&ram, ROOT, 4096)[0xb00..0xb10].fill(supersection);
     let found = mapper.tables().walk(VirtAddr::new(0xb0ab_cdef)).unwrap().unwrap();
     assert_eq!((found.pa.raw(), found.size), (0x12_34ab_cdef, PageSize::Supersection));
@@ -336,15 +336,8 @@ fn large_pages_and_supersections_walk_to_the_byte() {
 }
 
 /// A supersection, which `Mapper` does not make by itself.
-struct FirstLevelWord {
-    base: u64,
-    prot: Prot,
-}
-
-impl FirstLevelWord {
-    fn word(&self) -> u32 {
-        descriptor::FirstLevel::Supersection { base: PhysAddr::new(self.base), prot: self.prot }.encode().unwrap()
-    }
+pub(super) fn supersection(base: u64, prot: Prot) -> u32 {
+    descriptor::FirstLevel::Supersection { base: PhysAddr::new(base), prot }.encode().unwrap()
 }
 
 /// A linear map of 4 MiB, all sections, that passes the audit; `spoil` then writes to the tables.

@@ -107,8 +107,11 @@ fn model(ram: &FakeRam) -> ModelMmu<'_, FakeRam> {
     ModelMmu { ram, ttbr: ROOT, prrr: 0xff0a_81a8, nmrr: 0x40e0_40e0, dacr: 1 }
 }
 
+/// What each page maps to: frame, log2 of its descriptor.
+type Seen = Vec<Option<(u64, u32)>>;
+
 /// Frame and size of each page of `bytes` bytes at `va`.
-fn seen(ram: &FakeRam, va: VirtAddr, bytes: u32) -> Vec<Option<(u64, u32)>> {
+fn seen(ram: &FakeRam, va: VirtAddr, bytes: u32) -> Seen {
     let pages = (va.raw()..va.raw() + bytes).step_by(4096);
     pages.map(|va| model(ram).translate(va).map(|answer| (answer.pa, answer.shift))).collect()
 }
@@ -119,7 +122,7 @@ fn random_areas_of_every_kind_are_what_the_mmu_sees_and_nothing_leaks() {
     with(2048, 48, 300, |vmalloc, space, ram, _| {
         let mut random = Random(0x2545_f491_4f6c_dd1d);
         // Start of an area to its bytes and kind, and what its first and last page map to.
-        let mut model: BTreeMap<u32, (u32, u32, Vec<Option<(u64, u32)>>)> = BTreeMap::new();
+        let mut model = BTreeMap::<u32, (u32, u32, Seen)>::new();
         let (mut made, mut refused) = (0, 0);
         while made < 1500 * scale {
             let (frames, nodes) = (space.frames.taken(), vmalloc.areas().store().used());

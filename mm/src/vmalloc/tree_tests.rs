@@ -1,5 +1,4 @@
 //! The tree of areas against a sorted map that is searched from the start.
-#![expect(clippy::cast_possible_truncation, reason = "the numbers of the tests are small")]
 
 use core::panic::Location;
 use std::collections::BTreeMap;
