@@ -19,4 +19,5 @@ pub mod report;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vmalloc;
 pub mod zone;

@@ -14,7 +14,7 @@ use super::prot::{Domain, Prot};
 use super::soft::SoftEntry;
 use super::table::{HALF_WORDS, TableError, Tables, bytes_of, half_address};
 use super::walk::page_va;
-use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use crate::platform::{PhysMap, TlbControl};
 
 /// Words of a large page.
@@ -97,6 +97,14 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
         }
     }
 
+    /// Replaces the first-level word of the MiB `index` by a fault with something in the bits that are ignored.
+    pub(super) fn set_first_raw(&mut self, index: usize, fault: u32) {
+        debug_assert_eq!(fault & 3, 0, "a fault");
+        if let Some(word) = self.tables.first_level().get(index) {
+            word.store(fault & !3, Ordering::Relaxed);
+        }
+    }
+
     /// Points the MiB `index` to its half of the table page `page`. Not synced, not flushed.
     ///
     /// # Errors
@@ -130,6 +138,23 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
             hard_word.store(hard, Ordering::Relaxed);
             soft = soft.wrapping_add(PAGE_SIZE);
             hard = hard.wrapping_add(PAGE_SIZE);
+        }
+        Ok(())
+    }
+
+    /// Writes small pages to the half of table page `page` that `run` names, one to each of `frames`, which are below
+    /// 4 GiB. Not synced, not flushed.
+    ///
+    /// # Errors
+    /// [`EditError`]; nothing is written.
+    pub fn fill_frames(&mut self, page: PhysAddr, run: Run, frames: &[Pfn], prot: Prot) -> Result<(), EditError> {
+        let hard = SecondLevel::Small { base: PhysAddr::ZERO, prot }.encode()?;
+        let soft = SoftEntry::kernel(PhysAddr::ZERO, prot).encode()?;
+        let (software, hardware) = self.run_words(page, run)?;
+        for ((soft_word, hard_word), frame) in software.iter().zip(hardware).zip(frames) {
+            let base = frame.raw().wrapping_mul(PAGE_SIZE);
+            soft_word.store(base | soft, Ordering::Relaxed);
+            hard_word.store(base | hard, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -193,6 +218,17 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
         Ok(())
     }
 
+    /// Makes the hardware words of `run` in the table page `page` visible to the MMU's walk.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn sync_run(&self, page: PhysAddr, run: Run) -> Result<(), EditError> {
+        let (_, hardware) = self.run_words(page, run)?;
+        let (ptr, bytes) = bytes_of(hardware);
+        self.tlb.sync_table(ptr, bytes);
+        Ok(())
+    }
+
     /// Makes the first-level words from `first` up to `end` visible to the MMU's walk.
     pub fn sync_first(&self, first: usize, end: usize) {
         if let Some(words) = self.tables.first_level().get(first..end) {
@@ -212,7 +248,7 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     }
 
     /// Software and hardware words of a run.
-    fn run_words(&self, page: PhysAddr, run: Run) -> Result<(&'m [AtomicU32], &'m [AtomicU32]), EditError> {
+    pub(super) fn run_words(&self, page: PhysAddr, run: Run) -> Result<(&'m [AtomicU32], &'m [AtomicU32]), EditError> {
         let words = self.tables.page(page)?;
         let end = run.page.saturating_add(run.pages);
         let software = words.software(run.index).get(run.page..end).ok_or(EditError::Run(run_va(run)))?;

@@ -1,0 +1,82 @@
+//! Purging: one flush, then the frames and addresses of all retired areas are free.
+//!
+//! Source.      Linux `__purge_vmap_area_lazy`. There the frames of a vfreed area are free before the flush; here they
+//!              are not, so that no stale translation ever reaches another owner's page.
+#![forbid(unsafe_code)]
+
+use super::alloc::{CHUNK, FrameSource, Space, Vmalloc, order_of};
+use super::error::VmallocError;
+use super::node::{AreaKind, NodeStore};
+use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
+use crate::paging::{MapError, PageSize};
+use crate::platform::{PhysMap, TlbControl};
+
+impl<N: NodeStore> Vmalloc<N> {
+    /// Frees everything that was retired; returns the pages (Linux: `purge_vmap_area_lazy`).
+    ///
+    /// # Errors
+    /// [`VmallocError::Map`] when the tables of an area are broken: it and those behind it stay retired.
+    pub fn purge<P, T, S>(&mut self, space: &mut Space<'_, '_, P, T, S>) -> Result<u32, VmallocError>
+    where
+        P: PhysMap + ?Sized,
+        T: TlbControl + ?Sized,
+        S: FrameSource,
+    {
+        let before = self.retired_pages;
+        if self.retired.is_some() {
+            space.mapper.flush_all();
+        }
+        while let Some(node) = self.retired.and_then(|id| self.areas.node(id)) {
+            let (area, next) = (node.area, node.next);
+            if let AreaKind::Retired(block) = area.kind {
+                let freed = free_range(space, area.start, area.bytes, block);
+                freed.map_err(|error| VmallocError::Map { bytes: area.bytes, error })?;
+            }
+            self.retired = next;
+            self.retired_pages = self.retired_pages.saturating_sub(area.bytes / PAGE_SIZE);
+            self.areas.remove(area.start);
+        }
+        Ok(before.saturating_sub(self.retired_pages))
+    }
+}
+
+/// Blocks on their way back to the source.
+struct Chunk {
+    blocks: [Pfn; CHUNK],
+    len: usize,
+}
+
+impl Chunk {
+    fn push<S: FrameSource>(&mut self, frames: &mut S, block: PageSize, pa: PhysAddr) {
+        let (Some(pfn), Some(place)) = (Pfn::containing(pa), self.blocks.get_mut(self.len)) else { return };
+        *place = pfn;
+        self.len += 1;
+        if self.len == CHUNK {
+            self.give(frames, block);
+        }
+    }
+
+    fn give<S: FrameSource>(&mut self, frames: &mut S, block: PageSize) {
+        frames.free_blocks(order_of(block), self.blocks.get(..self.len).unwrap_or(&[]));
+        self.len = 0;
+    }
+}
+
+/// Frees the retired blocks of `bytes` bytes at `va`, after a flush.
+pub(super) fn free_range<P, T, S>(
+    space: &mut Space<'_, '_, P, T, S>,
+    va: VirtAddr,
+    bytes: u32,
+    block: PageSize,
+) -> Result<(), MapError>
+where
+    P: PhysMap + ?Sized,
+    T: TlbControl + ?Sized,
+    S: FrameSource,
+{
+    let mut chunk = Chunk { blocks: [Pfn::new(0); CHUNK], len: 0 };
+    let each = |frames: &mut S, pa| chunk.push(frames, block, pa);
+    let reaped = space.mapper.reap(va, u64::from(bytes), block, space.frames, each);
+    chunk.give(space.frames, block);
+    reaped
+}
