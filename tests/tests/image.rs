@@ -18,8 +18,8 @@ fn images() -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
-fn symbol(file: &object::File<'_>, name: &str) -> u64 {
-    file.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap().address()
+fn symbol(file: &object::File<'_>, name: &str) -> Option<u64> {
+    Some(file.symbols().find(|symbol| symbol.name() == Ok(name))?.address())
 }
 
 /// The code that runs before the MMU is on, at an address that it was not linked for, holds no absolute address.
@@ -29,7 +29,7 @@ fn the_head_is_position_independent() {
     assert!(!images.is_empty(), "build/release/quire.elf is not there: run scripts/build.sh");
     for (name, bytes) in &images {
         let file = object::File::parse(&**bytes).unwrap();
-        let head = symbol(&file, "_start")..symbol(&file, "_vectors");
+        let head = symbol(&file, "_start").unwrap()..symbol(&file, "_vectors").unwrap();
         let text = file.section_by_name(".text").unwrap();
         let mut seen = 0;
         for (offset, relocation) in text.relocations().filter(|(offset, _)| head.contains(offset)) {
@@ -51,7 +51,7 @@ fn the_head_is_position_independent() {
                     // The symbol may be the section's: the linked word tells what is meant.
                     let at = usize::try_from(offset - head.start).unwrap();
                     let word = u32::from_le_bytes(text.data().unwrap()[at..at + 4].try_into().unwrap());
-                    let wanted = LINKED_ADDRESSES.iter().any(|known| symbol(&file, known) == u64::from(word));
+                    let wanted = LINKED_ADDRESSES.iter().any(|known| symbol(&file, known) == Some(u64::from(word)));
                     assert!(wanted, "{name}: {offset:#x} holds {word:#x}, a linked address ({what})");
                 }
                 other => panic!("{name}: {offset:#x} has relocation {other} to {what}: an absolute address"),
@@ -66,12 +66,12 @@ fn the_head_is_position_independent() {
 fn the_image_has_a_zimage_header() {
     for (name, elf) in &images() {
         let file = object::File::parse(&**elf).unwrap();
-        let (start, text) = (symbol(&file, "_start"), file.section_by_name(".text").unwrap());
+        let (start, text) = (symbol(&file, "_start").unwrap(), file.section_by_name(".text").unwrap());
         assert_eq!(text.address(), start, "{name}: the head comes first");
         let word = |at: usize| u32::from_le_bytes(text.data().unwrap()[at..at + 4].try_into().unwrap());
         assert_eq!(word(0x24), 0x016f_2818, "{name}: magic");
         assert_eq!(word(0x28), 0, "{name}: start");
-        assert_eq!(u64::from(word(0x2c)), symbol(&file, "_end") - start, "{name}: end");
+        assert_eq!(u64::from(word(0x2c)), symbol(&file, "_end").unwrap() - start, "{name}: end");
         assert_eq!(word(0x30), 0x0403_0201, "{name}: byte order");
     }
 }

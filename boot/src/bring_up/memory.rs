@@ -11,7 +11,7 @@ use super::{BootError, FOUR_GIB, Given, Machine};
 use crate::early_map::map_first_bank;
 use crate::info::MemoryBank;
 use crate::lowmem::{self, LowmemBounds, LowmemConfig};
-use crate::reserve::{self, FixedRanges, ReserveConfig, ReservedRegions, banks};
+use crate::reserve::{self, FixedRanges, MAX_REGIONS, ReserveConfig, ReservedRegions, banks};
 
 /// Bytes that the boot needs beside the memory map: tables, per-CPU areas, the zones, and something to allocate.
 const BASIC_NEED: u64 = 1 << 20;
@@ -34,13 +34,43 @@ pub(super) fn map_image_bank<M: Machine>(given: &Given<'_, M>, vmalloc: u32) -> 
     let bank = given.fdt.memory_banks().find(holds).ok_or(BootError::ImageOutsideRam { image })?;
     let live = Probe { given, known: PhysRange::default() }.live_bank(&bank);
     let bytes = live.unwrap_or(image).intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
-    let (machine, touches_no_map) = (given.machine, |range| given.touches_no_map(range));
+    let no_map = NoMap::of(given);
+    let (machine, touches_no_map) = (given.machine, |range| no_map.touches(range));
     let early = given.early_bank(bytes, &touches_no_map);
     // SAFETY: the head's table is in use, and its only mappings at PAGE_OFFSET and above are the image's sections.
     let mapped = unsafe { map_first_bank(machine.ram(), machine.tlb(), phys_offset, &early, vmalloc) }?;
     // SAFETY: these are the frames that were just mapped, on top of those that the head mapped.
     unsafe { machine.linear_map_is(mapped) }
     Ok(ImageBank { bank, live, mapped_end: mapped.end.base() })
+}
+
+/// The tree's static no-map ranges, read once: a question for each MiB of a bank is too many for a walk each.
+struct NoMap<'g, 'a, M> {
+    ranges: [PhysRange; MAX_REGIONS],
+    count: usize,
+    /// More than the array holds: the tree is asked each time.
+    more: Option<&'g Given<'a, M>>,
+}
+
+impl<'g, 'a, M> NoMap<'g, 'a, M> {
+    fn of(given: &'g Given<'a, M>) -> Self {
+        let mut ranges = [PhysRange::default(); MAX_REGIONS];
+        let nodes = given.fdt.reserved_memory().filter(|node| node.no_map);
+        let mut all = nodes.flat_map(|node| node.reg);
+        let mut count = 0;
+        for (slot, range) in ranges.iter_mut().zip(&mut all) {
+            *slot = range;
+            count += 1;
+        }
+        Self { ranges, count, more: all.next().map(|_| given) }
+    }
+
+    fn touches(&self, range: PhysRange) -> bool {
+        match self.more {
+            Some(given) => given.touches_no_map(range),
+            None => self.ranges.get(..self.count).is_some_and(|taken| taken.iter().any(|taken| taken.overlaps(range))),
+        }
+    }
 }
 
 /// Adds every bank that answers to memblock, then applies `linux,usable-memory-range` and `mem=`, whose banks must answer
