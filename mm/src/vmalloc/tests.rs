@@ -321,3 +321,15 @@ fn pages_that_protect_joined_to_a_section_are_freed_one_by_one() {
         space.frames.free_blocks(Order::ZERO, &held);
     });
 }
+
+#[test]
+fn frames_that_could_not_be_mapped_for_want_of_a_table_come_back() {
+    with(32, 4, 0, |vmalloc, space, _, _| {
+        let bytes = 32 * PAGE_SIZE;
+        let error = MapError::NoTable(VirtAddr::new(START));
+        for request in [Request::new(bytes), Request::new(bytes).large()] {
+            assert_eq!(vmalloc.vmalloc(space, request), Err(VmallocError::Map { bytes, error }));
+            assert_eq!((space.frames.taken(), vmalloc.areas().len()), (0, 0));
+        }
+    });
+}
