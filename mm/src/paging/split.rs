@@ -106,7 +106,6 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
             let descriptor = FirstLevel::PageTable { table, domain: cut.domain, pxn: false };
             let replaced = self.replace_first(cut.index, 1, |_| descriptor);
             replaced.map_err(|error| edit(section_va(cut.index), error))?;
-            self.editor.flush_page(section_va(cut.index));
         }
         Ok(())
     }
@@ -180,9 +179,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
             prot: leaf.to.prot,
             domain: leaf.to.domain,
         };
-        self.replace_first(section_index(leaf.va), words, section).map_err(|error| edit(leaf.va, error))?;
-        self.editor.flush_page(leaf.va);
-        Ok(())
+        self.replace_first(section_index(leaf.va), words, section).map_err(|error| edit(leaf.va, error))
     }
 
     /// Makes sixteen small pages of a large one.
@@ -205,8 +202,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         Ok(())
     }
 
-    /// Replaces `count` first-level words of one descriptor from `index` on. The caller flushes once more when they
-    /// were replaced in place.
+    /// Replaces the `count` first-level words of one descriptor, from `index` on.
     fn replace_first(
         &mut self,
         index: usize,
@@ -224,6 +220,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
             self.editor.set_first(index + at, new(at))?;
         }
         self.editor.sync_first(index, index + count);
+        if self.live == Live::InPlace {
+            self.editor.flush_page(section_va(index));
+        }
         Ok(())
     }
 

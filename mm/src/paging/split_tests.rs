@@ -211,7 +211,7 @@ fn run(ops: &[Op], live: Live, tables: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24 * scale(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96 * scale(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn cuts_and_joins_by_break_before_make_never_show_two_sizes_at_once(
@@ -243,6 +243,40 @@ fn a_section_is_cut_at_both_ends_and_joined_again() {
     assert_eq!((size(0), size(256), pool.taken()), (20, 12, 1), "the first MiB is whole");
     mapper.protect(at(256), 4 * PAGE, Prot::KERNEL_RW, &mut pool).unwrap();
     assert_eq!((size(0), size(256), pool.taken()), (20, 20, 0), "and the second");
+}
+
+#[test]
+fn rights_change_only_after_the_cut_is_flushed() {
+    let ram = ram();
+    let tlb = StrictTlb::new(&ram, Live::InPlace);
+    let (mut mapper, mut pool) = (mapper(&ram, &tlb, Live::InPlace), Pool::new(1));
+    let to = (PhysAddr::new(FRAME), Prot::KERNEL_RW);
+    mapper.map(at(0), MIB, to, PageSize::Section, &mut pool).unwrap();
+    tlb.check();
+    // Large pages first, then a cut of one of them.
+    for (page, pages) in [(16, 16), (40, 1)] {
+        mapper.protect(at(page), pages * PAGE, Prot::KERNEL_RO, &mut pool).unwrap();
+        tlb.check();
+    }
+}
+
+#[test]
+fn one_other_page_anywhere_keeps_a_table() {
+    let (ram, tlb) = (ram(), CountingTlb::default());
+    let (mut mapper, mut pool) = (mapper(&ram, &tlb, Live::Broken), Pool::new(1));
+    mapper.map(at(0), MIB, (PhysAddr::new(FRAME), Prot::KERNEL_RW), PageSize::Small, &mut pool).unwrap();
+    for other in [1, 100, 254] {
+        mapper.protect(at(other), PAGE, Prot::KERNEL_RO, &mut pool).unwrap();
+        mapper.protect(at(50), PAGE, Prot::KERNEL_RW, &mut pool).unwrap();
+        assert_eq!(pool.taken(), 1);
+        mapper.protect(at(other), PAGE, Prot::KERNEL_RW, &mut pool).unwrap();
+        assert_eq!(pool.taken(), 0, "and now it is whole");
+        mapper.protect(at(other), PAGE, Prot::KERNEL_RO, &mut pool).unwrap();
+        mapper.protect(at(other), PAGE, Prot::KERNEL_RW, &mut pool).unwrap();
+        assert_eq!(pool.taken(), 0);
+        mapper.unmap(at(0), MIB, &mut pool).unwrap();
+        mapper.map(at(0), MIB, (PhysAddr::new(FRAME), Prot::KERNEL_RW), PageSize::Small, &mut pool).unwrap();
+    }
 }
 
 #[test]

@@ -304,3 +304,32 @@ fn nothing_writable_and_executable_is_given_out() {
         assert_eq!(vmalloc.vmap(space, &[Pfn::new(1)], rwx), Err(refused));
     });
 }
+
+#[test]
+fn pages_that_protect_joined_to_a_section_are_freed_one_by_one() {
+    with(1024, 8, 0, |vmalloc, space, ram, _| {
+        let first = vmalloc.vmalloc(space, Request::new(PAGE_SIZE)).unwrap();
+        // Held until the next frame is 0x40100: the MiB's frames follow each other, aligned.
+        let mut held = vec![Pfn::new(0); 238];
+        assert_eq!(space.frames.alloc_blocks(Order::ZERO, &mut held), 238);
+        let va = vmalloc.vmalloc(space, Request { align: MIB, ..Request::new(MIB) }).unwrap();
+        assert_eq!(seen(ram, va, PAGE_SIZE), [Some((0x4010_0000, 12))]);
+        space.mapper.protect(va, u64::from(MIB), Prot::KERNEL_RO, space.frames).unwrap();
+        assert_eq!(seen(ram, va, PAGE_SIZE), [Some((0x4010_0000, 20))]);
+        vmalloc.vfree(space, va).unwrap();
+        vmalloc.vfree(space, first).unwrap();
+        space.frames.free_blocks(Order::ZERO, &held);
+    });
+}
+
+#[test]
+fn frames_that_could_not_be_mapped_for_want_of_a_table_come_back() {
+    with(32, 4, 0, |vmalloc, space, _, _| {
+        let bytes = 32 * PAGE_SIZE;
+        let error = MapError::NoTable(VirtAddr::new(START));
+        for request in [Request::new(bytes), Request::new(bytes).large()] {
+            assert_eq!(vmalloc.vmalloc(space, request), Err(VmallocError::Map { bytes, error }));
+            assert_eq!((space.frames.taken(), vmalloc.areas().len()), (0, 0));
+        }
+    });
+}
