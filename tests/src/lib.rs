@@ -1,4 +1,19 @@
-//! The host side of the proof.
+//! The host side of the proof: device trees, images and machines for the tests in `tests/`.
+//!
+//! Theory.      What runs on the machine is proven twice: the parts on the host, in their own crates, and the image in
+//!              QEMU, by what it prints. Here is what the latter needs, and what looks at files from outside.
+//! Picture.
+//! ```text
+//! dts/ -> tree, dtb, malformed -> blob (spoilt) -> place (loaded otherwise) -> qemu -> transcript -> verdict
+//! ```
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`tree`], [`dtb`] | trees made through `dtc`; a blob's text parsed back, and what it says of memory |
+//! | [`blob`], [`malformed`] | a blob to be damaged; trees that are wrong, and what the image must make of each |
+//! | [`dummy`] | an image of a dozen instructions, for the runner itself |
+//! | [`place`] | other ways into the image than a raw file |
+//! | [`qemu`], [`transcript`] | one run; its log held against a reference |
 
 pub mod blob;
 pub mod dtb;

@@ -14,7 +14,11 @@ use crate::lowmem::{self, LowmemBounds, LowmemConfig};
 use crate::reserve::{self, FixedRanges, MAX_REGIONS, ReserveConfig, ReservedRegions, banks};
 
 /// Bytes that the boot needs beside the memory map: tables, per-CPU areas, the zones, and something to allocate.
-const BASIC_NEED: u64 = 1 << 20;
+///
+/// A bank must hold the image, which ends its own size above 1 MiB, and have so many bytes free: 1,548 KiB is the least
+/// with an image of 472 KiB (1,024 + 472, and 52 for the first table, the tree, and 32 bytes of memory map a frame of
+/// the pageblocks that RAM touches). The boot says `too little RAM` below that.
+pub const BASIC_NEED: u64 = 1 << 20;
 
 /// The bank that the image lies in.
 pub(super) struct ImageBank<'b> {

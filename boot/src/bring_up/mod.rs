@@ -24,6 +24,7 @@ mod tests;
 
 pub use cpus::PerCpu;
 pub use error::BootError;
+pub use memory::BASIC_NEED;
 pub use mm::report::{ImageSizes, MemoryLine};
 pub use summary::Timeline;
 

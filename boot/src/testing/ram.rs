@@ -27,9 +27,8 @@ unsafe impl PhysMap for WindowRam {
         let (window, end) = (self.window(), first.checked_add(pages)?);
         let inside = first >= window.start && end <= window.end;
         let mibs = PfnRange::new(first, end).iter().filter(|frame| *frame == first || frame.raw() % 256 == 0);
-        if inside && let Some(hole) = { mibs }.find(|frame| self.is_hole(*frame)) {
-            unreachable!("frame {hole} is used and not mapped");
-        }
+        let hole = { mibs }.find(|frame| inside && self.is_hole(*frame));
+        assert!(hole.is_none(), "frame {hole:?} is used and not mapped");
         if inside { self.ram.frames_ptr(first, pages) } else { None }
     }
 }

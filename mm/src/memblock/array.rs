@@ -12,7 +12,8 @@ use core::mem::size_of;
 use core::slice;
 
 use super::alloc::Search;
-use super::region::{Attrs, Region, RegionList};
+use super::list::RegionList;
+use super::region::{Attrs, Region};
 use super::{List, Memblock, MemblockError};
 use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange};
 use crate::platform::PhysMap;

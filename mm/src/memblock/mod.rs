@@ -17,6 +17,7 @@ mod array;
 mod edit;
 mod freeze;
 mod iter;
+mod list;
 mod log_lines;
 mod region;
 #[cfg(test)]
@@ -30,9 +31,10 @@ use crate::platform::PhysMap;
 pub use alloc::AllocRequest;
 pub use freeze::FrozenMap;
 pub use iter::{RangeFilter, Ranges};
-pub use region::{Flaw, Region, RegionFlags};
+pub use list::Flaw;
+pub use region::{Region, RegionFlags};
 
-use region::RegionList;
+use list::RegionList;
 
 /// From which end an allocation searches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
