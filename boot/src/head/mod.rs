@@ -1,7 +1,7 @@
 //! The head: from the boot protocol to Rust at its linked address.
 //!
-//! Theory.      The image is linked at [`PAGE_OFFSET`] + [`TEXT_OFFSET`] and may be loaded anywhere. `start.S` masks
-//!              interrupts, drops from HYP to SVC, and calls [`plan`], which finds where RAM begins in the device tree
+//! Theory.      The image is linked at [`PAGE_OFFSET`](mm::layout::PAGE_OFFSET) + [`TEXT_OFFSET`] and may be loaded
+//!              anywhere. `start.S` masks interrupts, drops from HYP to SVC, and calls [`plan`], which finds where RAM begins in the device tree
 //!              ([`scan`]), where the image must run, and what stands in the way. The assembly moves the tree and the
 //!              image, [`tables`] builds the first-level table at RAM base + 0x4000, and the MMU goes on.
 //! Invariants.  1. Code of this folder runs before the MMU is on, at an address it was not linked for: it reads no
@@ -50,7 +50,7 @@ pub struct HeadInfo {
     pub entry_mode: u32,
     /// Where the device tree lies now (physical); 0 when r2 led to none.
     pub dtb: u32,
-    /// Start of RAM (physical), a multiple of 2 MiB: what [`PAGE_OFFSET`] maps.
+    /// Start of RAM (physical), a multiple of 2 MiB: what [`PAGE_OFFSET`](mm::layout::PAGE_OFFSET) maps.
     pub phys_offset: u32,
     /// Where the image runs (physical).
     pub run: u32,
