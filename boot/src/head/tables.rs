@@ -10,7 +10,8 @@ const SECTION_MASK: u32 = !((1 << SECTION_SHIFT) - 1);
 
 /// Fills the table at `info.table`: RAM from its start to the image's end at
 /// [`PAGE_OFFSET`](mm::layout::PAGE_OFFSET), the tree read-only in the two sections at
-/// [`DTB_BASE`](mm::layout::DTB_BASE), and the section that the head itself runs in one to one. What the latter stands in place of goes to `clash_index` and `clash_entry`.
+/// [`DTB_BASE`](mm::layout::DTB_BASE), and the section that the head itself runs in one to one. What the latter stands
+/// in place of goes to `clash_index` and `clash_entry`.
 #[inline(always)]
 pub fn build<R: Raw>(info: &mut HeadInfo, raw: &R) {
     let table = info.table;
