@@ -31,7 +31,7 @@ Builds the image, installing what that takes, and runs it on an emulated board.
   --image FILE    a raw image in place of the one built here
   --debug         the debug image: every check on, less optimised
   --icount        one instruction is one nanosecond of virtual time: -icount shift=0
-  --timeout S     seconds after which a run counts as hung (default 60; bench 300; gdb 3600)
+  --timeout S     seconds after which a run counts as hung (default 120; bench 300; gdb 3600)
   --port N        gdb: the TCP port (default 1234)
   -h, --help      this page
 
@@ -167,7 +167,7 @@ refuse_bad_end() {
 show_line() { printf '%s\n' "$1"; }
 
 boot() {
-    limit=${limit:-60}
+    limit=${limit:-120}
     select_board "$board" "$mem"
     qemu_command 'semihosting=on'
     watch show_line

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use mm::addr::{PhysAddr, PhysRange};
+use mm::memblock::MemblockBroken;
 use mm::page_alloc::{HandOverError, SetupError};
 use mm::percpu::layout::LayoutError;
 use mm::phase::PhaseError;
@@ -63,6 +64,8 @@ pub enum BootError {
     Setup(SetupError),
     /// A contiguous-memory area cannot be lent.
     Cma(HandOverError),
+    /// Memblock's lists are not what they must be: a fault of ours.
+    Broken(MemblockBroken),
     /// The hand-over failed.
     Phase(PhaseError),
     /// The parts of the `Memory:` line are not the machine's RAM.
@@ -93,6 +96,7 @@ impl fmt::Display for BootError {
             Self::PerCpu(error) => error.fmt(f),
             Self::Setup(error) => error.fmt(f),
             Self::Cma(error) => error.fmt(f),
+            Self::Broken(broken) => write!(f, "memblock: {broken}"),
             Self::Phase(error) => error.fmt(f),
             Self::DoesNotAddUp(error) => error.fmt(f),
         }
@@ -119,6 +123,7 @@ from! {
     LayoutError => PerCpu,
     SetupError => Setup,
     HandOverError => Cma,
+    MemblockBroken => Broken,
     PhaseError => Phase,
     ReserveError => Reserve,
     Unbalanced => DoesNotAddUp,

@@ -158,6 +158,7 @@ where
     log::info!("Kernel command line: {}", given.info.bootargs);
     given.args.report();
 
+    paged.memblock().validate()?;
     timeline.hand_over_start = given.machine.cycles();
     let mut at_highmem = || timeline.hand_over_lowmem = given.machine.cycles();
     let mut mm = paged.hand_over(zones, given.machine.ram(), &mut at_highmem)?;

@@ -2,9 +2,9 @@
 //!
 //! Theory.      The image is linked at [`PAGE_OFFSET`](mm::layout::PAGE_OFFSET) + [`TEXT_OFFSET`] and may be loaded
 //!              anywhere. `start.S` masks interrupts, drops from HYP to SVC, and calls [`plan`], which finds where RAM
-//!              begins in the device tree
-//!              ([`scan`]), where the image must run, and what stands in the way. The assembly moves the tree and the
-//!              image, [`tables`] builds the first-level table at RAM base + 0x4000, and the MMU goes on.
+//!              begins in the device tree ([`scan`]), where the image must run, and what stands in the way. The
+//!              assembly moves the tree and the image, [`tables`] builds the first-level table at RAM base + 0x4000,
+//!              and the MMU goes on.
 //! Invariants.  1. Code of this folder runs before the MMU is on, at an address it was not linked for: it reads no
 //!              `static`, no constant behind a pointer, and calls nothing that could panic. The tests read the ELF's
 //!              relocations and fail when `.head.text` holds an absolute address.
