@@ -25,6 +25,11 @@ pub enum BootError {
         /// Where the image runs, with its `.bss` and the first translation table below it.
         image: PhysRange,
     },
+    /// What `mem=` leaves of RAM does not hold the running image.
+    MemArgument {
+        /// Where the image runs.
+        image: PhysRange,
+    },
     /// The initrd lies where the image runs, which has overwritten it.
     InitrdUnderImage {
         /// `linux,initrd-start` to `-end`.
@@ -79,6 +84,7 @@ impl fmt::Display for BootError {
             Self::ImageOutsideRam { image } => {
                 write!(f, "/memory: reg: no enabled bank of RAM holds the image at {image}")
             }
+            Self::MemArgument { image } => write!(f, "mem=: the RAM that it leaves does not hold the image at {image}"),
             Self::InitrdUnderImage { initrd, image } => {
                 write!(
                     f,

@@ -97,8 +97,12 @@ pub(super) fn add_banks<M: Machine>(
     let options = given.args.mem.as_slice().iter();
     let options = options.map(|arg| banks::MemOption { size: arg.size, start: arg.start });
     let named = |range| probe.live_part(range, format_args!("mem="));
-    banks::apply_mem_options(memblock, options, phys_offset, named)?;
-    Ok(())
+    let applied = banks::apply_mem_options(memblock, options, phys_offset, named);
+    let image = given.image.whole;
+    if !given.args.mem.as_slice().is_empty() && (applied.is_err() || !memblock.contains_map_memory(image)) {
+        return Err(BootError::MemArgument { image });
+    }
+    Ok(applied?)
 }
 
 /// Computes lowmem's limits, takes every reservation, and computes the limits again.

@@ -207,11 +207,12 @@ fn kind(error: &str) -> String {
 
 /// Whether a boot of such a machine may end with this.
 fn is_plausible(error: &str, tree: &Tree) -> bool {
-    const WHYS: [&str; 7] = [
+    const WHYS: [&str; 8] = [
         "too little RAM",
         "/chosen: linux,initrd-start: initrd",
         "lies outside RAM",
-        "no enabled /memory bank holds the image",
+        "no enabled bank of RAM holds the image",
+        "mem=: the RAM that it leaves does not hold the image",
         "lowmem: no RAM between",
         "no RAM that can be used",
         // No bank has room for the image, and the head's guess is no RAM.
