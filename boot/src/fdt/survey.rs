@@ -5,7 +5,7 @@ use super::ValidFdt;
 use super::cells::Trail;
 use super::tree::{Node, Properties, Step, StrList, is_okay};
 
-/// The UARTs that the image has a driver for, by `compatible`.
+/// UARTs of ARMv7 boards, by `compatible`. Which of them can be driven is the kernel's to know (today: the PL011).
 const UARTS: [&str; 13] = [
     "arm,pl011",
     "ns16550a",
@@ -28,7 +28,7 @@ pub(super) struct Survey<'a> {
     pub(super) dma_limit: Option<u64>,
     /// The node of the power firmware.
     pub(super) psci: Option<Node<'a>>,
-    /// The first UART that the image can drive.
+    /// The first of [`UARTS`] that is enabled.
     pub(super) uart: Option<Trail<'a>>,
 }
 
