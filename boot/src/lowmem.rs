@@ -23,12 +23,11 @@ mod tests;
 use core::fmt;
 
 use mm::addr::{PGDIR_SIZE, PhysAddr, PhysRange, VirtAddr};
+use mm::layout::{self, VMALLOC_OFFSET};
 use mm::memblock::{Memblock, MemblockError, Region};
 
 /// One past the last byte of the vmalloc area.
-const VMALLOC_END: u32 = 0xff80_0000;
-/// Hole between the linear mapping and the vmalloc area, in bytes: it catches overruns.
-const VMALLOC_OFFSET: u32 = 8 << 20;
+const VMALLOC_END: u32 = layout::VMALLOC_END.raw();
 /// Bytes of the vmalloc area without `vmalloc=`.
 pub const DEFAULT_VMALLOC: u32 = 240 << 20;
 /// The smallest vmalloc area, in bytes.
