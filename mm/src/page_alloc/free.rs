@@ -46,6 +46,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return self.refuse(pfn, order);
         }
         let Some(zone) = self.zone_tagged(page.zone()) else { return self.refuse(pfn, order) };
+        self.prepare_free(pfn, order);
         zone.free(pfn, order, heat);
         Ok(())
     }

@@ -14,6 +14,7 @@
 mod error;
 mod free;
 mod hand_over;
+mod hooks;
 mod many;
 mod pageset;
 mod route;
@@ -28,6 +29,7 @@ pub(crate) mod tests;
 
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use hand_over::HandOver;
+pub use hooks::Hooks;
 pub use pageset::{Pageset, PagesetSize, RING_SLOTS};
 pub use setup::{Needs, Options, Storage, frame_runs};
 pub use watermark::{AllocFlags, Mark, Watermarks};
@@ -75,6 +77,8 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     /// Whether migrate types are kept apart.
     grouping: bool,
     allowed: AtomicU32,
+    /// [`Hooks`]: while there are any, no request is served by a hit.
+    hooks: AtomicU32,
     ram: Option<&'m (dyn PhysMap + Sync)>,
 }
 
@@ -133,9 +137,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             Some(pfn) => pfn,
             None => self.alloc_slow(zonelist, &request)?,
         };
-        if request.gfp.contains(GfpFlags::ZERO) {
-            self.zero_block(pfn, order)?;
-        }
+        self.prepare_new(pfn, order, request.gfp)?;
         Ok(pfn)
     }
 

@@ -78,11 +78,17 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
     }
 
+    /// Whether anything besides allocating is switched on.
+    #[inline]
+    fn has_hooks(&self) -> bool {
+        self.hooks.load(Relaxed) != 0
+    }
+
     /// Pops a page from this CPU's pageset of the zone that the flags prefer; `None` when it is not that easy.
     #[inline(always)]
     pub(super) fn alloc_hit(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
         let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
-        if order != Order::ZERO || gfp.intersects(GfpFlags::ZERO.union(GfpFlags::COLD)) {
+        if order != Order::ZERO || gfp.intersects(GfpFlags::ZERO.union(GfpFlags::COLD)) || self.has_hooks() {
             return None;
         }
         let (lane, kind) = self.routes.of(gfp);
@@ -102,7 +108,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     #[inline]
     pub(super) fn alloc_easy(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
         let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
-        if order == Order::ZERO || gfp.contains(GfpFlags::ZERO) {
+        if order == Order::ZERO || gfp.contains(GfpFlags::ZERO) || self.has_hooks() {
             return None;
         }
         let (lane, kind) = self.routes.of(gfp);
@@ -113,6 +119,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Frees a page that has one owner into this CPU's pageset; `false`, and nothing done, when it is not that easy.
     #[inline(always)]
     pub(super) fn free_hit(&self, pfn: Pfn) -> bool {
+        if self.has_hooks() {
+            return false;
+        }
         let Some(page) = self.map.page(pfn) else { return false };
         // A count of 1 is the caller's own reference: nobody else has one to pass on.
         if page.refcount.load(Relaxed) != 1 {

@@ -156,6 +156,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             lanes: [const { Lane::EMPTY }; LANES],
             grouping: !options.grouping_off,
             allowed: AtomicU32::new(GfpFlags::all().bits()),
+            hooks: AtomicU32::new(0),
             ram: options.ram,
         };
         allocator.build_routes();
