@@ -12,6 +12,7 @@ use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Zon
 use crate::memmap::{Page, StateWord};
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
+use crate::trace::What;
 
 /// Linux's design of free lists. One a zone.
 #[derive(Debug)]
@@ -46,6 +47,9 @@ impl Classic<'_> {
         self.lists.unlink(pfn, size, kind);
         self.counts.remove(order.pages(), kind);
         self.expand(pfn, size, order, rest_kind);
+        if size > order {
+            self.frames.note(What::Split { from: size, kind: rest_kind }, Some(pfn), order);
+        }
         self.frames.map.at(pfn).set_word(holder.word(order));
     }
 
@@ -187,8 +191,19 @@ impl<'m> FreeCore<'m> for Classic<'m> {
             head = head.min(buddy);
             size = next;
         }
+        if size > order {
+            self.frames.note(What::Merge { from: order, kind }, Some(head), size);
+        }
         let end = self.end_for(head, size);
         self.lists.push(head, size, kind, end);
+    }
+
+    fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
+        let (order, kind) = self.frames.listed(pfn)?;
+        self.lists.unlink(pfn, order, kind);
+        self.counts.remove(order.pages(), kind);
+        self.frames.map.at(pfn).set_word(holder.word(order));
+        Some(order)
     }
 
     fn counts(&self) -> FreeCounts {

@@ -33,6 +33,7 @@ use crate::addr::{Pfn, PfnRange};
 use crate::memmap::{MemMap, StateWord, Usemap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
+use crate::trace::{TraceRing, What};
 
 /// The frames of one zone and what is known of each.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ pub struct ZoneFrames<'m> {
     pub span: PfnRange,
     /// The zone's pageblock types.
     pub usemap: Usemap<'m>,
+    /// Where events of the free lists are written while it is on.
+    pub trace: Option<&'m TraceRing<'m>>,
 }
 
 /// Switches of a core, fixed at boot.
@@ -76,6 +79,20 @@ impl Holder {
 }
 
 impl ZoneFrames<'_> {
+    /// Writes an event to the trace, if it is on.
+    #[inline]
+    pub(crate) fn note(&self, what: What, pfn: Option<Pfn>, order: Order) {
+        if let Some(ring) = self.trace.filter(|ring| ring.is_on()) {
+            ring.write(what, pfn, order);
+        }
+    }
+
+    /// Order and list of the free block of this zone that `pfn` heads. Exact under the zone's lock.
+    fn listed(&self, pfn: Pfn) -> Option<(Order, MigrateType)> {
+        let page = self.map.page(pfn).filter(|page| page.zone() == self.zone)?;
+        Some((page.word().head_order()?, page.word().list()?))
+    }
+
     /// Makes single pages of pagesets out of a block that was taken, lowest first.
     #[inline]
     fn hand_singles(&self, pfn: Pfn, order: Order, each: &mut impl FnMut(Pfn)) {
@@ -167,6 +184,10 @@ pub trait FreeCore<'m>: Sized + Send {
 
     /// As [`Self::give`], of a block that this core gave out with this order, which needs no check.
     fn give_claimed(&mut self, pfn: Pfn, order: Order);
+
+    /// Takes the listed block that `pfn` heads, whole, whatever its list; returns its order, or `None` when it heads no
+    /// listed block of this zone (Linux: `__isolate_free_page`).
+    fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order>;
 
     /// Pages held.
     fn counts(&self) -> FreeCounts;

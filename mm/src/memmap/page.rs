@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+
+use bitflags::bitflags;
 
 use crate::addr::NodeId;
 use crate::memmap::StateWord;
@@ -12,11 +14,24 @@ use crate::zone::{MAX_NR_ZONES, ZoneRef, ZoneType};
 /// A link that leads nowhere: no frame has this number.
 pub const NO_FRAME: u32 = u32::MAX;
 
+bitflags! {
+    /// What is known of one frame, whatever block it is in.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub(crate) struct FrameFlags: u32 {
+        /// A wrong use of it was reported, and it has not been allocated the long way since.
+        const REPORTED = 1 << 4;
+        /// It was filled with the poison when it was freed.
+        const POISONED = 1 << 5;
+        /// It was unmapped when it was freed.
+        const UNMAPPED = 1 << 6;
+    }
+}
+
 /// One page frame's book-keeping (Linux: `struct page`), 32 bytes on every machine.
 #[repr(C, align(32))]
 #[derive(Debug)]
 pub struct Page {
-    /// Bits 0-3: the zone's [`ZoneTag`]. The others are free for flags.
+    /// Bits 0-3: the zone's [`ZoneTag`]; then [`FrameFlags`].
     pub(crate) flags: AtomicU32,
     /// A [`StateWord`]: what the frame is, and the order and the list's type of the block that it heads.
     pub(crate) state: AtomicU32,
@@ -71,6 +86,22 @@ impl Page {
     #[inline]
     pub(crate) fn set_word(&self, word: StateWord) {
         self.state.store(word.raw(), Relaxed);
+    }
+
+    /// Replaces the state word if it is `from`; `false`, and nothing done, when it is not.
+    #[inline]
+    pub(crate) fn swap_word(&self, from: StateWord, to: StateWord) -> bool {
+        self.state.compare_exchange(from.raw(), to.raw(), AcqRel, Relaxed).is_ok()
+    }
+
+    /// Sets `flags`; returns those that were set before.
+    pub(crate) fn set_flags(&self, flags: FrameFlags) -> FrameFlags {
+        FrameFlags::from_bits_truncate(self.flags.fetch_or(flags.bits(), Relaxed))
+    }
+
+    /// Clears `flags`; returns those that were set before.
+    pub(crate) fn clear_flags(&self, flags: FrameFlags) -> FrameFlags {
+        FrameFlags::from_bits_truncate(self.flags.fetch_and(!flags.bits(), Relaxed))
     }
 
     /// Takes an allocated block of `order` from its owner; `false` when the page heads no such block.

@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use bitflags::bitflags;
+
 use crate::addr::Pfn;
 use crate::migrate::MigrateType;
 use crate::order::Order;
@@ -63,7 +65,28 @@ const ALLOCATED: u32 = 4 << KIND_SHIFT;
 const SLAB: u32 = 5 << KIND_SHIFT;
 const GUARD: u32 = 6 << KIND_SHIFT;
 
-/// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the list's migrate type (free blocks only).
+bitflags! {
+    /// What else is known of an allocated block. A block with any of these is freed the long way: the hit swaps the
+    /// word without marks and finds another one, so they cost it nothing.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Marks: u32 {
+        /// Head and tails form one page of this order (Linux: `PageHead`).
+        const COMPOUND = 1 << 11;
+        /// Its owner is registered and can move it (Linux: `__PageMovable`).
+        const MOVABLE = 1 << 12;
+        /// It is being moved (Linux: `PageIsolated`).
+        const MOVING = 1 << 13;
+        /// Its owner freed it while it was being moved: whoever moves it frees it.
+        const ORPHAN = 1 << 14;
+        /// Translation tables refer to it (Linux: `page_mapped`).
+        const MAPPED = 1 << 15;
+        /// It is in a range that is being emptied; once it is moved these are its old frames.
+        const HELD = 1 << 16;
+    }
+}
+
+/// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the list's migrate type (free blocks only), 11-16:
+/// [`Marks`] (allocated blocks only).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct StateWord(u32);
@@ -93,6 +116,24 @@ impl StateWord {
     #[inline]
     pub const fn allocated(order: Order) -> Self {
         Self(ALLOCATED | order.raw() as u32)
+    }
+
+    /// This word with `marks`, and with no others.
+    #[must_use]
+    pub const fn marked(self, marks: Marks) -> Self {
+        Self(self.0 & !Marks::all().bits() | marks.bits())
+    }
+
+    /// The marks of an allocated block.
+    #[must_use]
+    pub const fn marks(self) -> Marks {
+        Marks::from_bits_truncate(self.0)
+    }
+
+    /// Whether this is an allocated block of `order`, whatever its marks.
+    #[must_use]
+    pub const fn is_allocated_of(self, order: Order) -> bool {
+        self.0 & !Marks::all().bits() == ALLOCATED | order.raw() as u32
     }
 
     /// Heads a block that is cut into objects.

@@ -20,6 +20,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if head.word() != StateWord::allocated(order) {
             let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
             return Err(match found {
+                PageState::Allocated(found) if found == order => FreeError::Whole { pfn },
                 PageState::Allocated(found) => FreeError::WrongOrder { pfn, order, found },
                 found => FreeError::NotAllocated { pfn, order, found },
             });
@@ -55,6 +56,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// # Errors
     /// The first page that cannot be freed; the pages before it are free, it and those behind are as they were.
+    #[track_caller]
     pub fn free_pages_exact(&self, range: PfnRange) -> Result<(), FreeError> {
         range.iter().try_for_each(|pfn| self.free_pages(pfn, Order::ZERO))
     }
@@ -78,6 +80,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// # Errors
     /// The first one that cannot be freed; the pages before it are free, it and those behind are as they were.
+    #[track_caller]
     pub fn free_pages_bulk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
         pages.iter().try_for_each(|pfn| self.free_pages(*pfn, Order::ZERO))
     }

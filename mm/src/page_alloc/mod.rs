@@ -11,15 +11,24 @@
 //! Not here.    Reclaim, compaction and the out-of-memory path; which zones there are (`zone`).
 //! Source.      Linux 4.1: `__alloc_pages_nodemask`, `get_page_from_freelist`, `buffered_rmqueue`, `__free_pages`.
 
+mod bad_page;
+mod cma;
+mod compaction;
+mod compound;
+mod contig;
 mod error;
 mod free;
 mod hand_over;
 mod hooks;
+mod isolate;
 mod many;
+mod movable;
+mod owner;
 mod pageset;
 mod route;
 mod setup;
 mod stock;
+mod watch;
 mod watermark;
 mod zero;
 mod zone;
@@ -27,11 +36,20 @@ mod zone;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use bad_page::PageDump;
+pub use cma::{CmaArea, CmaError};
+pub use compaction::CompactOutcome;
+pub use compound::{CompoundDtor, DtorId};
+pub use contig::ContigError;
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use hand_over::HandOver;
-pub use hooks::Hooks;
+pub use hooks::{Hooks, PAGE_POISON};
+pub use isolate::IsolateError;
+pub use movable::{MAX_OWNERS, MigrationOps, MoveError, OwnerId, Pinned};
+pub use owner::{FreeRecord, OwnerRecord, PageOwner, PageOwnerInfo};
 pub use pageset::{Pageset, PagesetSize, RING_SLOTS};
 pub use setup::{Needs, Options, Storage, frame_runs};
+pub use watch::{PageAccess, PageMapping, ShadowChecker};
 pub use watermark::{AllocFlags, Mark, Watermarks};
 pub use zone::{Zone, ZoneStats};
 
@@ -49,6 +67,7 @@ use crate::page_alloc::route::{LANES, Lane, Routes};
 use crate::page_alloc::watermark::Attempt;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
+use crate::trace::What;
 use crate::zone::{ZoneRef, ZoneType, Zonelist};
 
 /// The free-list core that the build chose: the classic one, or with feature `core_compact` the compact one.
@@ -80,6 +99,8 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     /// [`Hooks`]: while there are any, no request is served by a hit.
     hooks: AtomicU32,
     ram: Option<&'m (dyn PhysMap + Sync)>,
+    /// What follows pages besides.
+    watch: watch::Watch<'m>,
 }
 
 /// A request, as the walk sees it.
@@ -99,6 +120,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// [`AllocError`]; nothing has changed.
     #[inline]
+    #[track_caller]
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         match self.alloc_hit(gfp, order) {
             Some(pfn) => Ok(pfn),
@@ -108,6 +130,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// Allocates a block that is in no pageset: from the preferred zone if that has plenty, else the long way.
     #[inline(never)]
+    #[track_caller]
     fn alloc_missed(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         match self.alloc_easy(gfp, order) {
             Some(pfn) => Ok(pfn),
@@ -120,6 +143,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// See [`Self::alloc_pages`].
     #[inline]
+    #[track_caller]
     pub fn alloc_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
         self.alloc_pages(gfp, Order::ZERO)
     }
@@ -129,13 +153,18 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// See [`Self::alloc_pages`].
     #[inline(never)]
+    #[track_caller]
     pub fn alloc_pages_node(&self, node: NodeId, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
+        self.note(What::Request { gfp }, None, order);
         let request = self.request(gfp, order)?;
         let zonelist = &self.zonelists[node.index()];
         let first = self.walk(zonelist, &request, Mark::Low, AllocFlags::of(request.gfp) & AllocFlags::CMA);
         let pfn = match first {
             Some(pfn) => pfn,
-            None => self.alloc_slow(zonelist, &request)?,
+            None => {
+                let slow = self.alloc_slow(zonelist, &request);
+                slow.inspect_err(|_| self.note(What::Failed { gfp }, None, order))?
+            }
         };
         self.prepare_new(pfn, order, request.gfp)?;
         Ok(pfn)
@@ -179,6 +208,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// Returns the pages in this CPU's pagesets to the zones (Linux: `drain_local_pages`).
     pub fn drain_local(&self) {
+        self.note(What::DrainLocal, None, Order::ZERO);
         self.zones.iter().for_each(Zone::drain_local);
     }
 

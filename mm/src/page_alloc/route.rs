@@ -108,7 +108,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     #[inline]
     pub(super) fn alloc_easy(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
         let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
-        if order == Order::ZERO || gfp.contains(GfpFlags::ZERO) || self.has_hooks() {
+        if order == Order::ZERO || gfp.intersects(GfpFlags::ZERO.union(GfpFlags::COMP)) || self.has_hooks() {
             return None;
         }
         let (lane, kind) = self.routes.of(gfp);

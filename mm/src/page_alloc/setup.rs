@@ -10,9 +10,11 @@ use crate::gfp::GfpFlags;
 use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
 use crate::page_alloc::route::{LANES, Lane, Routes};
-use crate::page_alloc::{PageAllocator, Pageset, SetupError, Zone};
+use crate::page_alloc::watch::Watch;
+use crate::page_alloc::{PageAccess, PageAllocator, Pageset, SetupError, Zone};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
+use crate::trace::TraceRing;
 use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
 
 /// Memory that an allocator for certain plans asks of its caller.
@@ -58,6 +60,10 @@ pub struct Options<'m> {
     pub grouping_off: bool,
     /// Reaches pages that are to be zeroed; without it requests with `ZERO` fail.
     pub ram: Option<&'m (dyn PhysMap + Sync)>,
+    /// Reaches the frames that `ram` does not.
+    pub access: Option<&'m dyn PageAccess>,
+    /// Where events are written while [`Hooks::TRACE`](super::Hooks::TRACE) is on.
+    pub trace: Option<&'m TraceRing<'m>>,
 }
 
 impl core::fmt::Debug for Options<'_> {
@@ -133,7 +139,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 let (ours, rest) = types.split_at_checked(Usemap::bytes_for(size.span))?;
                 types = rest;
                 let usemap = Usemap::new(ours, size.span, kind)?;
-                let frames = ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap };
+                let frames =
+                    ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap, trace: options.trace };
                 let (own, rest) = core::mem::take(&mut core_words).split_at_mut_checked(C::words_for(size.span))?;
                 core_words = rest;
                 Some(Zone::new(frames, size.present, C::new(frames, options.core, own)?))
@@ -158,6 +165,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             allowed: AtomicU32::new(GfpFlags::all().bits()),
             hooks: AtomicU32::new(0),
             ram: options.ram,
+            watch: Watch { access: options.access, trace: options.trace, ..Watch::default() },
         };
         allocator.build_routes();
         Ok(allocator)

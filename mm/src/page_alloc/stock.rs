@@ -18,6 +18,7 @@ use crate::page_alloc::Zone;
 use crate::page_alloc::pageset::{Heat, Pageset};
 use crate::page_alloc::route::broken_stock;
 use crate::sync::{CurrentCpu, IrqOff};
+use crate::trace::What;
 
 const STOCKED: StateWord = StateWord::pageset(Order::ZERO);
 const OWNED: StateWord = StateWord::allocated(Order::ZERO);
@@ -58,7 +59,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
                 let stocked = if heat == Heat::Hot { set.push_cold(pfn, kind) } else { set.push_hot(pfn, kind, false) };
                 assert!(stocked, "a pageset with room took no page");
                 last = Some(pfn);
-            })
+            });
+            core.frames().note(What::Refill { kind, pages: set.count() }, last, Order::ZERO);
         });
         if C::GATHERS {
             set.set_front(kind, pageblock_of(last?).end);
@@ -118,6 +120,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
     set.take_coldest(set.size().batch, |pfn| core.give_claimed(pfn, Order::ZERO));
     set.recount();
+    core.frames().note(What::Drain { pages: set.size().batch }, None, Order::ZERO);
 }
 
 /// Makes room in a pageset that has none, or may have none.

@@ -25,6 +25,7 @@ use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Zon
 use crate::memmap::StateWord;
 use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::{MAX_ORDER, Order};
+use crate::trace::What;
 use crate::zone::pageblock::blocks_touched;
 
 /// Free lists that work against fragmentation. One a zone.
@@ -75,6 +76,9 @@ impl Compact<'_> {
         self.listed[kind.index()][size.index()] -= 1;
         self.counts.remove(order.pages(), kind);
         self.expand(block, pfn, size, order);
+        if size > order {
+            self.frames.note(What::Split { from: size, kind }, Some(pfn), order);
+        }
         self.frames.map.at(pfn).set_word(holder.word(order));
         self.settle(block, (kind, before));
         Some(pfn)
@@ -261,8 +265,22 @@ impl<'m> FreeCore<'m> for Compact<'m> {
             self.blocks.set_kind(block, self.frames.usemap.get(pfn));
         }
         self.counts.add(order.pages(), self.blocks.kind(block));
+        if size > order {
+            self.frames.note(What::Merge { from: order, kind: self.blocks.kind(block) }, Some(head), size);
+        }
         self.list(block, head, size);
         self.settle(block, before);
+    }
+
+    fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
+        let (order, kind) = self.frames.listed(pfn)?;
+        let block = self.blocks.index_of(pfn);
+        let before = (self.blocks.kind(block), self.blocks.orders(block));
+        self.unlist(block, pfn, order);
+        self.counts.remove(order.pages(), kind);
+        self.frames.map.at(pfn).set_word(holder.word(order));
+        self.settle(block, before);
+        Some(order)
     }
 
     fn counts(&self) -> FreeCounts {

@@ -1,8 +1,13 @@
 //! The allocator over small machines: hand-over, policies, wrong frees, exhaustion, CPUs as threads.
 
+mod contiguous;
 pub(crate) mod fixture;
+mod following;
+mod owners;
 mod policies;
+mod replays;
 mod stress;
+mod whole;
 mod wrong_frees;
 
 use std::vec::Vec;
