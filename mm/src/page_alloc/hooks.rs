@@ -114,7 +114,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ) -> Result<(), AllocError> {
         let hooks = self.hooks();
         if hooks.intersects(Hooks::POISON | Hooks::DEBUG_PAGEALLOC | Hooks::CHECK) {
-            self.inspect_new(pfn, order, hooks);
+            self.inspect_new(pfn, order, hooks, caller);
         }
         if let Some(shadow) = self.watch.shadow.filter(|_| hooks.contains(Hooks::SHADOW)) {
             shadow.on_alloc(pfn, order);
@@ -135,19 +135,19 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     }
 
     /// Maps each frame of a new block again, looks for its poison, and for signs that somebody uses it still.
-    fn inspect_new(&self, pfn: Pfn, order: Order, hooks: Hooks) {
+    fn inspect_new(&self, pfn: Pfn, order: Order, hooks: Hooks, caller: &Location<'_>) {
         let mut reported = false;
         for frame in block(pfn, order) {
             let Some(page) = self.map.page(frame) else { continue };
             self.map_frame(page, frame);
             let before = page.clear_flags(FrameFlags::POISONED | FrameFlags::REPORTED);
             if before.contains(FrameFlags::POISONED) && hooks.contains(Hooks::POISON) && !reported {
-                reported = self.report_bad_poison(frame);
+                reported = self.report_bad_poison(frame, caller);
             }
         }
         let Some(page) = self.map.page(pfn).filter(|_| hooks.contains(Hooks::CHECK)) else { return };
         if let Some(sign) = sign_of_use(page) {
-            self.report_bad_page(pfn, &sign, Location::caller());
+            self.report_bad_page(pfn, &sign, caller);
             page.refcount.store(1, Relaxed);
             page.mapcount.store(u32::MAX, Relaxed);
             page.set_private(0);

@@ -61,8 +61,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// Looks for the poison in a frame that was free until now; reports the first byte that is something else, and
     /// whether there was one (Linux: `check_poison_mem`).
-    #[track_caller]
-    pub(super) fn report_bad_poison(&self, pfn: Pfn) -> bool {
+    pub(super) fn report_bad_poison(&self, pfn: Pfn, caller: &Location<'_>) -> bool {
         let mut found = None;
         self.with_frame(pfn, &mut |bytes| {
             // SAFETY: valid because `with_frame` answers for every byte of the frame, and RAM bytes are always some `u8`.
@@ -78,10 +77,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             _ => "memory corruption",
         };
         let why = format_args!(
-            "pfn {pfn}: pagealloc: {kind}: byte {at:#x} at {} is {byte:#04x}, not {PAGE_POISON:#04x}; {count} bytes differ",
+            "pfn {pfn}: pagealloc: {kind}: byte {at:#x} at {} is {byte:#04x}, not {PAGE_POISON:#04x}; bytes that differ: {count}",
             pfn.base().saturating_add(at as u64)
         );
-        self.report_bad_page(pfn, &why, Location::caller());
+        self.report_bad_page(pfn, &why, caller);
         true
     }
 

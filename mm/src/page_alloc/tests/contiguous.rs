@@ -301,8 +301,7 @@ fn a_page_that_is_freed_while_it_is_moved_is_freed_once() {
         fn putback_page(&self, _pfn: Pfn, _private: u32) {}
     }
     for moment in 0..4 {
-        let owner: &'static Freeing =
-            std::boxed::Box::leak(std::boxed::Box::new(Freeing { machine: Machine::full(), when: moment.into() }));
+        let owner: &'static Freeing = Box::leak(Box::new(Freeing { machine: Machine::full(), when: moment.into() }));
         let machine = &owner.machine;
         let id = machine.register_owner(owner).unwrap();
         let page = machine.alloc_page(GfpFlags::MOVABLE).unwrap();
