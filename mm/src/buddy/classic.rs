@@ -12,7 +12,6 @@ use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Zon
 use crate::memmap::{Page, StateWord};
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
-use crate::trace::What;
 
 /// Linux's design of free lists. One a zone.
 #[derive(Debug)]
@@ -46,10 +45,8 @@ impl Classic<'_> {
     ) {
         self.lists.unlink(pfn, size, kind);
         self.counts.remove(order.pages(), kind);
+        self.frames.note_split(pfn, size, order, rest_kind);
         self.expand(pfn, size, order, rest_kind);
-        if size > order {
-            self.frames.note(What::Split { from: size, kind: rest_kind }, Some(pfn), order);
-        }
         self.frames.map.at(pfn).set_word(holder.word(order));
     }
 
@@ -191,9 +188,7 @@ impl<'m> FreeCore<'m> for Classic<'m> {
             head = head.min(buddy);
             size = next;
         }
-        if size > order {
-            self.frames.note(What::Merge { from: order, kind }, Some(head), size);
-        }
+        self.frames.note_merge(head, order, size, kind);
         let end = self.end_for(head, size);
         self.lists.push(head, size, kind, end);
     }

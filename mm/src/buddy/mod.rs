@@ -80,10 +80,37 @@ impl Holder {
 
 impl ZoneFrames<'_> {
     /// Writes an event to the trace, if it is on.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(crate) fn note(&self, what: What, pfn: Option<Pfn>, order: Order) {
         if let Some(ring) = self.trace.filter(|ring| ring.is_on()) {
             ring.write(what, pfn, order);
+        }
+    }
+
+    /// Tells of a listed block of order `from` that is split down to `order`.
+    #[inline]
+    fn note_split(&self, pfn: Pfn, from: Order, order: Order, kind: MigrateType) {
+        if self.trace.is_some() {
+            self.note_change(pfn, from, order, kind);
+        }
+    }
+
+    /// Tells of a freed block of order `from` that became one of `order`.
+    #[inline]
+    fn note_merge(&self, pfn: Pfn, from: Order, order: Order, kind: MigrateType) {
+        if self.trace.is_some() {
+            self.note_change(pfn, from, order, kind);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_change(&self, pfn: Pfn, from: Order, order: Order, kind: MigrateType) {
+        if from > order {
+            self.note(What::Split { from, kind }, Some(pfn), order);
+        } else if from < order {
+            self.note(What::Merge { from, kind }, Some(pfn), order);
         }
     }
 

@@ -18,12 +18,14 @@ bitflags! {
     /// What is known of one frame, whatever block it is in.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub(crate) struct FrameFlags: u32 {
-        /// A wrong use of it was reported, and it has not been allocated the long way since.
+        /// A wrong use of it was reported, and it has not been looked at since.
         const REPORTED = 1 << 4;
         /// It was filled with the poison when it was freed.
         const POISONED = 1 << 5;
         /// It was unmapped when it was freed.
         const UNMAPPED = 1 << 6;
+        /// It heads a block in a range that is being emptied; once the block is moved these are its old frames.
+        const HELD = 1 << 7;
     }
 }
 
@@ -92,6 +94,12 @@ impl Page {
     #[inline]
     pub(crate) fn swap_word(&self, from: StateWord, to: StateWord) -> bool {
         self.state.compare_exchange(from.raw(), to.raw(), AcqRel, Relaxed).is_ok()
+    }
+
+    /// Whether `flag` is set.
+    #[inline]
+    pub(crate) fn has_flag(&self, flag: FrameFlags) -> bool {
+        self.flags.load(Relaxed) & flag.bits() != 0
     }
 
     /// Sets `flags`; returns those that were set before.

@@ -80,12 +80,10 @@ bitflags! {
         const ORPHAN = 1 << 14;
         /// Translation tables refer to it (Linux: `page_mapped`).
         const MAPPED = 1 << 15;
-        /// It is in a range that is being emptied; once it is moved these are its old frames.
-        const HELD = 1 << 16;
     }
 }
 
-/// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the list's migrate type (free blocks only), 11-16:
+/// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the list's migrate type (free blocks only), 11-15:
 /// [`Marks`] (allocated blocks only).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]

@@ -1,7 +1,7 @@
 //! What is said of a wrong use of a page: once, with all that is known of it.
 //!
-//! Theory.      A loop that frees one page for ever must not drown the log, so a frame is reported once, until it has
-//!              been freed rightly the long way. Of many frames, the first 60 reports are printed, and then every one
+//! Theory.      A loop that frees one page for ever must not drown the log, so a frame is reported once, until it is
+//!              looked at while something is switched on. Of many frames, the first 60 reports are printed, and then every one
 //!              whose number is a power of two, so that it shows that there are more.
 //! Source.      Linux 4.1: `bad_page`, `dump_page`.
 #![forbid(unsafe_code)]
@@ -107,10 +107,4 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             log::error!("BUG: Bad page state: {why}, by {caller} (report {number})\n{}", self.dump_page(pfn));
         }
     }
-}
-
-/// Whether a wrong use of the page was reported.
-#[inline]
-pub(super) fn is_reported(page: &Page) -> bool {
-    page.flags.load(Relaxed) & FrameFlags::REPORTED.bits() != 0
 }

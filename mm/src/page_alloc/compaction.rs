@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::addr::{NodeId, Pfn, PfnRange};
 use crate::buddy::{FreeCore, Holder};
 use crate::gfp::GfpFlags;
-use crate::memmap::{Marks, PageState, StateWord, ZoneTag};
+use crate::memmap::{PageState, StateWord, ZoneTag};
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 use crate::page_alloc::{PageAllocator, Zone};
@@ -169,7 +169,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             let (head, size) = self.map.head_of(at).unwrap_or((at, Order::ZERO));
             next = head.checked_add(size.pages()).unwrap_or(range.end).max(Pfn::new(at.raw() + 1));
             let is_ours = size == Order::ZERO && self.map.page(head).is_some_and(|page| page.zone() == zone.tag());
-            if !is_ours || self.isolate_movable(head, Marks::empty()).is_err() {
+            if !is_ours || self.isolate_movable(head).is_err() {
                 continue;
             }
             if let Some(place) = out.get_mut(count) {

@@ -20,7 +20,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::{FreeCore, FreeError, Holder};
 use crate::gfp::GfpFlags;
-use crate::memmap::{Marks, NO_FRAME, Page, PageState, StateWord};
+use crate::memmap::{FrameFlags, Marks, NO_FRAME, Page, PageState, StateWord};
 use crate::order::Order;
 use crate::page_alloc::isolate::IsolateError;
 use crate::page_alloc::movable::Pinned;
@@ -148,8 +148,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             if is_free() {
                 continue;
             }
-            match self.isolate_movable(pfn, Marks::HELD) {
-                Ok(_) => page.prev.store(NO_FRAME, Relaxed),
+            match self.isolate_movable(pfn) {
+                Ok(_) => {
+                    page.prev.store(NO_FRAME, Relaxed);
+                    page.set_flags(FrameFlags::HELD);
+                }
                 // A block that was freed meanwhile is no hindrance.
                 Err(_) if is_free() => {}
                 Err(why) => return Err(ContigError::Pinned { pfn, why }),
@@ -160,8 +163,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// The blocks of `range` that were taken for moving, moved or not.
     fn held(&self, range: PfnRange) -> impl Iterator<Item = Pfn> + '_ {
-        self.heads(range)
-            .filter(|pfn| self.map.page(*pfn).is_some_and(|page| page.word().marks().contains(Marks::HELD)))
+        self.heads(range).filter(|pfn| self.map.page(*pfn).is_some_and(|page| page.has_flag(FrameFlags::HELD)))
     }
 
     /// Moves a block to one outside `range`; its old frames stay held, with the number of the new ones in their link.
@@ -198,6 +200,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Frees a moved block's old frames, and a block that its owner gave up meanwhile.
     fn let_go(&self, pfn: Pfn) {
         let Some(page) = self.map.page(pfn) else { return };
+        page.clear_flags(FrameFlags::HELD);
         let Some(order) = page.word().head_order() else { return };
         if page.word().marks().contains(Marks::MOVING) {
             return self.putback_movable(pfn);
@@ -209,13 +212,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Brings a block back to where it was. One that its owner does not let go any more stays where it is now.
     fn move_back(&self, pfn: Pfn) {
         let Some(page) = self.map.page(pfn) else { return };
+        page.clear_flags(FrameFlags::HELD);
         let Some(order) = page.word().head_order() else { return };
         if page.word().marks().contains(Marks::MOVING) {
             return self.putback_movable(pfn);
         }
         let new = Pfn::new(page.prev.load(Relaxed));
         page.set_word(StateWord::allocated(order));
-        if self.isolate_movable(new, Marks::empty()).is_err() {
+        if self.isolate_movable(new).is_err() {
             return self.free_own(pfn, order);
         }
         match self.move_block(new, pfn, order) {

@@ -16,7 +16,6 @@ use crate::buddy::{FreeCore, FreeError};
 use crate::memmap::{FrameFlags, Marks, Page, PageState, StateWord};
 use crate::order::Order;
 use crate::page_alloc::PageAllocator;
-use crate::page_alloc::bad_page::is_reported;
 use crate::page_alloc::movable::forget_owner;
 use crate::page_alloc::pageset::Heat;
 use crate::sync::CurrentCpu;
@@ -53,13 +52,19 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if !page.claim(order) {
             return self.release_marked(page, pfn, order, heat);
         }
-        self.free_claimed(page, pfn, order, heat, StateWord::allocated(order))
+        let Some(zone) = self.zone_tagged(page.zone()) else { return self.refuse(pfn, order) };
+        if !self.hooks().is_empty() {
+            return self.free_followed(page, pfn, order, heat, StateWord::allocated(order));
+        }
+        zone.free(pfn, order, heat);
+        Ok(())
     }
 
-    /// Frees a block that was claimed from the state `before`, or puts that state back.
-    #[inline]
+    /// Frees a block that was claimed from the state `before`, through whatever is switched on, or puts that state back.
+    #[cold]
+    #[inline(never)]
     #[track_caller]
-    fn free_claimed(
+    fn free_followed(
         &self,
         page: &Page,
         pfn: Pfn,
@@ -72,9 +77,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             page.set_word(before);
             self.report_bad_page(pfn, &error, Location::caller());
             return Err(error);
-        }
-        if is_reported(page) {
-            page.clear_flags(FrameFlags::REPORTED);
         }
         zone.free(pfn, order, heat);
         Ok(())
@@ -106,7 +108,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             if marks.contains(Marks::COMPOUND) {
                 self.destroy_compound(page, pfn, order);
             }
-            return self.free_claimed(page, pfn, order, heat, word.marked(marks - Marks::MOVABLE));
+            page.clear_flags(FrameFlags::REPORTED);
+            return self.free_followed(page, pfn, order, heat, word.marked(marks - Marks::MOVABLE));
         }
     }
 

@@ -160,22 +160,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// # Errors
     /// [`FreeError`] when the block must not be freed; nothing has been done.
-    #[inline]
     #[track_caller]
     pub(super) fn prepare_free(&self, page: &Page, pfn: Pfn, order: Order, heat: Heat) -> Result<(), FreeError> {
-        if self.hooks().is_empty() { Ok(()) } else { self.follow_free(page, pfn, order, heat, Location::caller()) }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn follow_free(
-        &self,
-        page: &Page,
-        pfn: Pfn,
-        order: Order,
-        heat: Heat,
-        caller: &'static Location<'static>,
-    ) -> Result<(), FreeError> {
+        let caller = Location::caller();
         let hooks = self.hooks();
         let private = page.private();
         if hooks.contains(Hooks::CHECK) && private != 0 {
@@ -195,6 +182,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if hooks.contains(Hooks::DEBUG_PAGEALLOC) {
             block(pfn, order).for_each(|frame| self.unmap_frame(frame));
         }
+        page.clear_flags(FrameFlags::REPORTED);
         self.note(What::Free { cold: heat == Heat::Cold }, Some(pfn), order);
         Ok(())
     }

@@ -164,15 +164,15 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
     }
 
-    /// Takes a movable block for moving: its owner keeps still until [`Self::putback_movable`] or the move; `held` is
-    /// another mark that it gets (Linux: `isolate_movable_page`).
-    pub(super) fn isolate_movable(&self, pfn: Pfn, held: Marks) -> Result<Order, Pinned> {
+    /// Takes a movable block for moving: its owner keeps still until [`Self::putback_movable`] or the move
+    /// (Linux: `isolate_movable_page`).
+    pub(super) fn isolate_movable(&self, pfn: Pfn) -> Result<Order, Pinned> {
         let gone = Pinned::State(PageState::Hole);
         let page = self.map.page(pfn).ok_or(gone)?;
         let word = page.word();
         self.check_movable(page, pfn)?;
         let order = word.head_order().ok_or(gone)?;
-        if !page.swap_word(word, word.marked(word.marks() | Marks::MOVING | held)) {
+        if !page.swap_word(word, word.marked(word.marks() | Marks::MOVING)) {
             return Err(Pinned::Moving);
         }
         let agreed = self.watch.owners.of(page).is_some_and(|owner| owner.isolate_page(pfn, page.private()));
@@ -200,8 +200,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         loop {
             let word = page.word();
             let is_orphan = word.marks().contains(Marks::ORPHAN);
-            let gone =
-                Marks::MOVING | Marks::HELD | Marks::ORPHAN | if is_orphan { Marks::MOVABLE } else { Marks::empty() };
+            let gone = Marks::MOVING | Marks::ORPHAN | if is_orphan { Marks::MOVABLE } else { Marks::empty() };
             if !page.swap_word(word, word.marked(word.marks() - gone)) {
                 continue;
             }
@@ -246,7 +245,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 records.moved(old, new);
             }
             forget_owner(from);
-            from.set_word(plain.marked(from.word().marks() & Marks::HELD));
+            from.set_word(plain);
             self.end_moving(to, new, order);
         } else {
             forget_owner(to);

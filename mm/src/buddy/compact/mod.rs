@@ -25,7 +25,6 @@ use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Zon
 use crate::memmap::StateWord;
 use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::{MAX_ORDER, Order};
-use crate::trace::What;
 use crate::zone::pageblock::blocks_touched;
 
 /// Free lists that work against fragmentation. One a zone.
@@ -75,10 +74,8 @@ impl Compact<'_> {
         self.blocks.unlink(block, pfn, size);
         self.listed[kind.index()][size.index()] -= 1;
         self.counts.remove(order.pages(), kind);
+        self.frames.note_split(pfn, size, order, kind);
         self.expand(block, pfn, size, order);
-        if size > order {
-            self.frames.note(What::Split { from: size, kind }, Some(pfn), order);
-        }
         self.frames.map.at(pfn).set_word(holder.word(order));
         self.settle(block, (kind, before));
         Some(pfn)
@@ -265,9 +262,7 @@ impl<'m> FreeCore<'m> for Compact<'m> {
             self.blocks.set_kind(block, self.frames.usemap.get(pfn));
         }
         self.counts.add(order.pages(), self.blocks.kind(block));
-        if size > order {
-            self.frames.note(What::Merge { from: order, kind: self.blocks.kind(block) }, Some(head), size);
-        }
+        self.frames.note_merge(head, order, size, self.blocks.kind(block));
         self.list(block, head, size);
         self.settle(block, before);
     }
