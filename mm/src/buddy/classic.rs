@@ -45,7 +45,6 @@ impl Classic<'_> {
     ) {
         self.lists.unlink(pfn, size, kind);
         self.counts.remove(order.pages(), kind);
-        self.frames.note_split(pfn, size, order, rest_kind);
         self.expand(pfn, size, order, rest_kind);
         self.frames.map.at(pfn).set_word(holder.word(order));
     }
@@ -188,7 +187,6 @@ impl<'m> FreeCore<'m> for Classic<'m> {
             head = head.min(buddy);
             size = next;
         }
-        self.frames.note_merge(head, order, size, kind);
         let end = self.end_for(head, size);
         self.lists.push(head, size, kind, end);
     }

@@ -30,7 +30,7 @@ pub use error::{Broken, FreeError};
 pub use validate::Tally;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::memmap::{MemMap, StateWord, Usemap, ZoneTag};
+use crate::memmap::{MemMap, Page, StateWord, Usemap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::trace::{TraceRing, What};
@@ -88,30 +88,51 @@ impl ZoneFrames<'_> {
         }
     }
 
-    /// Tells of a listed block of order `from` that is split down to `order`.
+    /// Tells of the split, if there was one, when a block was taken: under the same hold of the zone's lock.
     #[inline]
-    fn note_split(&self, pfn: Pfn, from: Order, order: Order, kind: MigrateType) {
+    pub(crate) fn note_taken(&self, pfn: Pfn, order: Order) {
         if self.trace.is_some() {
-            self.note_change(pfn, from, order, kind);
+            self.note_split(pfn, order);
         }
     }
 
-    /// Tells of a freed block of order `from` that became one of `order`.
+    /// Tells of the merge, if there was one, when a block was given back: under the same hold of the zone's lock.
     #[inline]
-    fn note_merge(&self, pfn: Pfn, from: Order, order: Order, kind: MigrateType) {
+    pub(crate) fn note_given(&self, pfn: Pfn, order: Order) {
         if self.trace.is_some() {
-            self.note_change(pfn, from, order, kind);
+            self.note_merge(pfn, order);
+        }
+    }
+
+    /// What a block was part of shows in what is left of it: the upper halves are free, each of the next order. None of
+    /// them was free before, or it would have been merged.
+    #[cold]
+    #[inline(never)]
+    fn note_split(&self, pfn: Pfn, order: Order) {
+        let mut from = order;
+        let mut list = None;
+        while let Some(next) = from.next().filter(|next| next.aligns(pfn)) {
+            let upper = from.buddy_of(pfn);
+            let Some(word) = self.map.page(upper).filter(|page| page.zone() == self.zone).map(Page::word) else {
+                break;
+            };
+            if !word.is_free_of(from) && !word.is_guard_of(from) {
+                break;
+            }
+            (from, list) = (next, word.list().or(list));
+        }
+        if from > order {
+            let kind = list.unwrap_or_else(|| self.usemap.get(pfn));
+            self.note(What::Split { from, kind }, Some(pfn), order);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn note_change(&self, pfn: Pfn, from: Order, order: Order, kind: MigrateType) {
-        if from > order {
-            self.note(What::Split { from, kind }, Some(pfn), order);
-        } else if from < order {
-            self.note(What::Merge { from, kind }, Some(pfn), order);
-        }
+    fn note_merge(&self, pfn: Pfn, order: Order) {
+        let Some((head, size)) = self.map.head_of(pfn).filter(|(_, size)| *size > order) else { return };
+        let kind = self.map.page(head).and_then(|page| page.word().list()).unwrap_or(MigrateType::Unmovable);
+        self.note(What::Merge { from: order, kind }, Some(head), size);
     }
 
     /// Order and list of the free block of this zone that `pfn` heads. Exact under the zone's lock.
@@ -123,6 +144,7 @@ impl ZoneFrames<'_> {
     /// Makes single pages of pagesets out of a block that was taken, lowest first.
     #[inline]
     fn hand_singles(&self, pfn: Pfn, order: Order, each: &mut impl FnMut(Pfn)) {
+        self.note_taken(pfn, order);
         for offset in 0..order.pages() {
             let page = Pfn::new(pfn.raw() | offset);
             self.map.at(page).set_word(Holder::Pageset.word(Order::ZERO));

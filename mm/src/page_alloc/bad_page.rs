@@ -13,7 +13,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
 use crate::buddy::FreeCore;
-use crate::memmap::{FrameFlags, NO_FRAME, Page, PageState};
+use crate::memmap::{FrameFlags, NO_FRAME, PageState};
 use crate::page_alloc::PageAllocator;
 use crate::sync::CurrentCpu;
 

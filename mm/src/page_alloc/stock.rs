@@ -50,7 +50,10 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     #[inline(never)]
     fn refill(&self, set: Option<&Pageset<'m>>, kind: MigrateType, heat: Heat) -> Option<Pfn> {
         let Some((set, room)) = set.map(|set| (set, set.recount())).filter(|(_, room)| *room > 0) else {
-            return self.with_core(|core| core.take(Order::ZERO, kind, Holder::Caller));
+            return self.with_core(|core| {
+                let taken = core.take(Order::ZERO, kind, Holder::Caller);
+                taken.inspect(|pfn| self.frames.note_taken(*pfn, Order::ZERO))
+            });
         };
         let mut last = None;
         self.with_core(|core| {
@@ -76,7 +79,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         if order == Order::ZERO {
             self.free_one(pfn, heat);
         } else {
-            self.with_core(|core| core.give_claimed(pfn, order));
+            self.with_core(|core| give(core, pfn, order));
         }
     }
 
@@ -85,12 +88,12 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let order = Order::ZERO;
         let _irq = IrqOff::<M>::new();
         let kind = match self.block_type(pfn) {
-            MigrateType::Isolate => return self.with_core(|core| core.give_claimed(pfn, order)),
+            MigrateType::Isolate => return self.with_core(|core| give(core, pfn, order)),
             MigrateType::Reserve | MigrateType::Cma => MigrateType::Movable,
             kind => kind,
         };
         let Some(set) = self.pagesets().get(M::current_cpu().index()) else {
-            return self.with_core(|core| core.give_claimed(pfn, order));
+            return self.with_core(|core| give(core, pfn, order));
         };
         let push = || if heat == Heat::Hot { set.push_hot(pfn, kind, C::GATHERS) } else { set.push_cold(pfn, kind) };
         if push() || (!C::GATHERS && set.recount() > 0 && push()) {
@@ -99,7 +102,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.with_core(|core| {
             make_room(core, set);
             if !push() {
-                core.give_claimed(pfn, Order::ZERO);
+                give(core, pfn, Order::ZERO);
             }
         });
     }
@@ -116,9 +119,16 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 }
 
+/// Gives a claimed block back, and tells of it.
+#[inline]
+fn give<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
+    core.give_claimed(pfn, order);
+    core.frames().note_given(pfn, order);
+}
+
 /// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
 fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
-    set.take_coldest(set.size().batch, |pfn| core.give_claimed(pfn, Order::ZERO));
+    set.take_coldest(set.size().batch, |pfn| give(core, pfn, Order::ZERO));
     set.recount();
     core.frames().note(What::Drain { pages: set.size().batch }, None, Order::ZERO);
 }

@@ -192,7 +192,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             let least = self.least.load(Relaxed).saturating_add(order.pages() - 1);
             let in_largest = largest << Order::LARGEST.raw();
             let is_plenty = counts.free.saturating_sub(counts.cma) > least && in_largest > least;
-            if is_plenty { core.take(order, kind, Holder::Caller) } else { None }
+            let taken = if is_plenty { core.take(order, kind, Holder::Caller) } else { None };
+            taken.inspect(|pfn| self.frames.note_taken(*pfn, order))
         })
     }
 
@@ -209,7 +210,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             if !floor.allows(order, attempt.flags, counts.free, counts.cma, blocks) {
                 return None;
             }
-            core.take(order, kind, Holder::Caller)
+            core.take(order, kind, Holder::Caller).inspect(|pfn| self.frames.note_taken(*pfn, order))
         })
     }
 

@@ -74,7 +74,6 @@ impl Compact<'_> {
         self.blocks.unlink(block, pfn, size);
         self.listed[kind.index()][size.index()] -= 1;
         self.counts.remove(order.pages(), kind);
-        self.frames.note_split(pfn, size, order, kind);
         self.expand(block, pfn, size, order);
         self.frames.map.at(pfn).set_word(holder.word(order));
         self.settle(block, (kind, before));
@@ -262,7 +261,6 @@ impl<'m> FreeCore<'m> for Compact<'m> {
             self.blocks.set_kind(block, self.frames.usemap.get(pfn));
         }
         self.counts.add(order.pages(), self.blocks.kind(block));
-        self.frames.note_merge(head, order, size, self.blocks.kind(block));
         self.list(block, head, size);
         self.settle(block, before);
     }
