@@ -224,9 +224,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         loop {
             let word = page.word();
             let mark = if page.mapcount() > 0 { Marks::MAPPED } else { Marks::empty() };
-            let marked = word.marked(word.marks() - Marks::MAPPED | mark);
+            let marked = word.marked((word.marks() - Marks::MAPPED) | mark);
             let is_set = word == marked || page.swap_word(word, marked);
-            if is_set && (page.mapcount() > 0) == !mark.is_empty() {
+            if is_set && (page.mapcount() == 0) == mark.is_empty() {
                 return;
             }
         }

@@ -187,10 +187,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     pub(super) fn putback_movable(&self, pfn: Pfn) {
         let Some(page) = self.map.page(pfn) else { return };
         let Some(order) = page.word().head_order() else { return };
-        if !page.word().marks().contains(Marks::ORPHAN) {
-            if let Some(owner) = self.watch.owners.of(page) {
-                owner.putback_page(pfn, page.private());
-            }
+        let is_orphan = page.word().marks().contains(Marks::ORPHAN);
+        if let Some(owner) = self.watch.owners.of(page).filter(|_| !is_orphan) {
+            owner.putback_page(pfn, page.private());
         }
         self.end_moving(page, pfn, order);
     }

@@ -68,7 +68,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), BYTES) };
             let bad = |byte: &u8| *byte != PAGE_POISON;
             let count = bytes.iter().filter(|byte| bad(byte)).count();
-            let first = bytes.iter().position(|byte| bad(&byte));
+            let first = bytes.iter().position(bad);
             found = first.and_then(|at| Some((at, *bytes.get(at)?, count)));
         });
         let Some((at, byte, count)) = found else { return false };

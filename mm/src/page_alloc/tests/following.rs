@@ -28,6 +28,7 @@ fn machine() -> (Machine, &'static FakeRam, &'static FakeRam) {
     (Machine::with_options(Options { ram: Some(low), ..Options::default() }), low, high)
 }
 
+#[expect(clippy::mut_from_ref, reason = "the bytes are the page's, and the tests use them on one thread")]
 fn bytes(ram: &FakeRam, pfn: Pfn, order: Order) -> &mut [u8] {
     let start = ram.frames_ptr(pfn, order.pages()).unwrap();
     // SAFETY: FakeRam answers for all bytes of the block, and the tests use them on one thread.
