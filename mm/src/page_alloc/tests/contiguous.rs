@@ -257,6 +257,27 @@ fn compaction_makes_a_largest_block_of_movable_pages_and_cannot_of_others() {
 }
 
 #[test]
+fn of_a_large_free_block_compaction_takes_no_more_than_it_needs() {
+    let lent = Lent::new();
+    for pfn in lent.machine.take_all(GfpFlags::MOVABLE, Order::ZERO) {
+        // Low: every second page is the owner's. High: all but the last page is free, in blocks of order 9 and less.
+        if range(0x400, 0x800).contains(pfn) && pfn.raw() % 2 == 1 {
+            lent.owner.adopt(&lent.machine, lent.id, pfn, Order::ZERO);
+        } else if range(0x400, 0x800).contains(pfn) || range(0x1000, 0x13ff).contains(pfn) {
+            lent.machine.free_pages(pfn, Order::ZERO).unwrap();
+        }
+    }
+    lent.machine.drain_local();
+    let free = lent.machine.zone(NORMAL).unwrap().stats().counts.free;
+    assert_eq!(free, 512 + 1023);
+    assert_eq!(lent.machine.compact_zone(ZoneTag::from(NORMAL), Order::LARGEST), CompactOutcome::Success);
+    lent.machine.drain_local();
+    let stats = lent.machine.zone(NORMAL).unwrap().stats();
+    assert_eq!((stats.counts.free, stats.pageset), (free, 0));
+    lent.check();
+}
+
+#[test]
 fn a_zone_that_compaction_could_not_help_is_passed_over_ever_more_often() {
     let fixed = riddled(false);
     let attempt = || fixed.machine.try_to_compact_pages(NodeId::ZERO, GfpFlags::GFP_KERNEL, order(1));
