@@ -74,24 +74,29 @@ impl Classic<'_> {
         self.counts.remove(order.pages(), kind);
     }
 
-    /// Whether the page heads a block of `order` that its buddy, a block of this zone, merges with
-    /// (Linux: `page_is_buddy`).
-    #[inline]
-    fn is_mergeable(&self, page: &Page, order: Order) -> bool {
-        let word = page.word();
-        (word.is_free_of(order) || word.is_guard_of(order)) && page.zone() == self.frames.zone
+    /// Makes a guard block, if there is one, part of the block that is being freed (Linux: `clear_page_guard`).
+    #[cold]
+    #[inline(never)]
+    fn absorb_guard(&mut self, page: &Page, order: Order, kind: MigrateType) -> bool {
+        if !page.word().is_guard_of(order) || page.zone() != self.frames.zone {
+            return false;
+        }
+        self.counts.guard -= order.pages();
+        self.counts.add(order.pages(), kind);
+        true
     }
 
-    /// Makes a free buddy part of the block that is being freed.
+    /// Makes a free buddy, if there is one, part of the block that is being freed (Linux: `page_is_buddy`).
     #[inline]
-    fn absorb(&mut self, buddy: Pfn, order: Order, kind: MigrateType) {
-        match self.frames.map.at(buddy).word().list() {
-            Some(list) => self.lists.unlink(buddy, order, list),
-            None => {
-                self.counts.guard -= order.pages();
-                self.counts.add(order.pages(), kind);
-            }
+    fn absorb(&mut self, buddy: Pfn, order: Order, kind: MigrateType) -> bool {
+        let page = self.frames.map.at(buddy);
+        let word = page.word();
+        if word.is_free_in(order, self.frames.zone) {
+            let list = if word.kind_bits() == kind as u32 { kind } else { word.list().unwrap_or(kind) };
+            self.lists.unlink(buddy, order, list);
+            return true;
         }
+        order < self.options.guard_minorder && self.absorb_guard(page, order, kind)
     }
 
     /// Where a block goes: to the back when it is likely to become part of a larger one soon.
@@ -100,8 +105,7 @@ impl Classic<'_> {
         let Some(parent_order) = order.next().filter(|next| *next < Order::LARGEST) else { return End::Front };
         let parent = Pfn::new(pfn.raw() & !order.pages());
         let parents_buddy = self.frames.map.at(parent_order.buddy_of(parent));
-        let soon = parents_buddy.word().is_free_of(parent_order) && parents_buddy.zone() == self.frames.zone;
-        if soon { End::Back } else { End::Front }
+        if parents_buddy.word().is_free_in(parent_order, self.frames.zone) { End::Back } else { End::Front }
     }
 
     /// Moves every free block of `pfn`'s pageblock to the lists of `to`; returns the pages moved
@@ -148,7 +152,7 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     }
 
     fn new(frames: ZoneFrames<'m>, options: CoreOptions, _words: &'m mut [u32]) -> Option<Self> {
-        Some(Self { frames, lists: BlockLists::new(frames.map), counts: FreeCounts::default(), options })
+        Some(Self { frames, lists: BlockLists::new(frames.map, frames.zone), counts: FreeCounts::default(), options })
     }
 
     #[inline]
@@ -159,15 +163,16 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
     }
 
-    fn take_singles(&mut self, wanted: u32, kind: MigrateType, mut each: impl FnMut(Pfn)) -> u32 {
+    fn take_many(&mut self, order: Order, wanted: u32, kind: MigrateType, holder: Holder, mut each: impl FnMut(Pfn)) -> u32 {
         let mut taken = 0;
-        while let Some(most) = Order::largest_within(wanted - taken) {
-            // A block that is no larger than what is wanted comes whole; guards stand between single pages only.
-            let whole = self.lists.smallest(Order::ZERO, kind).map_or(Order::ZERO, |size| size.min(most));
-            let order = if self.options.guard_minorder > Order::ZERO { Order::ZERO } else { whole };
-            let Some(pfn) = self.take(order, kind, Holder::Pageset) else { break };
-            self.frames.hand_singles(pfn, order, &mut each);
-            taken += order.pages();
+        while taken < wanted {
+            // A block that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
+            // one by one only.
+            let most = Order::largest_within((wanted - taken) << order.log2()).unwrap_or(order).max(order);
+            let whole = self.lists.smallest(order, kind).map_or(order, |size| size.min(most));
+            let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
+            let Some(pfn) = self.take(size, kind, holder) else { break };
+            taken += self.frames.cut(pfn, size, (order, holder), &mut each);
         }
         taken
     }
@@ -178,10 +183,9 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         let (mut head, mut size) = (pfn, order);
         while let Some(next) = size.next() {
             let buddy = size.buddy_of(head);
-            if !self.is_mergeable(self.frames.map.at(buddy), size) {
+            if !self.absorb(buddy, size, kind) {
                 break;
             }
-            self.absorb(buddy, size, kind);
             // The upper half stops being a head; the lower one gets its state when the merging ends.
             self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
             head = head.min(buddy);

@@ -8,7 +8,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
-use crate::memmap::{MemMap, NO_FRAME, StateWord};
+use crate::memmap::{MemMap, NO_FRAME, StateWord, ZoneTag};
 use crate::migrate::{MIGRATE_TYPES, MigrateType};
 use crate::order::{MAX_ORDER, Order};
 
@@ -34,14 +34,16 @@ const LISTS: usize = MAX_ORDER.next_power_of_two();
 #[derive(Debug)]
 pub(super) struct BlockLists<'m> {
     map: MemMap<'m>,
+    zone: ZoneTag,
     lists: [[List; LISTS]; MIGRATE_TYPES],
     filled: [u32; MIGRATE_TYPES],
 }
 
 impl<'m> BlockLists<'m> {
-    pub(super) fn new(map: MemMap<'m>) -> Self {
+    /// Empty lists of the blocks of `zone`.
+    pub(super) fn new(map: MemMap<'m>, zone: ZoneTag) -> Self {
         let empty = List { head: NO_FRAME, blocks: 0 };
-        Self { map, lists: [[empty; LISTS]; MIGRATE_TYPES], filled: [0; MIGRATE_TYPES] }
+        Self { map, zone, lists: [[empty; LISTS]; MIGRATE_TYPES], filled: [0; MIGRATE_TYPES] }
     }
 
     #[inline]
@@ -58,7 +60,7 @@ impl<'m> BlockLists<'m> {
     #[inline]
     pub(super) fn push(&mut self, pfn: Pfn, order: Order, kind: MigrateType, end: End) {
         let page = self.map.at(pfn);
-        page.set_word(StateWord::free(order, kind));
+        page.set_word(StateWord::free(order, kind, self.zone));
         let map = self.map;
         let list = self.list_mut(order, kind);
         let (this, head) = (pfn.raw(), list.head);
@@ -110,10 +112,9 @@ impl<'m> BlockLists<'m> {
 
     /// The smallest order of at least `order` that has a block of `kind`.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "a bit's number is at most 32")]
     pub(super) fn smallest(&self, order: Order, kind: MigrateType) -> Option<Order> {
         let fitting = self.filled[kind.index()] & !(order.pages() - 1);
-        Order::new(fitting.trailing_zeros() as u8)
+        Order::of_log2(fitting.trailing_zeros())
     }
 
     /// How many blocks a list has.
