@@ -22,31 +22,29 @@ pub struct Classic<'m> {
     options: CoreOptions,
 }
 
-impl Classic<'_> {
+impl<'m> Classic<'m> {
     /// Takes from the lists of `kind` alone (Linux: `__rmqueue_smallest`).
     #[inline]
     fn take_smallest(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
         let found = self.lists.smallest(order, kind)?;
-        let pfn = self.lists.first(found, kind)?;
-        self.carve(pfn, found, kind, order, kind, holder);
+        let (pfn, page) = self.lists.pop(found, kind)?;
+        self.counts.remove(order.pages(), kind);
+        if found > order {
+            self.expand(pfn, found, order, kind);
+        }
+        page.set_word(holder.word(order));
         Some(pfn)
     }
 
-    /// Takes the first block of `order` out of the listed block `pfn` and lists the rest under `rest_kind`.
-    #[inline]
-    pub(super) fn carve(
-        &mut self,
-        pfn: Pfn,
-        size: Order,
-        kind: MigrateType,
-        order: Order,
-        rest_kind: MigrateType,
-        holder: Holder,
-    ) {
-        self.lists.unlink(pfn, size, kind);
-        self.counts.remove(order.pages(), kind);
-        self.expand(pfn, size, order, rest_kind);
-        self.frames.map.at(pfn).set_word(holder.word(order));
+    /// Takes the first block of `order` out of the listed block `pfn` and lists the rest (Linux: `__rmqueue_fallback`'s
+    /// part after the search).
+    pub(super) fn carve(&mut self, pfn: Pfn, size: Order, kind: MigrateType, order: Order, holder: Holder) {
+        let page = self.frames.map.at(pfn);
+        let list = page.word().list().unwrap_or(kind);
+        self.lists.unlink(page, size, list);
+        self.counts.remove(order.pages(), list);
+        self.expand(pfn, size, order, kind);
+        page.set_word(holder.word(order));
     }
 
     /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
@@ -60,7 +58,7 @@ impl Classic<'_> {
             if order < self.options.guard_minorder {
                 self.guard(upper, order, kind);
             } else {
-                self.lists.push(upper, order, kind, End::Front);
+                self.lists.push(upper, self.frames.map.at(upper), order, kind, End::Front);
             }
         }
     }
@@ -88,12 +86,11 @@ impl Classic<'_> {
 
     /// Makes a free buddy, if there is one, part of the block that is being freed (Linux: `page_is_buddy`).
     #[inline]
-    fn absorb(&mut self, buddy: Pfn, order: Order, kind: MigrateType) -> bool {
-        let page = self.frames.map.at(buddy);
+    fn absorb(&mut self, page: &Page, order: Order, kind: MigrateType) -> bool {
         let word = page.word();
         if word.is_free_in(order, self.frames.zone) {
             let list = if word.kind_bits() == kind as u32 { kind } else { word.list().unwrap_or(kind) };
-            self.lists.unlink(buddy, order, list);
+            self.lists.unlink(page, order, list);
             return true;
         }
         order < self.options.guard_minorder && self.absorb_guard(page, order, kind)
@@ -119,8 +116,8 @@ impl Classic<'_> {
             let word = page.word();
             let order = word.head_order().unwrap_or_default();
             if let Some(from) = word.list().filter(|_| page.zone() == self.frames.zone) {
-                self.lists.unlink(next, order, from);
-                self.lists.push(next, order, to, End::Front);
+                self.lists.unlink(page, order, from);
+                self.lists.push(next, page, order, to, End::Front);
                 self.counts.remove(order.pages(), from);
                 self.counts.add(order.pages(), to);
                 moved += order.pages();
@@ -180,19 +177,24 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     fn give_claimed(&mut self, pfn: Pfn, order: Order) {
         let kind = self.frames.usemap.get(pfn);
         self.counts.add(order.pages(), kind);
-        let (mut head, mut size) = (pfn, order);
+        let (mut head, mut page, mut size) = (pfn, self.frames.map.at(pfn), order);
         while let Some(next) = size.next() {
             let buddy = size.buddy_of(head);
-            if !self.absorb(buddy, size, kind) {
+            let other = self.frames.map.at(buddy);
+            if !self.absorb(other, size, kind) {
                 break;
             }
             // The upper half stops being a head; the lower one gets its state when the merging ends.
-            self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
-            head = head.min(buddy);
+            if buddy < head {
+                page.set_word(StateWord::INSIDE);
+                (head, page) = (buddy, other);
+            } else {
+                other.set_word(StateWord::INSIDE);
+            }
             size = next;
         }
         let end = self.end_for(head, size);
-        self.lists.push(head, size, kind, end);
+        self.lists.push(head, page, size, kind, end);
     }
 
     fn counts(&self) -> FreeCounts {

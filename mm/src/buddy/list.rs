@@ -1,14 +1,15 @@
 //! Lists of free blocks, one for each order and migrate type, linked through the memory map.
 //!
-//! Theory.      A list is a ring: the head's `prev` is the last block, so both ends are at hand without a tail pointer.
-//!              A bit a non-empty order turns "the smallest block that fits" into one count of trailing zeros.
-//! Invariants.  1. A list's head is a frame exactly when bit `order` of `filled[kind]` is set and when its count is
-//!              not 0. 2. Each block on it has the state `free(order, kind)`.
+//! Theory.      A list knows its first and its last block, and ends in `NO_FRAME` on both sides: what happens at an end
+//!              touches one neighbour at most. A bit a non-empty order turns "the smallest block that fits" into one
+//!              count of trailing zeros.
+//! Invariants.  1. A list's ends are frames exactly when bit `order` of `filled[kind]` is set and when its count is not
+//!              0. 2. Each block on it has the state `free(order, kind)` of the lists' zone.
 
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
-use crate::memmap::{MemMap, NO_FRAME, StateWord, ZoneTag};
+use crate::memmap::{MemMap, NO_FRAME, Page, StateWord, ZoneTag};
 use crate::migrate::{MIGRATE_TYPES, MigrateType};
 use crate::order::{MAX_ORDER, Order};
 
@@ -21,11 +22,17 @@ pub(super) enum End {
     Back,
 }
 
-/// One list: its first block, and how many there are.
+/// One list: its ends, and how many blocks there are.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(16))]
 struct List {
-    head: u32,
+    first: u32,
+    last: u32,
     blocks: u32,
+}
+
+impl List {
+    const EMPTY: Self = Self { first: NO_FRAME, last: NO_FRAME, blocks: 0 };
 }
 
 /// Lists of a type, one more than there are orders and a power of two: an order then needs no check.
@@ -35,15 +42,14 @@ const LISTS: usize = MAX_ORDER.next_power_of_two();
 pub(super) struct BlockLists<'m> {
     map: MemMap<'m>,
     zone: ZoneTag,
-    lists: [[List; LISTS]; MIGRATE_TYPES],
     filled: [u32; MIGRATE_TYPES],
+    lists: [[List; LISTS]; MIGRATE_TYPES],
 }
 
 impl<'m> BlockLists<'m> {
     /// Empty lists of the blocks of `zone`.
     pub(super) fn new(map: MemMap<'m>, zone: ZoneTag) -> Self {
-        let empty = List { head: NO_FRAME, blocks: 0 };
-        Self { map, zone, lists: [[empty; LISTS]; MIGRATE_TYPES], filled: [0; MIGRATE_TYPES] }
+        Self { map, zone, filled: [0; MIGRATE_TYPES], lists: [[List::EMPTY; LISTS]; MIGRATE_TYPES] }
     }
 
     #[inline]
@@ -51,63 +57,87 @@ impl<'m> BlockLists<'m> {
         &self.lists[kind.index()][order.index() % LISTS]
     }
 
+    /// Puts a block on its list and says so in its state; `page` is the entry of its first frame.
     #[inline]
-    fn list_mut(&mut self, order: Order, kind: MigrateType) -> &mut List {
-        &mut self.lists[kind.index()][order.index() % LISTS]
-    }
-
-    /// Puts a block on its list and says so in its state.
-    #[inline]
-    pub(super) fn push(&mut self, pfn: Pfn, order: Order, kind: MigrateType, end: End) {
-        let page = self.map.at(pfn);
+    pub(super) fn push(&mut self, pfn: Pfn, page: &Page, order: Order, kind: MigrateType, end: End) {
         page.set_word(StateWord::free(order, kind, self.zone));
         let map = self.map;
-        let list = self.list_mut(order, kind);
-        let (this, head) = (pfn.raw(), list.head);
+        let list = &mut self.lists[kind.index()][order.index() % LISTS];
         list.blocks += 1;
-        if end == End::Front || head == NO_FRAME {
-            list.head = this;
-        }
-        if head == NO_FRAME {
-            page.next.store(this, Relaxed);
-            page.prev.store(this, Relaxed);
+        if list.first == NO_FRAME {
+            page.next.store(NO_FRAME, Relaxed);
+            page.prev.store(NO_FRAME, Relaxed);
+            list.first = pfn.raw();
+            list.last = pfn.raw();
             self.filled[kind.index()] |= order.pages();
+        } else if end == End::Front {
+            page.next.store(list.first, Relaxed);
+            page.prev.store(NO_FRAME, Relaxed);
+            map.at(Pfn::new(list.first)).prev.store(pfn.raw(), Relaxed);
+            list.first = pfn.raw();
         } else {
-            let first = map.at(Pfn::new(head));
-            let last = first.prev.load(Relaxed);
-            page.next.store(head, Relaxed);
-            page.prev.store(last, Relaxed);
-            first.prev.store(this, Relaxed);
-            map.at(Pfn::new(last)).next.store(this, Relaxed);
+            page.next.store(NO_FRAME, Relaxed);
+            page.prev.store(list.last, Relaxed);
+            map.at(Pfn::new(list.last)).next.store(pfn.raw(), Relaxed);
+            list.last = pfn.raw();
         }
+    }
+
+    /// Takes the first block of a list off it; its state still says that it is free, and the caller changes that.
+    #[inline]
+    pub(super) fn pop(&mut self, order: Order, kind: MigrateType) -> Option<(Pfn, &'m Page)> {
+        let map = self.map;
+        let list = &mut self.lists[kind.index()][order.index() % LISTS];
+        if list.first == NO_FRAME {
+            return None;
+        }
+        let pfn = Pfn::new(list.first);
+        let page = map.at(pfn);
+        let next = page.next.load(Relaxed);
+        list.first = next;
+        list.blocks -= 1;
+        if next == NO_FRAME {
+            list.last = NO_FRAME;
+            self.filled[kind.index()] &= !order.pages();
+        } else {
+            map.at(Pfn::new(next)).prev.store(NO_FRAME, Relaxed);
+        }
+        Some((pfn, page))
     }
 
     /// Takes a block off its list; its state still says that it is free, and the caller changes that.
     #[inline]
-    pub(super) fn unlink(&mut self, pfn: Pfn, order: Order, kind: MigrateType) {
+    pub(super) fn unlink(&mut self, page: &Page, order: Order, kind: MigrateType) {
         let map = self.map;
-        let page = map.at(pfn);
-        let next = page.next.load(Relaxed);
-        let list = self.list_mut(order, kind);
+        let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
+        let list = &mut self.lists[kind.index()][order.index() % LISTS];
         list.blocks -= 1;
-        if next == pfn.raw() {
-            list.head = NO_FRAME;
-            self.filled[kind.index()] &= !order.pages();
+        if prev == NO_FRAME {
+            list.first = next;
         } else {
-            if list.head == pfn.raw() {
-                list.head = next;
-            }
-            let prev = page.prev.load(Relaxed);
             map.at(Pfn::new(prev)).next.store(next, Relaxed);
+        }
+        if next == NO_FRAME {
+            list.last = prev;
+        } else {
             map.at(Pfn::new(next)).prev.store(prev, Relaxed);
+        }
+        if prev & next == NO_FRAME {
+            self.filled[kind.index()] &= !order.pages();
         }
     }
 
     /// The first block of a list.
     #[inline]
     pub(super) fn first(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
-        let head = self.list(order, kind).head;
-        (head != NO_FRAME).then_some(Pfn::new(head))
+        let first = self.list(order, kind).first;
+        (first != NO_FRAME).then_some(Pfn::new(first))
+    }
+
+    /// The last block of a list.
+    pub(super) fn last(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
+        let last = self.list(order, kind).last;
+        (last != NO_FRAME).then_some(Pfn::new(last))
     }
 
     /// The smallest order of at least `order` that has a block of `kind`.
@@ -118,6 +148,7 @@ impl<'m> BlockLists<'m> {
     }
 
     /// How many blocks a list has.
+    #[inline]
     pub(super) fn count(&self, order: Order, kind: MigrateType) -> u32 {
         self.list(order, kind).blocks
     }

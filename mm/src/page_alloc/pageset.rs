@@ -135,11 +135,10 @@ impl RingIndex {
     }
 }
 
-/// The rings whose hits a zone allows: `single` says for each stocked type whether a page may be had, `larger` whether
-/// blocks of every other stocked order may.
+/// The rings of every order for these stocked types, a bit each.
 #[inline]
-pub(super) const fn open_rings(single: u32, larger: bool) -> u32 {
-    single & SINGLES | if larger { 0x7770 } else { 0 }
+pub(super) const fn open_rings(types: u32) -> u32 {
+    (types & SINGLES) * 0x1111
 }
 
 /// One ring's place: `start` is the cold end, `end` one past the hot end. Both wrap.

@@ -57,10 +57,9 @@ impl Routes {
 /// The type that the bits of a route stand for.
 #[inline]
 const fn kind_of(bits: u32) -> MigrateType {
-    match bits {
-        0 => MigrateType::Unmovable,
-        1 => MigrateType::Reclaimable,
-        _ => MigrateType::Movable,
+    match MigrateType::new(bits & 3) {
+        Some(kind) => kind,
+        None => MigrateType::Movable,
     }
 }
 

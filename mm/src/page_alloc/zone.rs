@@ -176,9 +176,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let FreeCounts { free, cma, .. } = core.counts();
         self.free.store(free, Relaxed);
         self.free_cma.store(cma, Relaxed);
-        let least = self.least.load(Relaxed);
-        let larger = is_plenty(PAGESET_ORDER, least, free, cma, in_largest(core));
-        let open = open_rings(open_types(least, free, cma), larger);
+        let open = open_rings(open_types(self.least.load(Relaxed), free, cma));
         if open != self.open.load(Relaxed) {
             self.tell_pagesets(open);
         }
