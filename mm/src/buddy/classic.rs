@@ -24,7 +24,7 @@ pub struct Classic<'m> {
 
 impl<'m> Classic<'m> {
     /// Takes from the lists of `kind` alone (Linux: `__rmqueue_smallest`).
-    #[inline]
+    #[inline(always)]
     fn take_smallest(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
         let found = self.lists.smallest(order, kind)?;
         let (pfn, page) = self.lists.pop(found, kind)?;
@@ -48,7 +48,7 @@ impl<'m> Classic<'m> {
     }
 
     /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
-    #[inline]
+    #[inline(never)]
     fn expand(&mut self, pfn: Pfn, high: Order, low: Order, kind: MigrateType) {
         let mut order = high;
         while order > low {
@@ -152,7 +152,7 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         Some(Self { frames, lists: BlockLists::new(frames.map, frames.zone), counts: FreeCounts::default(), options })
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
         match self.take_smallest(order, kind, holder) {
             Some(pfn) => Some(pfn),

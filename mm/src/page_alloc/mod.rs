@@ -31,10 +31,10 @@ pub(crate) mod tests;
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use hand_over::HandOver;
 pub use hooks::Hooks;
-pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS, Traffic};
+pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS};
 pub use setup::{Needs, Options, Storage, frame_runs};
 pub use watermark::{AllocFlags, Mark, Watermarks};
-pub use zone::{Zone, ZoneStats};
+pub use zone::{Traffic, Zone, ZoneStats};
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;

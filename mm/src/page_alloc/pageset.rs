@@ -5,8 +5,8 @@
 //!              Blocks at or beyond a ring's *front* are not for reuse: they go to a ring of their own, and from there
 //!              back to the zone. Without a core that gathers, the front is beyond every frame.
 //!              `room` counts the pages that are sure to fit. A pop does not count up again, so that a hit touches as
-//!              little as can be: at 0 the pages are counted anew, and the zone is looked after. What hits did is found
-//!              from there too: the pages pushed are what `room` lost, the pages popped are what is missing.
+//!              little as can be: at 0 the pages are counted anew, and the zone is looked after. What `room` lost since
+//!              are the pages that were freed, so that hits need not count them.
 //!              A pageset that is closed gives hits neither types nor room, so that every block takes the long way.
 //! Invariants.  1. Pages in all rings + `room` never exceed `high`. 2. Every frame in a ring has the state `pageset` of
 //!              the ring's order. 3. Only the owning CPU, with interrupts masked, changes a pageset; others may read its
@@ -155,15 +155,6 @@ impl Ring {
     }
 }
 
-/// Pages that came and went; each wraps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Traffic {
-    /// Pages that callers got from the pageset.
-    pub allocated: u32,
-    /// Pages that callers gave to the pageset.
-    pub freed: u32,
-}
-
 /// One CPU's stock of one zone. Two CPUs' never share a line of the cache.
 #[derive(Debug)]
 #[repr(align(64))]
@@ -184,10 +175,6 @@ pub struct Pageset<'m> {
     granted: AtomicU32,
     /// Pages that callers freed, up to the last count.
     freed: AtomicU32,
-    /// Pages that came from the zone.
-    refilled: AtomicU32,
-    /// Pages that went back to it.
-    drained: AtomicU32,
 }
 
 fn add(counter: &AtomicU32, pages: u32) {
@@ -218,8 +205,6 @@ impl<'m> Pageset<'m> {
             closed: zero(),
             granted: AtomicU32::new(size.high),
             freed: zero(),
-            refilled: zero(),
-            drained: zero(),
         })
     }
 
@@ -243,14 +228,11 @@ impl<'m> Pageset<'m> {
         orders.iter().zip(0..).map(|(lanes, order)| lanes[RETURNS as usize].len() << order).sum()
     }
 
-    /// What came and went; exact on its own CPU.
+    /// Pages that callers gave to it; exact on its own CPU. It wraps.
     #[must_use]
-    pub fn traffic(&self) -> Traffic {
+    pub fn freed(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
-        let freed = self.freed.load(Relaxed).wrapping_add(by_hits);
-        let came = self.refilled.load(Relaxed).wrapping_add(freed);
-        let allocated = came.wrapping_sub(self.drained.load(Relaxed)).wrapping_sub(self.count());
-        Traffic { allocated, freed }
+        self.freed.load(Relaxed).wrapping_add(by_hits)
     }
 
     /// Counts the stock anew; returns how many pages still fit.
@@ -333,7 +315,6 @@ impl<'m> Pageset<'m> {
             while let Some(pfn) = if left > 0 { self.pop_cold(ring) } else { None } {
                 each(pfn, order);
                 left = left.saturating_sub(order.pages());
-                add(&self.drained, order.pages());
             }
         }
     }
@@ -389,12 +370,6 @@ impl<'m> Pageset<'m> {
     #[inline]
     pub(super) fn stock(&self, pfn: Pfn, ring: RingIndex, heat: Heat) {
         if heat == Heat::Hot { self.push_start(pfn, ring) } else { self.push_end(pfn, ring) }
-    }
-
-    /// Counts `pages` that came from the zone.
-    pub(super) fn count_refill(&self, pages: u32) {
-        add(&self.refilled, pages);
-        self.recount();
     }
 
     /// The first frame that is not for reuse.
@@ -488,24 +463,22 @@ mod tests {
     }
 
     #[test]
-    fn what_hits_did_is_known_without_their_counting() {
+    fn what_was_freed_is_known_without_hits_that_count() {
         let slots = slots();
         let set = Pageset::new(&slots, PagesetSize { high: 20, batch: 4 }).unwrap();
         let movable = ring(MigrateType::Movable);
         for pfn in 0..6 {
             set.stock(Pfn::new(pfn), movable, Heat::Hot);
         }
-        set.count_refill(6);
-        for _ in 0..3 {
-            set.pop_hot(movable).unwrap();
-        }
+        set.recount();
+        set.pop_hot(movable).unwrap();
         assert!(push(&set, 50, MigrateType::Movable));
-        assert_eq!(set.traffic(), Traffic { allocated: 3, freed: 1 });
+        assert_eq!(set.freed(), 1);
         set.take_coldest(2, |_, _| {});
         set.recount();
         assert!(push(&set, 51, MigrateType::Movable));
-        assert_eq!(set.traffic(), Traffic { allocated: 3, freed: 2 });
-        assert_eq!(set.count(), 3);
+        set.push_freed(Pfn::new(52), movable, Heat::Hot, false);
+        assert_eq!(set.freed(), 3);
     }
 
     #[test]
@@ -522,7 +495,7 @@ mod tests {
         set.set_closed(false);
         set.recount();
         assert!(push(&set, 1, MigrateType::Movable));
-        assert_eq!(set.traffic(), Traffic { allocated: 0, freed: 1 });
+        assert_eq!(set.freed(), 1);
     }
 
     #[test]

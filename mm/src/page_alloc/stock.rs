@@ -52,14 +52,14 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let ring = RingIndex::of(order, kind);
         let wanted = set.size().refill(order).min(fit);
         let mut last = None;
-        let taken = self.with_core(|core| {
+        self.with_core(|core| {
             // The block taken first is the next one to be popped from the end that the caller uses.
             core.take_many(order, wanted, kind, Holder::Pageset, |pfn| {
                 set.stock(pfn, ring, heat);
                 last = Some(pfn);
             })
         });
-        set.count_refill(taken << order.log2());
+        set.recount();
         if C::GATHERS {
             set.set_front(ring, pageblock_of(last?).end);
         }

@@ -11,7 +11,7 @@ use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneF
 use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, PagesetSize, RingIndex, Traffic, open_rings};
+use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, PagesetSize, RingIndex, open_rings};
 use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, is_plenty, open_types};
 use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
@@ -30,13 +30,24 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     least: AtomicU32,
     /// The rings whose hits the watermark allows, as the pagesets were told.
     open: AtomicU32,
+    /// With more free pages than this there is nothing to tell them.
+    comfort: AtomicU32,
     /// Why there are no hits now: hooks and isolated pageblocks, counted.
     closures: AtomicU32,
-    /// Pages that passed the pagesets by; written under the lock. They wrap.
-    direct: [AtomicU32; 2],
+    /// Pages that callers gave back past the pagesets; written under the lock. It wraps.
+    freed: AtomicU32,
     core: IrqLock<C, M>,
     /// One a CPU; until they are installed each page is handed through.
     pagesets: &'m [Pageset<'m>],
+}
+
+/// Pages that came and went since the boot; each wraps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Pages that callers got (Linux: `PGALLOC`).
+    pub allocated: u32,
+    /// Pages that callers gave back (Linux: `PGFREE`).
+    pub freed: u32,
 }
 
 /// A zone's numbers at one moment, in pages.
@@ -62,16 +73,10 @@ pub struct ZoneStats {
     pub marks: Watermarks,
 }
 
-/// Indices of [`Zone::direct`].
-const ALLOCATED: usize = 0;
-const FREED: usize = 1;
-
-/// Pages in largest blocks that are not lent.
+/// Pages in largest blocks that are not lent, or a part of them: nearly all are movable.
 #[inline]
 fn in_largest<'m>(core: &impl FreeCore<'m>) -> u32 {
-    let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
-    let blocks: u32 = kinds.iter().map(|kind| core.free_blocks(Order::LARGEST, *kind)).sum();
-    blocks << Order::LARGEST.log2()
+    core.free_blocks(Order::LARGEST, MigrateType::Movable) << Order::LARGEST.log2()
 }
 
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
@@ -89,8 +94,9 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             marks: Marks::default(),
             least: zero(),
             open: zero(),
+            comfort: AtomicU32::new(u32::MAX),
             closures: zero(),
-            direct: [zero(), zero()],
+            freed: zero(),
             core,
             pagesets: &[],
         }
@@ -120,6 +126,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         pagesets.iter().for_each(|set| set.set_closed(closed));
         // Nothing that a pageset was told before is what these know.
         *self.open.get_mut() = 0;
+        *self.comfort.get_mut() = u32::MAX;
         self.with_core(|_| {});
     }
 
@@ -176,10 +183,23 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let FreeCounts { free, cma, .. } = core.counts();
         self.free.store(free, Relaxed);
         self.free_cma.store(cma, Relaxed);
-        let open = open_rings(open_types(self.least.load(Relaxed), free, cma));
+        if free <= self.comfort.load(Relaxed) {
+            self.reopen(free, cma);
+        }
+    }
+
+    /// Tells the pagesets which hits the low watermark allows, if that is not what they know.
+    #[cold]
+    #[inline(never)]
+    fn reopen(&self, free: u32, cma: u32) {
+        let least = self.least.load(Relaxed);
+        let open = open_rings(open_types(least, free, cma));
         if open != self.open.load(Relaxed) {
             self.tell_pagesets(open);
         }
+        // With more than this, of which all lent pages are a part, every hit is allowed.
+        let enough = least.saturating_add(self.cma.load(Relaxed));
+        self.comfort.store(if open == open_rings(u32::MAX) { enough } else { u32::MAX }, Relaxed);
     }
 
     #[cold]
@@ -202,23 +222,19 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.recount_local();
     }
 
-    /// Pages that callers got and gave back since the boot; each wraps.
+    /// Pages that callers got and gave back since the boot; each wraps. Every page that was got is either out still or
+    /// was given back, so one of the two need not be counted.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
-        let [allocated, freed] = &self.direct;
-        let direct = Traffic { allocated: allocated.load(Relaxed), freed: freed.load(Relaxed) };
-        self.pagesets.iter().map(Pageset::traffic).fold(direct, |sum, set| Traffic {
-            allocated: sum.allocated.wrapping_add(set.allocated),
-            freed: sum.freed.wrapping_add(set.freed),
-        })
+        let in_pagesets = self.pagesets.iter().map(Pageset::freed).fold(0, u32::wrapping_add);
+        let freed = self.freed.load(Relaxed).wrapping_add(in_pagesets);
+        Traffic { allocated: freed.wrapping_add(self.stats().allocated), freed }
     }
 
-    /// Counts pages that a caller got or gave back without a pageset; the lock is held.
+    /// Counts pages that a caller gave back without a pageset; the lock is held.
     #[inline]
-    fn count_direct(&self, which: usize, pages: u32) {
-        if let Some(counter) = self.direct.get(which) {
-            counter.store(counter.load(Relaxed).wrapping_add(pages), Relaxed);
-        }
+    fn count_freed(&self, pages: u32) {
+        self.freed.store(self.freed.load(Relaxed).wrapping_add(pages), Relaxed);
     }
 
     /// Sets the watermarks.
@@ -226,6 +242,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.with_core(|_| {
             self.marks.set(marks);
             self.least.store(self.marks.least_free(self.tag().zone()), Relaxed);
+            self.comfort.store(u32::MAX, Relaxed);
         });
     }
 
@@ -258,24 +275,14 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         }
         self.with_core(|core| {
             let FreeCounts { free, cma, .. } = core.counts();
-            if !is_plenty(order, self.least.load(Relaxed), free, cma, in_largest(core)) {
-                return None;
-            }
-            self.take_direct(core, order, kind)
+            let allowed = is_plenty(order, self.least.load(Relaxed), free, cma, in_largest(core));
+            if allowed { core.take(order, kind, Holder::Caller(kind)) } else { None }
         })
     }
 
-    /// Takes a block for a caller without a pageset; the lock is held.
-    #[inline]
-    fn take_direct(&self, core: &mut C, order: Order, kind: MigrateType) -> Option<Pfn> {
-        let pfn = core.take(order, kind, Holder::Caller(kind))?;
-        self.count_direct(ALLOCATED, order.pages());
-        Some(pfn)
-    }
-
-    /// As [`Self::alloc`], of a block that no pageset has.
+    /// Takes a block that no pageset has, for a caller.
     pub(super) fn alloc_direct(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
-        self.with_core(|core| self.take_direct(core, order, kind))
+        self.with_core(|core| core.take(order, kind, Holder::Caller(kind)))
     }
 
     /// Returns a claimed block to the core.
@@ -283,7 +290,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn free_to_core(&self, pfn: Pfn, order: Order) {
         self.with_core(|core| {
             core.give_claimed(pfn, order);
-            self.count_direct(FREED, order.pages());
+            self.count_freed(order.pages());
         });
     }
 
@@ -293,9 +300,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.with_core(|core| {
             let FreeCounts { free, cma, .. } = core.counts();
             let spare = free.saturating_sub(cma).saturating_sub(self.least.load(Relaxed));
-            let taken = core.take_many(Order::ZERO, wanted.min(spare), kind, Holder::Caller(kind), each);
-            self.count_direct(ALLOCATED, taken);
-            taken
+            core.take_many(Order::ZERO, wanted.min(spare), kind, Holder::Caller(kind), each)
         })
     }
 
@@ -307,7 +312,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
                 core.give_claimed(next, order);
                 next = Pfn::new(next.raw().wrapping_add(order.pages()));
             }
-            self.count_direct(FREED, range.pages());
+            self.count_freed(range.pages());
         });
     }
 
@@ -327,7 +332,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             let is_allowed = allows(&self.core.lock());
             return is_allowed.then(|| self.alloc_stocked(order, kind, heat))?;
         }
-        self.with_core(|core| if allows(core) { self.take_direct(core, order, kind) } else { None })
+        self.with_core(|core| if allows(core) { core.take(order, kind, Holder::Caller(kind)) } else { None })
     }
 
     /// Tests every invariant of the zone while no CPU allocates or frees.
