@@ -9,7 +9,7 @@
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::list::{BlockLists, End};
 use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames, validate};
-use crate::memmap::{Page, StateWord};
+use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 
@@ -48,8 +48,18 @@ impl<'m> Classic<'m> {
     }
 
     /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
-    #[inline(never)]
+    #[inline]
     fn expand(&mut self, pfn: Pfn, high: Order, low: Order, kind: MigrateType) {
+        if self.options.guard_minorder <= low {
+            self.lists.push_halves(pfn, high, low, kind);
+        } else {
+            self.expand_guarded(pfn, high, low, kind);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expand_guarded(&mut self, pfn: Pfn, high: Order, low: Order, kind: MigrateType) {
         let mut order = high;
         while order > low {
             let Some(half) = order.previous() else { break };
@@ -72,28 +82,21 @@ impl<'m> Classic<'m> {
         self.counts.remove(order.pages(), kind);
     }
 
-    /// Makes a guard block, if there is one, part of the block that is being freed (Linux: `clear_page_guard`).
+    /// Makes a guard block, if the buddy is one, part of the block that is being freed (Linux: `clear_page_guard`).
     #[cold]
     #[inline(never)]
-    fn absorb_guard(&mut self, page: &Page, order: Order, kind: MigrateType) -> bool {
+    fn absorb_guard(&mut self, block: (Pfn, Order), kind: MigrateType) -> Option<(Pfn, Order)> {
+        let (head, order) = block;
+        let next = order.next()?;
+        let buddy = order.buddy_of(head);
+        let page = self.frames.map.at(buddy);
         if !page.word().is_guard_of(order) || page.zone() != self.frames.zone {
-            return false;
+            return None;
         }
         self.counts.guard -= order.pages();
         self.counts.add(order.pages(), kind);
-        true
-    }
-
-    /// Makes a free buddy, if there is one, part of the block that is being freed (Linux: `page_is_buddy`).
-    #[inline]
-    fn absorb(&mut self, page: &Page, order: Order, kind: MigrateType) -> bool {
-        let word = page.word();
-        if word.is_free_in(order, self.frames.zone) {
-            let list = if word.kind_bits() == kind as u32 { kind } else { word.list().unwrap_or(kind) };
-            self.lists.unlink(page, order, list);
-            return true;
-        }
-        order < self.options.guard_minorder && self.absorb_guard(page, order, kind)
+        self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
+        Some((head.min(buddy), next))
     }
 
     /// Where a block goes: to the back when it is likely to become part of a larger one soon.
@@ -160,7 +163,14 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
     }
 
-    fn take_many(&mut self, order: Order, wanted: u32, kind: MigrateType, holder: Holder, mut each: impl FnMut(Pfn)) -> u32 {
+    fn take_many(
+        &mut self,
+        order: Order,
+        wanted: u32,
+        kind: MigrateType,
+        holder: Holder,
+        mut each: impl FnMut(Pfn),
+    ) -> u32 {
         let mut taken = 0;
         while taken < wanted {
             // A block that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
@@ -177,21 +187,10 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     fn give_claimed(&mut self, pfn: Pfn, order: Order) {
         let kind = self.frames.usemap.get(pfn);
         self.counts.add(order.pages(), kind);
-        let (mut head, mut page, mut size) = (pfn, self.frames.map.at(pfn), order);
-        while let Some(next) = size.next() {
-            let buddy = size.buddy_of(head);
-            let other = self.frames.map.at(buddy);
-            if !self.absorb(other, size, kind) {
-                break;
-            }
-            // The upper half stops being a head; the lower one gets its state when the merging ends.
-            if buddy < head {
-                page.set_word(StateWord::INSIDE);
-                (head, page) = (buddy, other);
-            } else {
-                other.set_word(StateWord::INSIDE);
-            }
-            size = next;
+        let (mut head, mut page, mut size) = self.lists.merge(pfn, order);
+        while size < self.options.guard_minorder {
+            let Some(larger) = self.absorb_guard((head, size), kind) else { break };
+            (head, page, size) = self.lists.merge(larger.0, larger.1);
         }
         let end = self.end_for(head, size);
         self.lists.push(head, page, size, kind, end);

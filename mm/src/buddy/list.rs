@@ -35,21 +35,22 @@ impl List {
     const EMPTY: Self = Self { first: NO_FRAME, last: NO_FRAME, blocks: 0 };
 }
 
-/// Lists of a type, one more than there are orders and a power of two: an order then needs no check.
+/// Lists of a type, and types, each the next power of two: what stands in a state word then needs no check.
 const LISTS: usize = MAX_ORDER.next_power_of_two();
+const TYPES: usize = MIGRATE_TYPES.next_power_of_two();
 
 #[derive(Debug)]
 pub(super) struct BlockLists<'m> {
     map: MemMap<'m>,
     zone: ZoneTag,
-    filled: [u32; MIGRATE_TYPES],
-    lists: [[List; LISTS]; MIGRATE_TYPES],
+    filled: [u32; TYPES],
+    lists: [[List; LISTS]; TYPES],
 }
 
 impl<'m> BlockLists<'m> {
     /// Empty lists of the blocks of `zone`.
     pub(super) fn new(map: MemMap<'m>, zone: ZoneTag) -> Self {
-        Self { map, zone, filled: [0; MIGRATE_TYPES], lists: [[List::EMPTY; LISTS]; MIGRATE_TYPES] }
+        Self { map, zone, filled: [0; TYPES], lists: [[List::EMPTY; LISTS]; TYPES] }
     }
 
     #[inline]
@@ -105,12 +106,74 @@ impl<'m> BlockLists<'m> {
         Some((pfn, page))
     }
 
+    /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
+    #[inline]
+    pub(super) fn push_halves(&mut self, pfn: Pfn, high: Order, low: Order, kind: MigrateType) {
+        let map = self.map;
+        let word = StateWord::free(Order::ZERO, kind, self.zone).raw();
+        let lists = &mut self.lists[kind.index()];
+        let mut order = high.log2();
+        while order > low.log2() {
+            order -= 1;
+            let upper = pfn.raw() + (1 << order);
+            let page = map.at(Pfn::new(upper));
+            page.set_word(StateWord::from_raw(word | order));
+            page.prev.store(NO_FRAME, Relaxed);
+            let list = &mut lists[order as usize % LISTS];
+            page.next.store(list.first, Relaxed);
+            match list.first {
+                NO_FRAME => list.last = upper,
+                first => map.at(Pfn::new(first)).prev.store(upper, Relaxed),
+            }
+            list.first = upper;
+            list.blocks += 1;
+        }
+        self.filled[kind.index()] |= high.pages() - low.pages();
+    }
+
+    /// Takes the buddies of a block that is being freed off their lists as long as they are free, and makes one block of
+    /// them; returns that. Its state is what it was (Linux: the loop of `__free_one_page`).
+    #[inline]
+    pub(super) fn merge(&mut self, pfn: Pfn, order: Order) -> (Pfn, &'m Page, Order) {
+        let map = self.map;
+        let (mut head, mut page, mut order) = (pfn, map.at(pfn), order);
+        while let Some(next) = order.next() {
+            let buddy = order.buddy_of(head);
+            let other = map.at(buddy);
+            let word = other.word();
+            if !word.is_free_in(order, self.zone) {
+                break;
+            }
+            self.unlink_bits(other, order, word.kind_bits());
+            // The upper half stops being a head; the lower one gets its state when the merging ends.
+            if buddy < head {
+                page.set_word(StateWord::INSIDE);
+                (head, page) = (buddy, other);
+            } else {
+                other.set_word(StateWord::INSIDE);
+            }
+            order = next;
+        }
+        (head, page, order)
+    }
+
     /// Takes a block off its list; its state still says that it is free, and the caller changes that.
     #[inline]
     pub(super) fn unlink(&mut self, page: &Page, order: Order, kind: MigrateType) {
+        self.unlink_bits(page, order, kind as u32);
+    }
+
+    #[inline]
+    fn unlink_bits(&mut self, page: &Page, order: Order, bits: u32) {
         let map = self.map;
         let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
-        let list = &mut self.lists[kind.index()][order.index() % LISTS];
+        let kind = bits as usize % TYPES;
+        let list = &mut self.lists[kind][order.index() % LISTS];
+        if prev & next == NO_FRAME {
+            *list = List::EMPTY;
+            self.filled[kind] &= !order.pages();
+            return;
+        }
         list.blocks -= 1;
         if prev == NO_FRAME {
             list.first = next;
@@ -121,9 +184,6 @@ impl<'m> BlockLists<'m> {
             list.last = prev;
         } else {
             map.at(Pfn::new(next)).prev.store(prev, Relaxed);
-        }
-        if prev & next == NO_FRAME {
-            self.filled[kind.index()] &= !order.pages();
         }
     }
 

@@ -152,14 +152,8 @@ pub trait FreeCore<'m>: Sized + Send {
 
     /// Takes up to `wanted` blocks of `order`, handing each to `each`, with one search for as many as a larger block has;
     /// returns how many there were. The state of each is as `holder` says. Linux: `rmqueue_bulk`.
-    fn take_many(
-        &mut self,
-        order: Order,
-        wanted: u32,
-        kind: MigrateType,
-        holder: Holder,
-        each: impl FnMut(Pfn),
-    ) -> u32;
+    fn take_many(&mut self, order: Order, wanted: u32, kind: MigrateType, holder: Holder, each: impl FnMut(Pfn))
+    -> u32;
 
     /// Puts a block on the list of its pageblock's type, merged as far as its buddies are free.
     ///

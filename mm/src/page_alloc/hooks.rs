@@ -38,11 +38,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Switches `hooks` on or off; other CPUs follow at the latest when their pagesets are drained. Blocks that are out
     /// already are not looked at again.
     pub fn set_hooks(&self, hooks: Hooks, on: bool) {
-        let before = if on {
-            self.hooks.fetch_or(hooks.bits(), Relaxed)
-        } else {
-            self.hooks.fetch_and(!hooks.bits(), Relaxed)
-        };
+        let before =
+            if on { self.hooks.fetch_or(hooks.bits(), Relaxed) } else { self.hooks.fetch_and(!hooks.bits(), Relaxed) };
         let (had, has) = (before != 0, !self.hooks().is_empty());
         if had != has {
             self.zones.iter().for_each(|zone| zone.close_hits(has));

@@ -79,7 +79,8 @@ const NO_FRONT: u32 = u32::MAX;
 /// The rings of single pages, as bits of `open`.
 const SINGLES: u32 = (1 << PAGESET_TYPES) - 1;
 
-const _: () = assert!(RINGS == 16 && LANES == 4 && RETURNS as usize == PAGESET_TYPES, "a ring's number has its type in two bits");
+const _: () =
+    assert!(RINGS == 16 && LANES == 4 && RETURNS as usize == PAGESET_TYPES, "a ring's number has its type in two bits");
 
 /// The number of a ring: its order, and its type or [`RETURNS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -321,7 +321,9 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let floor = self.marks.floor(attempt);
         if order == Order::ZERO {
             let (free, cma) = (self.free.load(Relaxed), self.free_cma.load(Relaxed));
-            return floor.allows(order, attempt.flags, free, cma, |_| 0).then(|| self.alloc_stocked(order, kind, heat))?;
+            return floor
+                .allows(order, attempt.flags, free, cma, |_| 0)
+                .then(|| self.alloc_stocked(order, kind, heat))?;
         }
         let allows = |core: &C| {
             let counts = core.counts();
@@ -340,8 +342,9 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let tally = self.core.lock().validate()?;
         let stats = self.stats();
         let in_use = tally.free + tally.isolated + tally.guard + tally.pageset + tally.allocated;
-        let is_stocked =
-            |(pfn, order): &(Pfn, Order)| self.frames.map.page(*pfn).map(Page::word) == Some(StateWord::pageset(*order));
+        let is_stocked = |(pfn, order): &(Pfn, Order)| {
+            self.frames.map.page(*pfn).map(Page::word) == Some(StateWord::pageset(*order))
+        };
         let stocked = self.pagesets.iter().flat_map(|set| set.iter().filter(is_stocked));
         let stocked: u32 = stocked.map(|(_, order)| order.pages()).sum();
         let count =

@@ -219,7 +219,14 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         }
     }
 
-    fn take_many(&mut self, order: Order, wanted: u32, kind: MigrateType, holder: Holder, mut each: impl FnMut(Pfn)) -> u32 {
+    fn take_many(
+        &mut self,
+        order: Order,
+        wanted: u32,
+        kind: MigrateType,
+        holder: Holder,
+        mut each: impl FnMut(Pfn),
+    ) -> u32 {
         let mut taken = 0;
         while taken < wanted {
             // A chunk that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
