@@ -60,8 +60,8 @@ pub struct CoreOptions {
 /// Whose a block is once it has been taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Holder {
-    /// A caller of the page allocator.
-    Caller,
+    /// A caller of the page allocator, for a request of this type.
+    Caller(MigrateType),
     /// The page allocator itself: a pageset.
     Pageset,
 }
@@ -72,7 +72,7 @@ impl Holder {
     #[inline]
     pub const fn word(self, order: Order) -> StateWord {
         match self {
-            Self::Caller => StateWord::allocated(order),
+            Self::Caller(kind) => StateWord::allocated(order, kind),
             Self::Pageset => StateWord::pageset(order),
         }
     }
@@ -80,9 +80,16 @@ impl Holder {
 
 impl ZoneFrames<'_> {
     /// Writes an event to the trace, if it is on.
+    #[inline]
+    pub(crate) fn note(&self, what: What, pfn: Option<Pfn>, order: Order) {
+        if self.trace.is_some() {
+            self.note_now(what, pfn, order);
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    pub(crate) fn note(&self, what: What, pfn: Option<Pfn>, order: Order) {
+    fn note_now(&self, what: What, pfn: Option<Pfn>, order: Order) {
         if let Some(ring) = self.trace.filter(|ring| ring.is_on()) {
             ring.write(what, pfn, order);
         }
@@ -141,15 +148,17 @@ impl ZoneFrames<'_> {
         Some((page.word().head_order()?, page.word().list()?))
     }
 
-    /// Makes single pages of pagesets out of a block that was taken, lowest first.
+    /// Cuts a block that was taken into blocks of `order` for `holder`, lowest first; returns how many.
     #[inline]
-    fn hand_singles(&self, pfn: Pfn, order: Order, each: &mut impl FnMut(Pfn)) {
-        self.note_taken(pfn, order);
-        for offset in 0..order.pages() {
-            let page = Pfn::new(pfn.raw() | offset);
-            self.map.at(page).set_word(Holder::Pageset.word(Order::ZERO));
-            each(page);
+    fn cut(&self, pfn: Pfn, size: Order, (order, holder): (Order, Holder), each: &mut impl FnMut(Pfn)) -> u32 {
+        self.note_taken(pfn, size);
+        let step = order.pages();
+        for offset in (0..size.pages()).step_by(step as usize) {
+            let head = Pfn::new(pfn.raw() | offset);
+            self.map.at(head).set_word(holder.word(order));
+            each(head);
         }
+        size.pages() >> order.log2()
     }
 }
 
@@ -214,9 +223,10 @@ pub trait FreeCore<'m>: Sized + Send {
     /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
-    /// Takes up to `wanted` single pages, handing each to `each`, with one search for as many as one block has; returns
-    /// how many there were. Each has the state of a page in a pageset. Linux: `rmqueue_bulk`.
-    fn take_singles(&mut self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn)) -> u32;
+    /// Takes up to `wanted` blocks of `order`, handing each to `each`, with one search for as many as a larger block has;
+    /// returns how many there were. The state of each is as `holder` says. Linux: `rmqueue_bulk`.
+    fn take_many(&mut self, order: Order, wanted: u32, kind: MigrateType, holder: Holder, each: impl FnMut(Pfn))
+    -> u32;
 
     /// Puts a block on the list of its pageblock's type, merged as far as its buddies are free.
     ///

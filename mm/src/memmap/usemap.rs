@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, PAGESET_TYPES};
+use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::zone::pageblock::blocks_touched;
 
 /// The bits of the type; for an isolated block those above them are the type that it had before.
@@ -22,9 +22,6 @@ pub struct Usemap<'m> {
 }
 
 impl<'m> Usemap<'m> {
-    /// The map of no zone: every block is unmovable.
-    pub(crate) const EMPTY: Self = Self { types: &[], first: 0 };
-
     /// How many bytes the map of a zone with this span needs.
     #[must_use]
     pub const fn bytes_for(span: PfnRange) -> usize {
@@ -36,12 +33,12 @@ impl<'m> Usemap<'m> {
     pub fn new(types: &'m [AtomicU8], span: PfnRange, kind: MigrateType) -> Option<Self> {
         let types = types.get(..Self::bytes_for(span))?;
         types.iter().for_each(|block| block.store(kind as u8, Relaxed));
-        Some(Self { types, first: span.start.raw() >> PAGEBLOCK_ORDER.raw() })
+        Some(Self { types, first: span.start.raw() >> PAGEBLOCK_ORDER.log2() })
     }
 
     #[inline]
     fn place(&self, pfn: Pfn) -> Option<&'m AtomicU8> {
-        self.types.get((pfn.raw() >> PAGEBLOCK_ORDER.raw()).wrapping_sub(self.first) as usize)
+        self.types.get((pfn.raw() >> PAGEBLOCK_ORDER.log2()).wrapping_sub(self.first) as usize)
     }
 
     /// The type of the block that holds `pfn`, a frame of the zone (Linux: `get_pageblock_migratetype`).
@@ -50,13 +47,6 @@ impl<'m> Usemap<'m> {
     pub fn get(&self, pfn: Pfn) -> MigrateType {
         let raw = self.place(pfn).map_or(0, |block| block.load(Relaxed));
         MigrateType::new(u32::from(raw & TYPE_MASK)).unwrap_or(MigrateType::Unmovable)
-    }
-
-    /// The type of the block that holds `pfn` if pagesets keep a ring for it.
-    #[inline]
-    pub(crate) fn stocked(&self, pfn: Pfn) -> Option<MigrateType> {
-        let raw = self.place(pfn)?.load(Relaxed);
-        MigrateType::new(u32::from(raw)).filter(|_| usize::from(raw) < PAGESET_TYPES)
     }
 
     /// Makes `kind` the type of the block that holds `pfn`; the caller holds the zone's lock

@@ -52,7 +52,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> fmt::Display for PageDump<'_, 'm, M, C>
             f,
             "page: pfn {} count:{} mapcount:{} private:{:#x} owner:{} word:{:#x} flags:{:#x} ({state})",
             self.pfn,
-            page.refcount.load(Relaxed),
+            word.references(),
             page.mapcount(),
             page.private(),
             page.owner.load(Relaxed),

@@ -187,7 +187,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
         let Some(new) = free.pop() else { return self.putback_movable(old) };
         let Some(page) = self.map.page(new) else { return self.putback_movable(old) };
-        page.set_word(StateWord::allocated(Order::ZERO));
+        page.set_word(StateWord::allocated(Order::ZERO, MigrateType::Movable));
         // What is done to any new page is done to this one; it is never to be zeroed, so it is never refused.
         let ready = self.prepare_new(new, Order::ZERO, GfpFlags::MOVABLE);
         if ready.is_ok() && self.move_block(old, new, Order::ZERO).is_ok() {

@@ -11,7 +11,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, FreeError};
-use crate::memmap::{Marks, Page, PageState, StateWord};
+use crate::memmap::{Marks, Page, PageState};
 use crate::order::Order;
 use crate::page_alloc::PageAllocator;
 use crate::sync::{CurrentCpu, InitOnce};
@@ -78,10 +78,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     }
 
     /// Makes a new block a compound page without a destructor.
-    pub(super) fn prepare_compound(&self, head: Pfn, order: Order) {
+    pub(super) fn prepare_compound(&self, head: Pfn) {
         if let Some(page) = self.map.page(head) {
             page.next.store(0, Relaxed);
-            page.set_word(StateWord::allocated(order).marked(Marks::COMPOUND));
+            page.set_marks(Marks::COMPOUND);
         }
     }
 

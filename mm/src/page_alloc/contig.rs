@@ -21,6 +21,7 @@ use crate::addr::{Pfn, PfnRange};
 use crate::buddy::{FreeCore, FreeError, Holder};
 use crate::gfp::GfpFlags;
 use crate::memmap::{FrameFlags, Marks, NO_FRAME, Page, PageState, StateWord};
+use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::isolate::IsolateError;
 use crate::page_alloc::movable::Pinned;
@@ -89,12 +90,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     pub fn free_contig_range(&self, range: PfnRange) -> Result<(), FreeError> {
         for pfn in range.iter() {
             let page = self.map.page(pfn).ok_or(FreeError::NoSuchFrame(pfn))?;
-            if page.word() != StateWord::allocated(Order::ZERO) {
-                return Err(self.why_not(pfn, Order::ZERO));
-            }
-            match page.refcount.load(Relaxed) {
-                1 => {}
-                count => return Err(FreeError::NotReferenced { pfn, count }),
+            let word = page.word();
+            if !word.is_sole_of(Order::ZERO) {
+                let is_shared = word.is_allocated_of(Order::ZERO) && word.references() > 1;
+                let shared = FreeError::NotReferenced { pfn, count: word.references() };
+                return Err(if is_shared { shared } else { self.why_not(pfn, Order::ZERO) });
             }
         }
         range.iter().try_for_each(|pfn| self.free_pages(pfn, Order::ZERO))
@@ -191,7 +191,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// Whether nobody has found a reference to a moved block's old frames.
     fn is_forgotten(&self, pfn: Pfn) -> Result<(), ContigError> {
-        match self.map.page(pfn).map_or(1, |page| page.refcount.load(Relaxed)) {
+        match self.map.page(pfn).map_or(1, |page| page.word().references()) {
             1 => Ok(()),
             count => Err(ContigError::Pinned { pfn, why: Pinned::References(count) }),
         }
@@ -205,7 +205,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if page.word().marks().contains(Marks::MOVING) {
             return self.putback_movable(pfn);
         }
-        page.set_word(StateWord::allocated(order));
         self.free_own(pfn, order);
     }
 
@@ -218,7 +217,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return self.putback_movable(pfn);
         }
         let new = Pfn::new(page.prev.load(Relaxed));
-        page.set_word(StateWord::allocated(order));
         if self.isolate_movable(new).is_err() {
             return self.free_own(pfn, order);
         }
@@ -252,7 +250,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             self.give_pieces(zone, PfnRange::new(block.start, inside.start));
             self.give_pieces(zone, PfnRange::new(inside.end, block.end));
             for page in inside.iter().filter_map(|pfn| self.map.page(pfn)) {
-                page.set_word(StateWord::allocated(Order::ZERO));
+                page.set_word(StateWord::allocated(Order::ZERO, MigrateType::Movable));
             }
             next = block.end;
         }

@@ -2,9 +2,9 @@
 //!
 //! Theory.      The head's state word is swapped from "allocated, of this order" to "in the allocator's hands" in one
 //!              step. Whoever wins owns the block; a double free, a wrong order, a tail or a frame that was never
-//!              allocated finds another word there and is refused, also when two CPUs try at once. So is a block with
-//!              marks, and then each mark is looked at. The reference count of a block without owners is left at 1, so
-//!              that the next owner finds it right without a store.
+//!              allocated finds another word there and is refused, also when two CPUs try at once. The same word counts
+//!              the owners and carries marks, so a block that has several or any is not claimed either, and then each
+//!              is looked at.
 //! Source.      Linux 4.1: `__free_pages`, `free_pages_check`, `get_page`, `put_page`.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, FreeError};
 use crate::memmap::{FrameFlags, Marks, Page, PageState, StateWord};
+use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::PageAllocator;
 use crate::page_alloc::movable::forget_owner;
@@ -30,7 +31,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     #[inline]
     #[track_caller]
     pub fn free_pages(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order == Order::ZERO && self.free_hit(pfn) { Ok(()) } else { self.release(pfn, order, Heat::Hot) }
+        if self.free_hit(pfn, order) { Ok(()) } else { self.release(pfn, order, Heat::Hot) }
     }
 
     /// Gives up one reference to a page that is not in the cache (Linux: `free_hot_cold_page` with `cold`).
@@ -46,17 +47,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     #[track_caller]
     fn release(&self, pfn: Pfn, order: Order, heat: Heat) -> Result<(), FreeError> {
         let Some(page) = self.map.page(pfn) else { return self.refuse(pfn, order) };
-        if page.refcount.load(Relaxed) != 1 {
-            return self.release_shared(page, pfn, order, heat);
-        }
-        if !page.claim(order) {
-            return self.release_marked(page, pfn, order, heat);
-        }
         let Some(zone) = self.zone_tagged(page.zone()) else { return self.refuse(pfn, order) };
+        let Some(owned) = page.claim(order) else { return self.release_marked(page, pfn, order, heat) };
         if !self.hooks().is_empty() {
-            return self.free_followed(page, pfn, order, heat, StateWord::allocated(order));
+            return self.free_followed(page, pfn, order, heat, owned);
         }
-        zone.free(pfn, order, heat);
+        zone.free(pfn, order, kind_of(owned), heat);
         Ok(())
     }
 
@@ -78,11 +74,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             self.report_bad_page(pfn, &error, Location::caller());
             return Err(error);
         }
-        zone.free(pfn, order, heat);
+        zone.free(pfn, order, kind_of(before), heat);
         Ok(())
     }
 
-    /// Frees a block whose state is not just "allocated, of this order": it has marks, or the free is wrong.
+    /// Frees a block whose state is not just "allocated, of this order, one owner": it has more of them, or marks, or the
+    /// free is wrong.
     #[cold]
     #[inline(never)]
     #[track_caller]
@@ -90,14 +87,22 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         loop {
             let word = page.word();
             let marks = word.marks();
-            if !word.is_allocated_of(order) || marks.intersects(Marks::ORPHAN | Marks::MAPPED) {
+            if !word.is_allocated_of(order) || marks.contains(Marks::ORPHAN) {
                 return self.refuse(pfn, order);
             }
-            if marks.contains(Marks::MOVING) {
-                if page.swap_word(word, word.marked(marks | Marks::ORPHAN)) {
+            // What is left to the others, or to whoever moves the block.
+            let left = match word.unshared() {
+                None if marks.contains(Marks::MOVING) => Some(word.marked(marks | Marks::ORPHAN)),
+                less => less,
+            };
+            if let Some(left) = left {
+                if page.swap_word(word, left) {
                     return Ok(());
                 }
                 continue;
+            }
+            if marks.contains(Marks::MAPPED) {
+                return self.refuse(pfn, order);
             }
             if !page.swap_word(word, StateWord::pageset(order)) {
                 continue;
@@ -110,27 +115,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             }
             page.clear_flags(FrameFlags::REPORTED);
             return self.free_followed(page, pfn, order, heat, word.marked(marks - Marks::MOVABLE));
-        }
-    }
-
-    /// Drops one of several references.
-    #[cold]
-    #[inline(never)]
-    #[track_caller]
-    fn release_shared(&self, page: &Page, pfn: Pfn, order: Order, heat: Heat) -> Result<(), FreeError> {
-        if !page.word().is_allocated_of(order) {
-            return self.refuse(pfn, order);
-        }
-        let drop_one = |count: u32| count.checked_sub(1).filter(|left| *left > 0);
-        match page.refcount.fetch_update(AcqRel, Relaxed, drop_one) {
-            Ok(_) => Ok(()),
-            // The others went first, and this is the last one after all.
-            Err(1) => self.release(pfn, order, heat),
-            Err(count) => {
-                let error = FreeError::NotReferenced { pfn, count };
-                self.report_bad_page(pfn, &error, Location::caller());
-                Err(error)
-            }
         }
     }
 
@@ -168,14 +152,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     pub fn get_page(&self, pfn: Pfn) -> Result<(), FreeError> {
         let head = self.compound_head(pfn);
         let page = self.map.page(head).ok_or(FreeError::NoSuchFrame(pfn))?;
-        let word = page.word();
-        if !word.is_in_use() {
-            let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
-            return Err(FreeError::NotAllocated { pfn, order: Order::ZERO, found });
-        }
-        match page.refcount.fetch_update(Relaxed, Relaxed, |count| count.checked_add(1)) {
-            Ok(_) => Ok(()),
-            Err(count) => Err(FreeError::NotReferenced { pfn, count }),
+        let add_one = |word: StateWord| word.is_in_use().then(|| word.shared())?;
+        match page.update(add_one) {
+            Ok(()) => Ok(()),
+            Err(word) if word.is_in_use() => Err(FreeError::NotReferenced { pfn, count: word.references() }),
+            Err(_) => {
+                let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
+                Err(FreeError::NotAllocated { pfn, order: Order::ZERO, found })
+            }
         }
     }
 
@@ -231,4 +215,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             }
         }
     }
+}
+
+/// What a block was allocated for.
+#[inline]
+fn kind_of(owned: StateWord) -> MigrateType {
+    MigrateType::new(owned.kind_bits()).unwrap_or(MigrateType::Movable)
 }

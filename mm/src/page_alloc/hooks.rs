@@ -1,10 +1,11 @@
 //! What is done with a block besides allocating and freeing it: zeroing, and whatever a boot argument switches on.
 //!
-//! Theory.      One word says what is switched on. While it is not empty, no request is served by a hit: every block
-//!              comes and goes the long way, through [`PageAllocator::prepare_new`] and
-//!              [`PageAllocator::prepare_free`]. So all switches together cost a hit one load, test and branch not
-//!              taken. What was done to a free frame is noted in its flags, frame by frame: blocks split and merge while
-//!              they are free, and frames that were freed before a switch was set are left alone.
+//! Theory.      One word says what is switched on. While it is not empty, the pagesets are closed and no request is
+//!              served by a hit: every block comes and goes the long way, through [`PageAllocator::prepare_new`] and
+//!              [`PageAllocator::prepare_free`]. A hit asks its pageset whether the watermark allows it and whether
+//!              there is room; a closed one says no to both, so all switches together cost a hit nothing. What was
+//!              done to a free frame is noted in its flags, frame by frame: blocks split and merge while they are free, and
+//!              frames that were freed before a switch was set are left alone.
 //! Source.      Linux 4.1: `prep_new_page`, `check_new_page`, `free_pages_prepare`, `free_pages_check`.
 #![forbid(unsafe_code)]
 
@@ -16,7 +17,7 @@ use bitflags::bitflags;
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, FreeError};
 use crate::gfp::GfpFlags;
-use crate::memmap::{FrameFlags, Page, StateWord};
+use crate::memmap::{FrameFlags, Page};
 use crate::order::Order;
 use crate::page_alloc::pageset::Heat;
 use crate::page_alloc::{AllocError, PageAllocator};
@@ -59,7 +60,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Hooks::from_bits_retain(self.hooks.load(Relaxed))
     }
 
-    /// Switches `hooks` on or off; blocks that are out already are not looked at again.
+    /// Switches `hooks` on or off; other CPUs follow at the latest when their pagesets are drained. Blocks that are out
+    /// already are not looked at again.
     ///
     /// While other CPUs allocate, only switching on is allowed: switching off makes free frames ordinary ones again, by
     /// a walk over the memory map.
@@ -67,14 +69,15 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if let Some(ring) = self.watch.trace.filter(|_| hooks.contains(Hooks::TRACE)) {
             ring.set_on(on);
         }
-        if on {
-            self.hooks.fetch_or(hooks.bits(), Relaxed);
-            return;
-        }
-        if hooks.intersects(Hooks::POISON | Hooks::DEBUG_PAGEALLOC) {
+        if !on && hooks.intersects(Hooks::POISON | Hooks::DEBUG_PAGEALLOC) {
             self.restore_free_frames(hooks);
         }
-        self.hooks.fetch_and(!hooks.bits(), Relaxed);
+        let before =
+            if on { self.hooks.fetch_or(hooks.bits(), Relaxed) } else { self.hooks.fetch_and(!hooks.bits(), Relaxed) };
+        let (had, has) = (before != 0, !self.hooks().is_empty());
+        if had != has {
+            self.zones.iter().for_each(|zone| zone.close_hits(has));
+        }
     }
 
     /// Undoes what was done to free frames: without the hook nobody would.
@@ -125,7 +128,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             self.fill_block(pfn, order, 0, |_| {});
         }
         if gfp.contains(GfpFlags::COMP) && order > Order::ZERO {
-            self.prepare_compound(pfn, order);
+            self.prepare_compound(pfn);
         }
         if let Some(records) = self.page_owner().filter(|_| hooks.contains(Hooks::PAGE_OWNER)) {
             records.allocated(pfn, order, gfp, caller);
@@ -148,11 +151,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let Some(page) = self.map.page(pfn).filter(|_| hooks.contains(Hooks::CHECK)) else { return };
         if let Some(sign) = sign_of_use(page) {
             self.report_bad_page(pfn, &sign, caller);
-            page.refcount.store(1, Relaxed);
             page.mapcount.store(u32::MAX, Relaxed);
             page.set_private(0);
             page.owner.store(0, Relaxed);
-            page.set_word(StateWord::allocated(order));
         }
     }
 
@@ -213,9 +214,7 @@ pub(super) fn block(pfn: Pfn, order: Order) -> impl Iterator<Item = Pfn> + Clone
 
 /// What of a page that was free until now says that somebody uses it (Linux: `check_new_page`).
 fn sign_of_use(page: &Page) -> Option<&'static str> {
-    if page.refcount.load(Relaxed) != 1 {
-        Some("a free page has references")
-    } else if page.mapcount() != 0 {
+    if page.mapcount() != 0 {
         Some("a free page is mapped")
     } else if page.owner.load(Relaxed) != 0 {
         Some("a free page has an owner")

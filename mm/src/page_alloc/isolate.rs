@@ -3,6 +3,7 @@
 //! Theory.      An isolated pageblock keeps, beside its new type, the one that it had. What is free in it is on the
 //!              lists of isolated blocks, where nobody takes from; what is freed there joins it. Pages of it that lie in
 //!              pagesets are no part of that: the pagesets are emptied once the type is set.
+//!              While a zone has any, nothing of it is served by hits, which do not ask for types.
 //! Invariants.  A pageblock is isolated by one range at a time.
 //! Source.      Linux 4.1 mm/page_isolation.c: `start_isolate_page_range`, `undo_isolate_page_range`,
 //!              `test_pages_isolated`, `set_migratetype_isolate`.
@@ -67,6 +68,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         drain_others: Option<&dyn Fn()>,
     ) -> Result<(), IsolateError> {
         let zone = self.zone_of_range(range)?;
+        // A hit does not look at the pageblock's type.
+        zone.close_hits(true);
         for block in blocks(range) {
             let isolated = zone.with_core(|core| {
                 let is_free = zone.block_type(block) != MigrateType::Isolate;
@@ -77,6 +80,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             });
             if !isolated {
                 self.unisolate(zone, PfnRange::new(range.start, block));
+                zone.close_hits(false);
                 return Err(IsolateError::Isolated(block));
             }
         }
@@ -100,6 +104,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     pub fn undo_isolate_page_range(&self, range: PfnRange) -> Result<(), IsolateError> {
         let zone = self.zone_of_range(range)?;
         self.unisolate(zone, range);
+        zone.close_hits(false);
         Ok(())
     }
 

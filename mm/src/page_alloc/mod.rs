@@ -12,6 +12,7 @@
 //! Source.      Linux 4.1: `__alloc_pages_nodemask`, `get_page_from_freelist`, `buffered_rmqueue`, `__free_pages`.
 
 mod bad_page;
+mod bulk;
 mod cma;
 mod compaction;
 mod compound;
@@ -47,11 +48,11 @@ pub use hooks::{Hooks, PAGE_POISON};
 pub use isolate::IsolateError;
 pub use movable::{MAX_OWNERS, MigrationOps, MoveError, OwnerId, Pinned};
 pub use owner::{FreeRecord, OwnerRecord, PageOwner, PageOwnerInfo};
-pub use pageset::{Pageset, PagesetSize, RING_SLOTS};
+pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS};
 pub use setup::{Needs, Options, Storage, frame_runs};
 pub use watch::{PageAccess, PageMapping, ShadowChecker};
 pub use watermark::{AllocFlags, Mark, Watermarks};
-pub use zone::{Zone, ZoneStats};
+pub use zone::{Traffic, Zone, ZoneStats};
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -212,10 +213,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.zones.iter().for_each(Zone::drain_local);
     }
 
-    /// Lets only the flags in `allowed` count from now on: [`GfpFlags::BOOT_MASK`] until interrupts can be taken, all
-    /// of them after (Linux: `gfp_allowed_mask`).
+    /// Lets, of the flags that allow to wait, only those in `allowed` count from now on: [`GfpFlags::BOOT_MASK`] until
+    /// interrupts can be taken, all of them after; the other flags count always (Linux: `gfp_allowed_mask`).
     pub fn set_allowed_flags(&self, allowed: GfpFlags) {
-        self.allowed.store(allowed.bits(), Relaxed);
+        let context = GfpFlags::GFP_KERNEL;
+        self.allowed.store((allowed | !context).bits(), Relaxed);
     }
 
     /// The memory map.

@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, FreeError};
-use crate::memmap::{Marks, Page, PageState, StateWord};
+use crate::memmap::{Marks, Page, PageState};
 use crate::order::Order;
 use crate::page_alloc::{Hooks, PageAllocator};
 use crate::sync::{CurrentCpu, InitOnce};
@@ -150,7 +150,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(Pinned::State(self.map.state(pfn).unwrap_or(PageState::Hole)));
         };
         let marks = word.marks();
-        let count = page.refcount.load(Relaxed);
+        let count = word.references();
         if !marks.contains(Marks::MOVABLE) {
             Err(Pinned::NoOwner)
         } else if marks.contains(Marks::MOVING) {
@@ -221,12 +221,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let compound = from.word().marks() & Marks::COMPOUND;
         to.owner.store(from.owner.load(Relaxed), Relaxed);
         to.set_private(private);
-        let plain = StateWord::allocated(order);
         let destructor = from.next.load(Relaxed);
         if !compound.is_empty() {
             to.next.store(destructor, Relaxed);
         }
-        to.set_word(plain.marked(compound | Marks::MOVABLE | Marks::MOVING));
+        to.set_marks(compound | Marks::MOVABLE | Marks::MOVING);
         let mut attempts = 3;
         let moved = loop {
             attempts -= 1;
@@ -244,11 +243,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 records.moved(old, new);
             }
             forget_owner(from);
-            from.set_word(plain);
+            from.set_marks(Marks::empty());
             self.end_moving(to, new, order);
         } else {
             forget_owner(to);
-            to.set_word(plain);
+            to.set_marks(Marks::empty());
         }
         moved
     }
