@@ -17,6 +17,7 @@ mod value;
 mod tests;
 
 use mm::addr::PhysAddr;
+use mm::page_alloc::FailPageAlloc;
 use mm::percpu::layout::FirstChunk;
 use mm::zone::movable::{CoreSize, MovableRequest};
 use mm::zone::zonelist::ZonelistOrder;
@@ -90,6 +91,21 @@ pub struct FailArg {
     pub space: i32,
     /// How often at most; −1: always.
     pub times: i32,
+}
+
+impl FailArg {
+    /// What it asks of the allocator. As in Linux, requests that can wait or may have highmem, and single pages, are let
+    /// through until somebody changes that.
+    #[must_use]
+    pub fn attributes(self) -> FailPageAlloc {
+        FailPageAlloc {
+            interval: self.interval,
+            probability: self.probability,
+            space: u32::try_from(self.space).unwrap_or(0),
+            times: u32::try_from(self.times).ok(),
+            ..FailPageAlloc::default()
+        }
+    }
 }
 
 /// The boot arguments, typed. Strings are as given.
@@ -244,7 +260,6 @@ impl<'a> BootArgs<'a> {
             ("init_on_free", self.init_on_free),
             ("page_poison", self.page_poison),
             ("page_owner", self.page_owner),
-            ("fail_page_alloc", self.fail_page_alloc.is_some()),
             ("percpu_alloc=page", self.percpu_alloc == FirstChunk::Page),
             ("monitor", self.monitor),
         ];

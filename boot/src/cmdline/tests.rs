@@ -224,7 +224,7 @@ fn what_is_asked_for_and_not_there_yet_is_told_in_one_line() {
     assert_eq!(
         told(all),
         ["Boot arguments without effect yet: debug_pagealloc, init_on_alloc, init_on_free, page_poison, page_owner, \
-          fail_page_alloc, percpu_alloc=page, monitor"]
+          percpu_alloc=page, monitor"]
     );
 }
 

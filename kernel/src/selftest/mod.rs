@@ -8,6 +8,7 @@ mod areas;
 mod faults;
 mod pages;
 mod percpu;
+mod pressure;
 mod translation;
 
 use linkme::distributed_slice;
