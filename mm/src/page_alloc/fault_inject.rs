@@ -83,7 +83,7 @@ impl FaultInjection {
             return false;
         }
         self.count = self.count.wrapping_add(1);
-        if attr.interval > 1 && self.count % attr.interval != 0 {
+        if attr.interval > 1 && !self.count.is_multiple_of(attr.interval) {
             return false;
         }
         self.chance ^= self.chance << 13;

@@ -78,7 +78,7 @@ mod tests {
         let seq = SeqCount::new();
         let seen = seq.begin();
         assert!(!seq.has_changed(seen));
-        assert_eq!(seq.write::<HostIrq, _>(|| HostIrq::depth()), 1);
+        assert_eq!(seq.write::<HostIrq, _>(HostIrq::depth), 1);
         assert!(seq.has_changed(seen));
         assert!(!seq.has_changed(seq.begin()));
     }

@@ -153,10 +153,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     fn round(&self, walk: &Walk<'_>, flags: AllocFlags, effort: &mut Effort) -> Round {
         let gfp = walk.request.gfp;
         let again = || self.walk(walk, &Goal { mark: Mark::Min, flags: flags - AllocFlags::NO_WATERMARKS, gfp });
-        if walk.request.order > Order::ZERO && self.compact(walk) {
-            if let Some(pfn) = again() {
-                return Round::Got(pfn);
-            }
+        let moved = walk.request.order > Order::ZERO && self.compact(walk);
+        if let Some(pfn) = if moved { again() } else { None } {
+            return Round::Got(pfn);
         }
         let freed = self.reclaim(walk);
         if freed > 0 {

@@ -283,7 +283,8 @@ impl ZoneReclaim for Reclaims {
         assert!(shortage.nodes == NodeSet::of(zone.node) && shortage.highest == zone.zone);
         self.calls.fetch_add(1, SeqCst);
         if matches!(self.says, ZoneReclaimed::Some | ZoneReclaimed::Success) {
-            self.shelf.lock().unwrap().pop().map(|pfn| pages.free_pages(pfn, Order::ZERO).unwrap());
+            let page = self.shelf.lock().unwrap().pop();
+            page.into_iter().for_each(|pfn| pages.free_pages(pfn, Order::ZERO).unwrap());
         }
         self.says
     }

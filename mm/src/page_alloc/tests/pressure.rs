@@ -72,7 +72,7 @@ fn a_scope_without_io_reaches_callees_and_ends() {
         let _scope = machine.task().enter(Scopes::NO_IO);
         assert_eq!(machine.alloc_page(KERNEL), no_memory(KERNEL, Order::ZERO));
     }
-    assert_eq!(machine.alloc_page(GfpFlags::GFP_NOIO | GfpFlags::NOWARN).is_ok(), false);
+    assert!(machine.alloc_page(GfpFlags::GFP_NOIO | GfpFlags::NOWARN).is_err());
     machine.alloc_page(KERNEL).unwrap();
 }
 
@@ -139,7 +139,7 @@ fn the_out_of_memory_handler_is_the_last_and_only_for_requests_that_it_would_hel
 #[test]
 fn nofail_calls_the_handler_for_what_others_may_not() {
     let (machine, handler) = with_handler(3);
-    let must = KERNEL - GfpFlags::FS | GfpFlags::NOFAIL | GfpFlags::THISNODE;
+    let must = (KERNEL - GfpFlags::FS) | GfpFlags::NOFAIL | GfpFlags::THISNODE;
     machine.alloc_page(must).unwrap();
     assert_eq!(handler.pages(), 2);
     let large = AllocError::MustNotFail { gfp: must, order: order(9) };
