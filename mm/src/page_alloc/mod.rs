@@ -10,6 +10,7 @@
 //! Not here.    Who has memory that could be freed (`services`, shrinkers); which zones there are (`zone`).
 //! Source.      Linux 4.1: `alloc_pages`, `buffered_rmqueue`, `__free_pages`.
 
+mod bulk;
 mod error;
 mod failure;
 mod fault_inject;
@@ -38,7 +39,7 @@ pub use failure::GfpNames;
 pub use fault_inject::FailPageAlloc;
 pub use hand_over::HandOver;
 pub use hooks::Hooks;
-pub use pageset::{Pageset, PagesetSize, RING_SLOTS};
+pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS};
 pub use policy::{Policies, ReservePolicy};
 pub use services::{
     BackgroundReclaim, Compactor, DirtyLimits, OomHandler, Pages, Services, Shortage, ZoneReclaim, ZoneReclaimed,
@@ -47,7 +48,7 @@ pub use setup::{Needs, Options, Storage, frame_runs};
 pub use slow::{Balance, SHRINKERS, Shrinker};
 pub use task::{Mems, Scopes, Task, TaskContext, TaskScope};
 pub use watermark::{AllocFlags, Mark, Watermarks};
-pub use zone::{Zone, ZoneStats};
+pub use zone::{Traffic, Zone, ZoneStats};
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -138,10 +139,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.alloc_pages(gfp, Order::ZERO)
     }
 
-    /// Lets only the flags in `allowed` count from now on: [`GfpFlags::BOOT_MASK`] until interrupts can be taken, all
-    /// of them after (Linux: `gfp_allowed_mask`).
+    /// Lets, of the flags that allow to wait, only those in `allowed` count from now on: [`GfpFlags::BOOT_MASK`] until
+    /// interrupts can be taken, all of them after; the other flags count always (Linux: `gfp_allowed_mask`).
     pub fn set_allowed_flags(&self, allowed: GfpFlags) {
-        self.allowed.store(allowed.bits(), Relaxed);
+        let context = GfpFlags::GFP_KERNEL;
+        self.allowed.store((allowed | !context).bits(), Relaxed);
     }
 
     /// The memory map.

@@ -9,7 +9,7 @@ use crate::buddy::{CoreOptions, FreeCore, ZoneFrames};
 use crate::gfp::GfpFlags;
 use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
-use crate::page_alloc::route::{LANES, Lane, Routes};
+use crate::page_alloc::route::{LANES, Routes};
 use crate::page_alloc::slow::Pressure;
 use crate::page_alloc::{PageAllocator, Pageset, Policies, SetupError, Zone};
 use crate::platform::PhysMap;
@@ -161,17 +161,18 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             caches: Default::default(),
             local,
             routes: Routes::default(),
-            lanes: [const { Lane::EMPTY }; LANES],
+            lanes: [&[]; LANES],
             grouping: !options.grouping_off,
             allowed: AtomicU32::new(GfpFlags::all().bits()),
             several_nodes,
             policies,
             looks_at_misses: policies.zone_reclaim || (policies.zonelist_cache && several_nodes),
             pressure: Pressure::new(),
-            hooks: AtomicU32::new(policies.hooks().bits()),
+            hooks: AtomicU32::new(0),
             ram: options.ram,
         };
         allocator.build_routes();
+        allocator.set_hooks(policies.hooks(), true);
         Ok(allocator)
     }
 
@@ -188,7 +189,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(refused);
         }
         found.set_pagesets(pagesets);
-        self.lanes[ZoneTag::from(zone).index()] = Lane { sets: pagesets, usemap: found.frames.usemap };
+        self.lanes[ZoneTag::from(zone).index()] = pagesets;
         Ok(())
     }
 }

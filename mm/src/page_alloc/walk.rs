@@ -246,7 +246,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let keeps = order > Order::ZERO
             && goal.flags.contains(AllocFlags::HARDER)
             && self.policies.reserve == ReservePolicy::HighAtomic;
-        let reserved = if keeps { zone.take_reserved(order, &attempt) } else { None };
+        let reserved = if keeps { zone.take_reserved(order, kind, &attempt) } else { None };
         let heat = if gfp.contains(GfpFlags::COLD) { Heat::Cold } else { Heat::Hot };
         let pfn = match reserved {
             Some(pfn) => pfn,

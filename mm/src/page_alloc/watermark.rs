@@ -146,14 +146,16 @@ impl Marks {
     #[inline]
     pub(super) fn floor(&self, attempt: &Attempt) -> Floor {
         let [min, low, high] = &self.marks;
+        let min = min.load(Relaxed);
         let (mark, boost) = match attempt.mark {
             Mark::Min => (min, 0),
-            Mark::Low => (low, self.boost()),
-            Mark::High => (high, self.boost()),
+            Mark::Low => (low.load(Relaxed), self.boost()),
+            // Whoever set it below `min` does not give the last attempt before the out-of-memory handler more rights.
+            Mark::High => (high.load(Relaxed).max(min), self.boost()),
         };
         let held_back = if attempt.flags.contains(AllocFlags::HARDER) { 0 } else { self.held_back() };
         Floor {
-            mark: mark.load(Relaxed).saturating_add(boost),
+            mark: mark.saturating_add(boost),
             reserve: self.reserve(attempt.preferred.index()).saturating_add(held_back),
         }
     }
@@ -170,6 +172,14 @@ pub(super) fn open_types(least: u32, free: u32, cma: u32) -> u32 {
     } else {
         0
     }
+}
+
+/// Whether a zone with these free pages, `largest` of them in largest blocks that are not lent, may give a block of
+/// `order` to a first attempt that prefers it, beyond doubt: as much as must stay, `least`, is in largest blocks alone.
+#[inline]
+pub(super) fn is_plenty(order: Order, least: u32, free: u32, cma: u32, largest: u32) -> bool {
+    let least = least.saturating_add(order.pages() - 1);
+    free.saturating_sub(cma) > least && largest > least
 }
 
 /// How an attempt looks at watermarks.
@@ -222,7 +232,7 @@ impl Floor {
             return true;
         }
         // Largest blocks beyond the mark alone would pass each step below: no need to count the smaller ones.
-        let in_largest = blocks(Order::LARGEST) << Order::LARGEST.raw();
+        let in_largest = blocks(Order::LARGEST) << Order::LARGEST.log2();
         if in_largest.saturating_sub(order.pages() - 1) > min {
             return true;
         }

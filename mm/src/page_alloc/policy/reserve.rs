@@ -59,12 +59,17 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.policy.reserved.store(have * PAGEBLOCK_PAGES, Relaxed);
     }
 
-    /// Takes a block from the pageblocks that are kept for requests like this one.
-    pub(in crate::page_alloc) fn take_reserved(&self, order: Order, attempt: &Attempt) -> Option<Pfn> {
+    /// Takes a block for a request of type `kind` from the pageblocks that are kept for requests like this one.
+    pub(in crate::page_alloc) fn take_reserved(
+        &self,
+        order: Order,
+        kind: MigrateType,
+        attempt: &Attempt,
+    ) -> Option<Pfn> {
         if self.reserved_pages() == 0 || !self.meets(order, attempt) {
             return None;
         }
-        self.with_core(|core| core.take(order, MigrateType::Reserve, Holder::Caller))
+        self.with_core(|core| core.take(order, MigrateType::Reserve, Holder::Caller(kind)))
     }
 
     /// Keeps the pageblock of a block that a request which cannot wait was given, unless there are enough already: one
