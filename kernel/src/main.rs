@@ -10,6 +10,7 @@ mod drivers;
 mod image;
 mod logger;
 mod machine;
+mod oops;
 mod panic;
 mod percpu;
 mod ram;
@@ -123,6 +124,8 @@ fn after_boot(
 ) -> ! {
     let layout = booted.mm.layout();
     layout.log(&image::sections());
+    // Set here alone, once.
+    let _ = system::LAYOUT.set(layout);
     if !percpu::enter(&booted.percpu, &layout.linear, 0) {
         refuse(format_args!("the per-CPU area {} is not mapped", booted.percpu.chunk));
     }
@@ -142,6 +145,9 @@ fn after_boot(
         refuse(format_args!("an invariant does not hold at the end of the boot"));
     }
     log::info!("mm: every invariant holds");
+    if let Some(name) = args.oops {
+        oops::raise(name);
+    }
     if let Some(names) = args.bench {
         bench::run(&system, names);
     }

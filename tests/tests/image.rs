@@ -29,7 +29,7 @@ fn the_head_is_position_independent() {
     assert!(!images.is_empty(), "build/release/quire.elf is not there: run scripts/build.sh");
     for (name, bytes) in &images {
         let file = object::File::parse(&**bytes).unwrap();
-        let head = symbol(&file, "_start").unwrap()..symbol(&file, "_vectors").unwrap();
+        let head = symbol(&file, "_start").unwrap()..symbol(&file, "_head_end").unwrap();
         let text = file.section_by_name(".text").unwrap();
         let mut seen = 0;
         for (offset, relocation) in text.relocations().filter(|(offset, _)| head.contains(offset)) {

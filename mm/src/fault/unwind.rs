@@ -107,6 +107,39 @@ pub fn caller(memory: &dyn Memory, index: Index, registers: &Registers, is_call:
     if caller.sp() > registers.sp() || leaf { Ok(caller) } else { Err(End::StackDoesNotRise(caller.sp())) }
 }
 
+/// Where calls can come from: the addresses of code.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// The first instruction.
+    pub start: VirtAddr,
+    /// One past the last.
+    pub end: VirtAddr,
+}
+
+/// Guesses the caller where the tables say nothing: the first word on the stack that lies behind a call in `code`, in at
+/// most `words` words. r4 to r11 stay as they are, which may be wrong.
+#[must_use]
+pub fn guess(memory: &dyn Memory, code: Code, registers: &Registers, words: u32) -> Option<Registers> {
+    let slots = (0..words).map(|slot| registers.get(SP).wrapping_add(slot * 4));
+    for at in slots {
+        let Some(back) = memory.word(at) else { break };
+        let in_code = code.start.raw() < back && back <= code.end.raw() && back.is_multiple_of(4);
+        if in_code && memory.word(back - 4).is_some_and(is_call) {
+            let mut caller = *registers;
+            (caller.0[SP], caller.0[LR], caller.0[PC]) = (at.wrapping_add(4), back, back);
+            return Some(caller);
+        }
+    }
+    None
+}
+
+/// Whether an instruction is BL or BLX (Arm ARM DDI 0406C A8.8.25, A8.8.26).
+const fn is_call(instruction: u32) -> bool {
+    let plain = instruction & 0x0f00_0000 == 0x0b00_0000;
+    let by_register = instruction & 0x0fff_fff0 == 0x012f_ff30;
+    plain || by_register || instruction & 0xfe00_0000 == 0xfa00_0000
+}
+
 /// A word of `memory`.
 fn word(memory: &dyn Memory, va: u32) -> Result<u32, End> {
     memory.word(va).ok_or(End::Unreadable(VirtAddr::new(va)))

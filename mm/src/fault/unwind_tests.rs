@@ -162,6 +162,25 @@ fn a_stack_that_cannot_be_read_is_named() {
     assert_eq!(caller(&words, index, &registers, true), Err(End::Unreadable(VirtAddr::new(0x1000))));
 }
 
+#[test]
+fn a_guess_takes_the_first_word_behind_a_call() {
+    let code = Code { start: VirtAddr::new(FUNCTION), end: VirtAddr::new(FUNCTION + 0x100) };
+    let mut words = Words::default();
+    // A pointer out of the code, one to a plain instruction, one behind `bl`, one behind `blx r3`.
+    for (slot, word) in (0_u32..).zip([0x1234, FUNCTION + 0x10, FUNCTION + 0x20, FUNCTION + 0x30]) {
+        words.0.insert(STACK + slot * 4, word);
+    }
+    words.0.extend([(FUNCTION + 0xc, 0xe1a0_0000), (FUNCTION + 0x1c, 0xeb00_0001), (FUNCTION + 0x2c, 0xe12f_ff33)]);
+    let mut registers = Registers::default();
+    registers.0[SP] = STACK;
+    let first = guess(&words, code, &registers, 8).unwrap();
+    assert_eq!((first.pc(), first.sp()), (VirtAddr::new(FUNCTION + 0x20), VirtAddr::new(STACK + 12)));
+    let second = guess(&words, code, &first, 8).unwrap();
+    assert_eq!((second.pc(), second.sp()), (VirtAddr::new(FUNCTION + 0x30), VirtAddr::new(STACK + 16)));
+    assert_eq!(guess(&words, code, &second, 8), None);
+    assert_eq!(guess(&words, code, &registers, 2), None);
+}
+
 /// Memory in which every word reads as something.
 struct Noise(u32);
 
