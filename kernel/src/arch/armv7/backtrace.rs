@@ -77,33 +77,76 @@ pub(super) fn word(va: u32) -> Option<u32> {
     Guarded.word(va)
 }
 
-/// Prints the callers of `registers`' place, that place first.
+/// Prints the callers of `registers`' place, that place first. Equal frames that follow each other are one line.
 pub fn print(registers: &Registers) {
     log::error!("Call trace:");
-    let code = image::code();
-    let code = Code { start: code.start, end: code.end };
-    let (mut frame, mut is_call, mut mark) = (*registers, false, "");
-    for _ in 0..DEPTH {
-        // A call may be its function's last instruction: its return address belongs to the function before.
-        let place = Place(VirtAddr::new(frame.pc().raw().wrapping_sub(if is_call { 4 } else { 0 })));
-        log::error!(" [<{:08x}>] {mark}{place}", frame.pc().raw());
-        (frame, mark) = match unwind::caller(&Guarded, index(), &frame, is_call) {
-            Ok(caller) => (caller, ""),
-            Err(End::CantUnwind) if place.symbol().is_none_or(|symbol| symbol.name != "high_entry") => {
-                let Some(caller) = unwind::guess(&Guarded, code, &frame, GUESS_WORDS) else { return };
-                (caller, "? ")
+    let mut frames = Frames { registers: *registers, is_call: false, guessed: false };
+    let (mut lines, mut repeated) = (0, 0_u32);
+    loop {
+        let pc = frames.registers.pc();
+        if lines == DEPTH {
+            return log::error!(" ...");
+        }
+        lines += 1;
+        let mark = if frames.guessed { "? " } else { "" };
+        log::error!(" [<{:08x}>] {mark}{}", pc.raw(), frames.place());
+        let more = loop {
+            let more = frames.up();
+            if !more || frames.registers.pc() != pc {
+                break more;
             }
-            Err(End::NoEntry(_)) if !is_call => {
-                // A jump into the void: the link register is all there is.
-                let mut caller = frame;
-                caller.0[15] = frame.lr().raw();
-                (caller, "? ")
-            }
-            Err(_) => return,
+            repeated += 1;
         };
-        is_call = true;
-        if frame.pc().raw() == 0 {
+        if repeated > 0 {
+            log::error!(" ... {repeated} more of the same");
+            repeated = 0;
+        }
+        if !more {
             return;
+        }
+    }
+}
+
+/// A frame, on its way up.
+struct Frames {
+    registers: Registers,
+    /// The pc is a return address.
+    is_call: bool,
+    /// The frame was found without its callee's table.
+    guessed: bool,
+}
+
+impl Frames {
+    /// Where the frame executes. A call may be its function's last instruction: the return address lies behind it.
+    fn place(&self) -> Place {
+        Place(VirtAddr::new(self.registers.pc().raw().wrapping_sub(if self.is_call { 4 } else { 0 })))
+    }
+
+    /// Goes on to the caller; `false` when there is none.
+    fn up(&mut self) -> bool {
+        let found = unwind::caller(&Guarded, index(), &self.registers, self.is_call);
+        let guess = match found {
+            Err(End::NoEntry(_)) if !self.is_call => {
+                // A jump into the void: the link register is all there is.
+                let mut caller = self.registers;
+                caller.0[15] = caller.lr().raw();
+                Some(caller)
+            }
+            // The head is where it all begins. Behind a guess r4 to r11 may be wrong, and a table be misled by them.
+            Err(End::CantUnwind) if self.place().symbol().is_some_and(|symbol| symbol.name == "high_entry") => None,
+            Err(end) if end == End::CantUnwind || self.guessed => {
+                let code = image::code();
+                unwind::guess(&Guarded, Code { start: code.start, end: code.end }, &self.registers, GUESS_WORDS)
+            }
+            _ => None,
+        };
+        self.guessed = found.is_err();
+        match found.ok().or(guess) {
+            Some(caller) if caller.pc().raw() != 0 => {
+                (self.registers, self.is_call) = (caller, true);
+                true
+            }
+            _ => false,
         }
     }
 }
