@@ -28,6 +28,10 @@ unsafe extern "C" {
     static _exidx_end: u8;
     static _symbols_start: u8;
     static _symbols_end: u8;
+    static _init_text_start: u8;
+    static _init_text_end: u8;
+    static _init_bss_start: u8;
+    static _init_bss_end: u8;
     static _percpu_start: u8;
     static _percpu_end: u8;
 }
@@ -66,7 +70,7 @@ pub fn layout(head: &HeadInfo) -> ImageLayout {
 pub fn sections() -> ImageSections {
     ImageSections {
         text: (at!(_image_start), at!(_rodata_end)),
-        init: (at!(_rodata_end), at!(_rodata_end)),
+        init: (at!(_init_text_start), at!(_init_text_end)),
         data: (at!(_data_start), at!(_edata)),
         bss: (at!(_bss_start), at!(_end)),
     }
@@ -75,13 +79,21 @@ pub fn sections() -> ImageSections {
 /// Bytes of the parts as the `Memory:` line counts them.
 pub fn sizes() -> ImageSizes {
     let size = |start: VirtAddr, end: VirtAddr| u64::from(end.raw().wrapping_sub(start.raw()));
+    let init_code = size(at!(_init_text_start), at!(_init_text_end));
+    let init_variables = size(at!(_init_bss_start), at!(_init_bss_end));
     ImageSizes {
-        code: size(at!(_image_start), at!(_etext)),
+        code: size(at!(_image_start), at!(_etext)).saturating_sub(init_code),
         rodata: size(at!(_rodata_start), at!(_data_start)),
         rwdata: size(at!(_data_start), at!(_edata)),
-        init: 0,
-        bss: size(at!(_bss_start), at!(_end)),
+        init: init_code.saturating_add(init_variables),
+        bss: size(at!(_bss_start), at!(_end)).saturating_sub(init_variables),
     }
+}
+
+/// What only the boot uses: its code, its variables. Whole pages.
+pub fn init_memory(head: &HeadInfo) -> [PhysRange; 2] {
+    let range = |start, end| PhysRange::new(phys(head, start), phys(head, end));
+    [range(at!(_init_text_start), at!(_init_text_end)), range(at!(_init_bss_start), at!(_init_bss_end))]
 }
 
 /// The template of the per-CPU variables; nothing writes it, each CPU has a copy of its own.
@@ -144,6 +156,8 @@ pub fn part_of(va: VirtAddr) -> Option<&'static str> {
         return Some(if va < stack.bottom { "guard page below a stack" } else { "stack" });
     }
     let parts = [
+        ("init text, which the boot's end frees", at!(_init_text_start), at!(_init_text_end)),
+        ("init variables, which the boot's end frees", at!(_init_bss_start), at!(_init_bss_end)),
         ("text", at!(_image_start), at!(_etext)),
         ("rodata", at!(_etext), at!(_data_start)),
         ("data", at!(_data_start), at!(_edata)),
