@@ -4,11 +4,11 @@
 # Two roads, chosen by what works here; QUIRE_TOOLCHAIN=rustup|debian forces one.
 #   rustup  the version that rust-toolchain.toml pins, with its prebuilt core and its own linker
 #   debian  the packages rustc-web, cargo-web, rust-web-src: core is built from source, linked with ld.lld
-# Afterwards: TOOLCHAIN names the road, cargo_host and cargo_target run cargo, OBJCOPY makes a raw image,
-# have_cargo_tool tells whether clippy or fmt is there.
+# Afterwards: TOOLCHAIN names the road, cargo_host and cargo_target run cargo (the latter links by ld-symbols.sh, with LLD
+# and NM), OBJCOPY makes a raw image, have_cargo_tool tells whether clippy or fmt is there.
 
 TOOLCHAIN=
-OBJCOPY=
+OBJCOPY= NM= LLD=
 DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src lld)
 TOOLCHAIN_TROUBLE=()
 

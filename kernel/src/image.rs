@@ -145,8 +145,7 @@ pub struct Stack {
 pub fn stacks() -> [Stack; 2] {
     let (guard, bottom, top) = (at!(_boot_stack_guard), at!(_boot_stack_bottom), at!(_boot_stack_top));
     let boot = Stack { name: "boot", guard, bottom, top };
-    let (guard, bottom, top) =
-        (at!(_exception_stack_guard), at!(_exception_stack_bottom), at!(_exception_stack_top));
+    let (guard, bottom, top) = (at!(_exception_stack_guard), at!(_exception_stack_bottom), at!(_exception_stack_top));
     [boot, Stack { name: "exception", guard, bottom, top }]
 }
 

@@ -87,7 +87,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     match enter(Origin::Panic(line)) {
         Depth::First => {
             log::error!("Kernel panic - not syncing: {why}");
-            backtrace::print(&backtrace::here());
+            backtrace::print(&backtrace::here(), backtrace::Start::Executing);
             stop(format_args!("{why} at {file}:{line}"))
         }
         Depth::Nested(first) => stop(format_args!("{why} at {file}:{line}, in the report of: {first}")),

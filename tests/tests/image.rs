@@ -114,7 +114,8 @@ impl<'f> References<'f> {
 
     /// Where the symbol at `start` leads.
     fn from(&self, start: u64) -> impl Iterator<Item = u64> {
-        let end = self.symbols.get(self.symbols.partition_point(|(at, _)| *at <= start)).map_or(u64::MAX, |next| next.0);
+        let end =
+            self.symbols.get(self.symbols.partition_point(|(at, _)| *at <= start)).map_or(u64::MAX, |next| next.0);
         let first = self.edges.partition_point(|(at, _)| *at < start);
         self.edges[first..].iter().take_while(move |(at, _)| *at < end).map(|(_, to)| *to)
     }
@@ -148,7 +149,11 @@ fn nothing_that_stays_leads_into_init_memory() {
         assert!(init.end - init.start >= 64 << 10, "{name}: only {} bytes of init text", init.end - init.start);
         let references = References::of(&file);
         let after_boot = references.symbols.iter().find(|(_, name)| name.contains("kernel10after_boot")).unwrap().0;
-        let reached = references.reachable(&[after_boot, address("quire_vectors")]);
+        let tests = address("__start_linkme_TESTS")..address("__stop_linkme_TESTS");
+        let tests = references.edges.iter().filter(|(at, _)| tests.contains(at)).map(|(_, test)| *test);
+        let roots: Vec<_> = tests.chain([after_boot, address("quire_vectors")]).collect();
+        assert!(roots.len() > 20, "{name}: {} self-tests", roots.len() - 2);
+        let reached = references.reachable(&roots);
         assert!(reached.len() > 300, "{name}: {} symbols can be reached", reached.len());
         let freed = |at: &u64| init.contains(at) || variables.contains(at);
         let show = |at: u64| format!("{} ({at:#x})", references.around(at).1);

@@ -93,6 +93,9 @@ fn the_neighbours_of_a_hole_are_the_mappings_on_both_sides() {
         assert_eq!(inside, [format!("below: {section}"), format!(" here: {page}"), "above: nothing".into()]);
         let bottom = at(0x7fff_ffff);
         assert_eq!(bottom, ["below: nothing".into(), " here: nothing is mapped".into(), format!("above: {section}")]);
-        assert_eq!(at(0xffff_ffff), [format!("below: {page}"), " here: nothing is mapped".into(), "above: nothing".into()]);
+        assert_eq!(
+            at(0xffff_ffff),
+            [format!("below: {page}"), " here: nothing is mapped".into(), "above: nothing".into()]
+        );
     });
 }

@@ -294,7 +294,11 @@ impl Frame<'_> {
         for register in (0..16).filter(|register| mask >> register & 1 == 1) {
             let word = word(self.memory, at)?;
             at = at.wrapping_add(4);
-            if register == SP { popped_sp = Some(word) } else { self.registers.set(register, word) }
+            if register == SP {
+                popped_sp = Some(word)
+            } else {
+                self.registers.set(register, word)
+            }
             self.has_pc |= register == PC;
         }
         self.registers.set(SP, popped_sp.unwrap_or(at));

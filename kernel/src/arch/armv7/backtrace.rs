@@ -12,7 +12,7 @@ use mm::addr::VirtAddr;
 use mm::fault::symbols::{Symbol, SymbolTable};
 use mm::fault::unwind::{self, Code, End, Index, Memory, Registers};
 
-use super::fault::try_read;
+use super::fault::peek;
 use crate::image;
 
 /// Callers that are printed at most.
@@ -25,7 +25,7 @@ struct Guarded;
 
 impl Memory for Guarded {
     fn word(&self, va: u32) -> Option<u32> {
-        if va.is_multiple_of(4) { try_read(VirtAddr::new(va)).ok() } else { None }
+        if va.is_multiple_of(4) { peek(VirtAddr::new(va)) } else { None }
     }
 }
 
@@ -77,10 +77,23 @@ pub(super) fn word(va: u32) -> Option<u32> {
     Guarded.word(va)
 }
 
+/// How the first frame came to be where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// It was executing there.
+    Executing,
+    /// It has just jumped there, and nothing of its function was executed.
+    Entering,
+}
+
 /// Prints the callers of `registers`' place, that place first. Equal frames that follow each other are one line.
-pub fn print(registers: &Registers) {
+pub fn print(registers: &Registers, start: Start) {
     log::error!("Call trace:");
     let mut frames = Frames { registers: *registers, is_call: false, guessed: false };
+    if start == Start::Entering {
+        log::error!(" [<{:08x}>] {}", registers.pc().raw(), frames.place());
+        (frames.registers.0[15], frames.is_call) = (registers.lr().raw(), true);
+    }
     let (mut lines, mut repeated) = (0, 0_u32);
     loop {
         let pc = frames.registers.pc();
@@ -126,12 +139,6 @@ impl Frames {
     fn up(&mut self) -> bool {
         let found = unwind::caller(&Guarded, index(), &self.registers, self.is_call);
         let guess = match found {
-            Err(End::NoEntry(_)) if !self.is_call => {
-                // A jump into the void: the link register is all there is.
-                let mut caller = self.registers;
-                caller.0[15] = caller.lr().raw();
-                Some(caller)
-            }
             // The head is where it all begins. Behind a guess r4 to r11 may be wrong, and a table be misled by them.
             Err(End::CantUnwind) if self.place().symbol().is_some_and(|symbol| symbol.name == "high_entry") => None,
             Err(end) if end == End::CantUnwind || self.guessed => {

@@ -1,6 +1,6 @@
 //! Faults: expected ones are noted and resumed, all others are reported and end the run.
 //!
-//! Theory.      `try_read` and its like expect a fault of one instruction, which the handler skips. [`catch_fault`]
+//! Theory.      `peek`, `try_read` and their like expect a fault of one instruction, which the handler skips. [`catch_fault`]
 //!              expects one anywhere in a call, which the handler abandons: it returns to the catch with the stack pointer
 //!              of then, so that even a stack overflow can be caught. Either way the caller gets a [`Fault`], decoded.
 //! Invariants.  1. One CPU: what is expected is plain state. 2. An expected fault of one instruction may happen in any
@@ -142,9 +142,36 @@ fn arm() {
     EXPECTED.store(true, Ordering::SeqCst);
 }
 
-fn take() -> Option<Fault> {
+/// Whether the fault came.
+fn came() -> bool {
     EXPECTED.store(false, Ordering::SeqCst);
-    CAUGHT.load(Ordering::SeqCst).then(|| LAST.decode())
+    CAUGHT.load(Ordering::SeqCst)
+}
+
+fn take() -> Option<Fault> {
+    came().then(|| LAST.decode())
+}
+
+/// Loads the word at `va`; `None` on a fault. What probes and backtraces do by the thousand: nothing is decoded.
+#[inline]
+pub fn peek(va: VirtAddr) -> Option<u32> {
+    arm();
+    let mut word = 0_u32;
+    // SAFETY: a load changes nothing; where it faults the handler skips it and `word` keeps its 0.
+    unsafe { asm!("ldr {0}, [{1}]", inout(reg) word, in(reg) va.raw(), out("lr") _, options(nostack)) }
+    if came() { None } else { Some(word) }
+}
+
+/// Stores `word` at `va`; `false` on a fault.
+///
+/// # Safety
+/// If the store goes through, the program must not depend on the word that was there.
+#[inline]
+pub unsafe fn poke(va: VirtAddr, word: u32) -> bool {
+    arm();
+    // SAFETY: the caller gives the word away; where the store faults the handler skips it.
+    unsafe { asm!("str {0}, [{1}]", in(reg) word, in(reg) va.raw(), out("lr") _, options(nostack)) }
+    !came()
 }
 
 /// Loads the word at `va`, which may fault.
@@ -152,11 +179,7 @@ fn take() -> Option<Fault> {
 /// # Errors
 /// The fault, decoded.
 pub fn try_read(va: VirtAddr) -> Result<u32, Fault> {
-    arm();
-    let mut word = 0_u32;
-    // SAFETY: a load changes nothing; where it faults the handler skips it and `word` keeps its 0.
-    unsafe { asm!("ldr {0}, [{1}]", inout(reg) word, in(reg) va.raw(), out("lr") _, options(nostack)) }
-    take().map_or(Ok(word), Err)
+    peek(va).ok_or_else(|| LAST.decode())
 }
 
 /// Stores `word` at `va`, which is expected to fault.
@@ -165,12 +188,10 @@ pub fn try_read(va: VirtAddr) -> Result<u32, Fault> {
 /// The fault, decoded.
 ///
 /// # Safety
-/// If the store goes through, the program must not depend on the word that was there.
+/// As [`poke`].
 pub unsafe fn try_write(va: VirtAddr, word: u32) -> Result<(), Fault> {
-    arm();
-    // SAFETY: the caller gives the word away; where the store faults the handler skips it.
-    unsafe { asm!("str {0}, [{1}]", in(reg) word, in(reg) va.raw(), out("lr") _, options(nostack)) }
-    take().map_or(Ok(()), Err)
+    // SAFETY: the caller's.
+    if unsafe { poke(va, word) } { Ok(()) } else { Err(LAST.decode()) }
 }
 
 /// Branches to `va`, which is expected to fault.

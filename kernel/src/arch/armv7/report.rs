@@ -11,7 +11,7 @@ use mm::addr::{PAGE_SIZE, VirtAddr};
 use mm::fault::unwind::Registers;
 use mm::fault::{Mode, Neighbours};
 
-use super::backtrace::{self, Place};
+use super::backtrace::{self, Place, Start};
 use super::fault::{Fault, live_tables};
 use super::vectors::{Exception, Frame, Kind};
 use crate::image::{self, Stack};
@@ -41,7 +41,8 @@ pub(super) fn die(frame: &Frame, exception: &Exception) -> ! {
     panic::tell();
     code(frame.pc);
     stack(frame, overflow.as_ref());
-    backtrace::print(&of_frame(frame));
+    let entering = fault.kind == Kind::PrefetchAbort;
+    backtrace::print(&of_frame(frame), if entering { Start::Entering } else { Start::Executing });
     match overflow {
         Some(stack) => panic::stop(format_args!("{} stack overflow: {fault}", stack.name)),
         None => panic::stop(format_args!("{fault}")),
@@ -175,7 +176,8 @@ fn stack(frame: &Frame, overflow: Option<&Stack>) {
     log::error!("Stack: ({:#010x} to {})", frame.sp, stack.top);
     let start = frame.sp.max(stack.bottom.raw()) & !0x1f;
     for line in (start..stack.top.raw()).step_by(32).take(LINES as usize) {
-        let [a, b, c, d, e, f, g, h] = core::array::from_fn(|slot| backtrace::word(line + slot as u32 * 4).unwrap_or(0));
+        let [a, b, c, d, e, f, g, h] =
+            core::array::from_fn(|slot| backtrace::word(line + slot as u32 * 4).unwrap_or(0));
         log::error!("{:04x}: {a:08x} {b:08x} {c:08x} {d:08x} {e:08x} {f:08x} {g:08x} {h:08x}", line & 0xffff);
     }
 }
