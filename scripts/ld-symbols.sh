@@ -16,6 +16,7 @@ link() { "$QUIRE_LD" "$@" --format=binary "$table" --format=default; }
 
 # Rust's names as people write them, without their hashes. Tools demangle the newer scheme; of the older one they leave this.
 readable() {
+    # shellcheck disable=SC2016 # the dollars are the names' own
     sed -E 's/ ?\(?\.llvm\.[0-9]+\)?$//; s/::h[0-9a-f]{16}$//; s/\$LT\$/</g; s/\$GT\$/>/g; s/\$C\$/,/g; s/\$u20\$/ /g; s/\$u7b\$/{/g; s/\$u7d\$/}/g
         s/\$u5b\$/[/g; s/\$u5d\$/]/g; s/\$RF\$/\&/g; s/\$BP\$/*/g; s/\$LP\$/(/g; s/\$RP\$/)/g; s/\$u27\$/'"'"'/g
         s/\.\./::/g; s/::_([<{])/::\1/g; s/ _</ </'

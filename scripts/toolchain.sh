@@ -8,7 +8,7 @@
 # and NM), OBJCOPY makes a raw image, have_cargo_tool tells whether clippy or fmt is there.
 
 TOOLCHAIN=
-OBJCOPY= NM= LLD=
+OBJCOPY='' NM='' LLD=''
 DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src lld)
 TOOLCHAIN_TROUBLE=()
 

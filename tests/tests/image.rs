@@ -1,5 +1,7 @@
 //! What must hold of the image's file, whatever it does when it runs.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as the test does")]
+
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, elf};
 
 /// Absolute addresses that the head's assembly loads on purpose: for use once the MMU is on.

@@ -201,17 +201,19 @@ fn an_undefined_instruction_is_caught(_: &System) -> Verdict {
     let Some(fault) = try_undefined() else { return Err(Failed) };
     check!(fault.kind == Kind::Undefined && fault.address == fault.pc, "{fault:?}");
     is_ours(&fault)?;
+    // SAFETY: the instruction changes nothing, and its fault is caught.
+    let body = || unsafe { asm!("udf #7", options(nostack)) };
     // SAFETY: the body owns nothing.
-    let caught = unsafe { catch_fault(|| asm!("udf #7", options(nostack))) };
+    let caught = unsafe { catch_fault(body) };
     check!(caught.is_err_and(|fault| fault.kind == Kind::Undefined && fault.fsr == 0), "{caught:?}");
     Ok(())
 }
 
 fn an_unserved_supervisor_call_is_caught(_: &System) -> Verdict {
+    // SAFETY: nobody serves the call, which is caught.
+    let body = || unsafe { asm!("svc #1", out("lr") _, options(nostack)) };
     // SAFETY: the body owns nothing.
-    let Err(fault) = (unsafe { catch_fault(|| asm!("svc #1", out("lr") _, options(nostack))) }) else {
-        return Err(Failed);
-    };
+    let Err(fault) = (unsafe { catch_fault(body) }) else { return Err(Failed) };
     check!(fault.kind == Kind::SupervisorCall, "{fault:?}");
     is_ours(&fault)?;
     let call = try_read(fault.pc);
@@ -227,10 +229,10 @@ fn an_unaligned_load_of_two_registers_from_a_device_is_refused(_: &System) -> Ve
     // The UART's identification registers, which can be read at any time.
     let device = FixmapSlot::EarlyConsole.address().ok_or(Failed)?;
     let va = VirtAddr::new(device.raw() + 0xfe2);
-    // SAFETY: the body owns nothing and loads into registers that it gives away.
-    let caught = unsafe {
-        catch_fault(|| asm!("ldm {0}, {{r2, r3}}", in(reg) va.raw(), out("r2") _, out("r3") _, options(nostack)))
-    };
+    // SAFETY: the load goes to registers that are given away.
+    let body = || unsafe { asm!("ldm {0}, {{r2, r3}}", in(reg) va.raw(), out("r2") _, out("r3") _, options(nostack)) };
+    // SAFETY: the body owns nothing.
+    let caught = unsafe { catch_fault(body) };
     let Err(fault) = caught else { return Err(Failed) };
     is_ours(&fault)?;
     check!(fault.kind == Kind::DataAbort && !fault.write, "{fault:?}");
@@ -257,17 +259,17 @@ fn a_caught_fault_leaves_an_outer_catch_armed(_: &System) -> Verdict {
         // SAFETY: nothing is mapped at the addresses of this test.
         unsafe { asm!("ldr {0}, [{0}]", inout(reg) va.raw() => _, options(nostack)) }
     }
-    // SAFETY: the bodies own nothing.
-    let outer = unsafe {
-        catch_fault(|| {
-            let inner = catch_fault(|| load(null));
-            // One that is skipped in between.
-            let skipped = try_read(null);
-            if inner.is_err_and(|fault| fault.address == null) && skipped.is_err() {
-                load(high);
-            }
-        })
+    let body = || {
+        // SAFETY: the inner body owns nothing.
+        let inner = unsafe { catch_fault(|| load(null)) };
+        // One that is skipped in between.
+        let skipped = try_read(null);
+        if inner.is_err_and(|fault| fault.address == null) && skipped.is_err() {
+            load(high);
+        }
     };
+    // SAFETY: the body owns nothing.
+    let outer = unsafe { catch_fault(body) };
     check!(outer.is_err_and(|fault| fault.address == high), "{outer:?}");
     Ok(())
 }

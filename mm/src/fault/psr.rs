@@ -48,6 +48,7 @@ impl Psr {
 
     /// M\[4:0\].
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "five bits are left")]
     pub const fn mode(self) -> Mode {
         match self.0 & 0x1f {
             0x10 => Mode::User,

@@ -199,7 +199,7 @@ impl<'m> Program<'m> {
         match first >> 24 & 0xf {
             0 => Ok(Self { memory, bytes: first << 8, left: 3, next, words: 0 }),
             1 | 2 => Ok(Self { memory, bytes: first << 16, left: 2, next, words: first >> 16 & 0xff }),
-            other => Err(End::BadInstruction(0x80 | other as u8)),
+            _ => Err(End::BadInstruction(first.to_be_bytes()[0])),
         }
     }
 

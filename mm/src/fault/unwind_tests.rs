@@ -51,7 +51,7 @@ fn run(program: [u8; 3], registers: &mut Registers) -> Result<Registers, End> {
 
 /// The stack pointer's move and the registers that changed, each with its new word.
 fn effect(program: [u8; 3]) -> (u32, Vec<(usize, u32)>) {
-    let mut before = Registers(core::array::from_fn(|register| 0xf000 + register as u32));
+    let mut before = Registers(core::array::from_fn(|register| 0xf000 + u32::try_from(register).unwrap()));
     let after = run(program, &mut before).unwrap();
     let changed = (0..13).chain([LR]).filter(|register| before.0[*register] != after.0[*register]);
     (after.0[SP] - STACK, changed.map(|register| (register, after.0[register])).collect())
@@ -60,7 +60,8 @@ fn effect(program: [u8; 3]) -> (u32, Vec<(usize, u32)>) {
 #[test]
 fn each_instruction_of_the_manual_does_what_it_says() {
     let none = Vec::new;
-    let cases: [([u8; 3], u32, Vec<(usize, u32)>); 12] = [
+    type Case = ([u8; 3], u32, Vec<(usize, u32)>);
+    let cases: [Case; 12] = [
         ([0x00, 0xb0, 0xb0], 4, none()),
         ([0x3f, 0xb0, 0xb0], 0x100, none()),
         ([0x3f, 0x40, 0xb0], 0x100 - 4, none()),

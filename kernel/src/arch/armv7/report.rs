@@ -176,8 +176,8 @@ fn stack(frame: &Frame, overflow: Option<&Stack>) {
     log::error!("Stack: ({:#010x} to {})", frame.sp, stack.top);
     let start = frame.sp.max(stack.bottom.raw()) & !0x1f;
     for line in (start..stack.top.raw()).step_by(32).take(LINES as usize) {
-        let [a, b, c, d, e, f, g, h] =
-            core::array::from_fn(|slot| backtrace::word(line + slot as u32 * 4).unwrap_or(0));
+        let words = [0, 4, 8, 12, 16, 20, 24, 28].map(|offset| backtrace::word(line + offset).unwrap_or(0));
+        let [a, b, c, d, e, f, g, h] = words;
         log::error!("{:04x}: {a:08x} {b:08x} {c:08x} {d:08x} {e:08x} {f:08x} {g:08x} {h:08x}", line & 0xffff);
     }
 }
