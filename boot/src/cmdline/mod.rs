@@ -154,6 +154,8 @@ pub struct BootArgs<'a> {
     pub monitor: bool,
     /// Ours, `dump=`: what is printed at the end of boot.
     pub dump: Option<&'a str>,
+    /// Ours, `oops=`: a fault that is raised at the end of the boot, so that its report can be read.
+    pub oops: Option<&'a str>,
     /// Ours, `semihosting=`: whether a debugger answers; `None`: not said.
     pub semihosting: Option<bool>,
 }
@@ -193,6 +195,7 @@ impl<'a> BootArgs<'a> {
             bench: None,
             monitor: false,
             dump: None,
+            oops: None,
             semihosting: None,
         }
     }
@@ -310,8 +313,12 @@ impl<'a> BootArgs<'a> {
                 return Some(set(field, switch(value)));
             }
         }
-        let texts: [(&str, &mut Option<&'a str>); 3] =
-            [("selftest", &mut self.selftest), ("bench", &mut self.bench), ("dump", &mut self.dump)];
+        let texts: [(&str, &mut Option<&'a str>); 4] = [
+            ("selftest", &mut self.selftest),
+            ("bench", &mut self.bench),
+            ("dump", &mut self.dump),
+            ("oops", &mut self.oops),
+        ];
         for (name, field) in texts {
             if token.is(name) {
                 return Some(set(field, (!value.is_empty()).then_some(Some(value))));
@@ -382,7 +389,7 @@ impl Default for BootArgs<'_> {
 }
 
 /// Names that mean nothing without a value.
-const VALUED: [&str; 18] = [
+const VALUED: [&str; 19] = [
     "mem",
     "vmalloc",
     "cma",
@@ -400,6 +407,7 @@ const VALUED: [&str; 18] = [
     "percpu_alloc",
     "highmem",
     "dump",
+    "oops",
     "semihosting",
 ];
 

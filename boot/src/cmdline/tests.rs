@@ -113,7 +113,7 @@ fn every_name_of_the_list_is_known() {
     let line = "mem=64M vmalloc=128M cma=8M kernelcore=32M movablecore=10% memblock=debug numa_zonelist_order=z \
                 debug_guardpage_minorder=2 debug_pagealloc=on init_on_alloc=1 init_on_free=y movable_node \
                 page_poison=on page_owner=on fail_page_alloc=1,100,0,-1 percpu_alloc=page highmem=off selftest=buddy \
-                bench=all monitor dump=pagetables semihosting=off";
+                bench=all monitor dump=pagetables oops=null semihosting=off";
     assert!(outcome(line).iter().all(|(_, outcome)| *outcome == Outcome::Taken), "{:?}", outcome(line));
     let args = parse(line);
     assert_eq!(args.vmalloc, Some(128 << 20));
