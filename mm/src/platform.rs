@@ -1,4 +1,4 @@
-//! All that `mm` asks of a machine: three small traits.
+//! All that `mm` asks of a machine: a few small traits.
 //!
 //! `mm` holds no `asm!`, no `cfg(target_arch)` and no `static`: the kernel (or a test) implements these and hands the
 //! values in. Reach a frame's bytes: [`PhysMap`]. Mask interrupts: [`IrqControl`]. Flush translations: [`TlbControl`].
@@ -48,4 +48,16 @@ pub trait TlbControl {
 
     /// Drops every TLB entry, on all CPUs, with the barriers before and after.
     fn flush_all(&self);
+
+    /// Drops every TLB entry of the page at `va` on this CPU, with the barriers before and after: for mappings that no
+    /// other CPU uses (Linux: `local_flush_tlb_kernel_page`).
+    fn flush_page_local(&self, va: VirtAddr) {
+        self.flush_page(va);
+    }
+}
+
+/// Reaches the bytes of any frame of RAM, also of one outside the linear map (Linux: `kmap_local_page`).
+pub trait PageAccess {
+    /// Maps one frame for the time of `use_it`; false when it cannot.
+    fn with_frame(&self, pfn: Pfn, use_it: &mut dyn FnMut(NonNull<u8>)) -> bool;
 }

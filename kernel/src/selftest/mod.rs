@@ -9,6 +9,9 @@ mod faults;
 mod pages;
 mod percpu;
 mod translation;
+mod vm;
+mod vm_areas;
+mod vm_highmem;
 
 use linkme::distributed_slice;
 

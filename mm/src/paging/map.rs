@@ -281,7 +281,7 @@ fn is_section(span: Span, piece: Piece, sections: Option<PhysAddr>) -> bool {
 }
 
 /// Whether the frames from `pa` are whole pages below 4 GiB.
-fn check_frames(pa: PhysAddr, bytes: u64) -> Result<(), MapError> {
+pub(super) fn check_frames(pa: PhysAddr, bytes: u64) -> Result<(), MapError> {
     match pa.checked_add(bytes) {
         Some(end) if end.raw() <= 1 << 32 && pa.is_aligned(u64::from(PAGE_SIZE)) => Ok(()),
         _ => Err(MapError::BadFrame(pa)),

@@ -31,7 +31,7 @@ pub const FIRST_LEVEL_SIZE: u32 = 16 << 10;
 /// Words of one half of a table page: one MiB.
 pub const HALF_WORDS: usize = 256;
 /// Words of a table page.
-const PAGE_WORDS: usize = 4 * HALF_WORDS;
+pub(super) const PAGE_WORDS: usize = 4 * HALF_WORDS;
 
 /// Why a table could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,6 +152,11 @@ impl<'m> TablePage<'m> {
     pub(crate) fn hardware(self, half: usize) -> &'m [AtomicU32] {
         let start = (2 + (half & 1)) * HALF_WORDS;
         self.words.get(start..start + HALF_WORDS).unwrap_or(&[])
+    }
+
+    /// Every word: both halves' software entries, then both halves' hardware entries.
+    pub(super) fn all(self) -> Option<&'m [AtomicU32; PAGE_WORDS]> {
+        self.words.try_into().ok()
     }
 
     /// Where its bytes lie, for cache maintenance.

@@ -119,6 +119,9 @@ pub trait NodeStore {
 
     /// A taken node, to be changed; `None` for one that never was.
     fn get_mut(&mut self, id: NodeId) -> Option<&mut Node>;
+
+    /// Gives back the memory that no taken node needs.
+    fn trim(&mut self) {}
 }
 
 /// Nodes in a slice; the free ones are linked.

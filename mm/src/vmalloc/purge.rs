@@ -36,6 +36,7 @@ impl<N: NodeStore> Vmalloc<N> {
             self.retired_pages = self.retired_pages.saturating_sub(area.bytes / PAGE_SIZE);
             self.areas.remove(area.start);
         }
+        self.areas.store.trim();
         Ok(before.saturating_sub(self.retired_pages))
     }
 }

@@ -5,4 +5,5 @@ pub mod cp15;
 pub mod fault;
 pub mod irq;
 pub mod mmu;
+pub mod page;
 pub mod vectors;
