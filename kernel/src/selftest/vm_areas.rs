@@ -229,7 +229,7 @@ fn ioremap_shows_the_consoles_registers_and_refuses_ram(system: &System) -> Verd
     const PERIPH_ID0: (u32, u32) = (0xfe0, 0x11);
     let before = allocated(system)?;
     let ram = system.booted.mm.frozen().memory().iter().find(|region| !region.is_nomap()).ok_or(Failed)?;
-    for pa in [ram.range().start, PhysAddr::new(ram.range().end.raw() - 1)] {
+    for pa in [ram.range().start, PhysAddr::new(ram.range().end.raw() - 4)] {
         let refused = system.vm.ioremap(pa, 4, IoKind::Device);
         check!(matches!(refused, Err(VmallocError::MappedRam(_))), "{pa}: {refused:?}");
     }

@@ -23,11 +23,20 @@ pub(super) struct Frames {
     zones: &'static Zones,
     /// The last of memblock's tables that is free; each holds the frame number of the one before in its first word.
     kept: Option<Pfn>,
+    /// A table that is all 0, until the next purge: a table that comes and goes with one mapping costs nothing.
+    spare: Option<PhysAddr>,
 }
 
 impl Frames {
     pub(super) const fn new(zones: &'static Zones) -> Self {
-        Self { zones, kept: None }
+        Self { zones, kept: None, spare: None }
+    }
+
+    /// Gives back what is kept without need.
+    pub(super) fn trim(&mut self) {
+        if let Some(table) = self.spare.take() {
+            self.give_back(table);
+        }
     }
 
     /// Keeps a table of memblock's.
@@ -67,6 +76,17 @@ impl TableSource for Frames {
         match self.zones.map().state(frame) {
             Some(PageState::Reserved) => self.keep(frame),
             _ => give(self.zones, frame, Order::ZERO),
+        }
+    }
+
+    fn take_clear(&mut self) -> Option<PhysAddr> {
+        self.spare.take()
+    }
+
+    fn give_back_clear(&mut self, table: PhysAddr) {
+        match self.spare {
+            None => self.spare = Some(table),
+            Some(_) => self.give_back(table),
         }
     }
 }

@@ -85,20 +85,21 @@ impl LocalMap {
 }
 
 /// The page that is mapped at `va`.
-#[inline]
+#[inline(always)]
 fn pointer(va: VirtAddr) -> NonNull<u8> {
-    let pointer = NonNull::new(core::ptr::with_exposed_provenance_mut(va.raw() as usize));
-    pointer.unwrap_or(NonNull::dangling())
+    let pointer = core::ptr::with_exposed_provenance_mut(va.raw() as usize);
+    // SAFETY: windows lie in pkmap and in the fixmap, far above address 0.
+    unsafe { NonNull::new_unchecked(pointer) }
 }
 
 /// Page of the fixmap's 2 MiB of window `window` of the CPU that this runs on.
-#[inline]
+#[inline(always)]
 fn slot_of(window: u32) -> usize {
     FIRST + ArmIrq::current_cpu().index() * FIXMAP_KMAPS_PER_CPU as usize + window as usize
 }
 
 /// This CPU's stack of windows.
-#[inline]
+#[inline(always)]
 fn stack() -> Result<LocalStack<'static>, KmapError> {
     let depth = DEPTH.of_this_cpu().ok_or(KmapError::NoCpu)?;
     if ArmIrq::current_cpu().index() >= FIXMAP_CPUS as usize {
@@ -112,12 +113,12 @@ impl Vm {
     ///
     /// # Errors
     /// [`KmapError`].
-    #[inline]
+    #[inline(always)]
     pub fn kmap_local(&self, frame: Pfn) -> Result<LocalMap, KmapError> {
         if let Some(page) = RAM.frames_ptr(frame, 1) {
             return Ok(LocalMap { page, window: LINEAR, on_this_cpu: PhantomData });
         }
-        if !self.zones().map().is_present(frame) {
+        if !self.map.is_present(frame) {
             return Err(KmapError::NotRam(frame));
         }
         let window = stack()?.push().map_err(KmapError::Local)?;
@@ -132,23 +133,20 @@ impl Vm {
     ///
     /// # Errors
     /// The map, and [`LocalError::NotLast`] when it is not the last one: it stays.
-    #[inline]
+    #[inline(always)]
     pub fn kunmap_local(&self, map: LocalMap) -> Result<(), (LocalMap, KmapError)> {
         if map.window == LINEAR {
             return Ok(());
         }
-        let stack = match stack() {
-            Ok(stack) => stack,
-            Err(error) => return Err((map, error)),
-        };
-        if let Err(error) = stack.check_last(map.window) {
-            return Err((map, KmapError::Local(error)));
-        }
-        // The word first: a handler may come in at any moment, and takes the next window, which this still is not.
-        let slot = slot_of(map.window);
-        self.fixmap_slots.clear(slot);
-        self.tlb.flush_page_local(self.fixmap_slots.address(slot));
-        stack.pop(map.window).map_err(|error| (map, KmapError::Local(error)))
+        let unmapped = stack().and_then(|stack| {
+            let unmap = || {
+                let slot = slot_of(map.window);
+                self.fixmap_slots.clear(slot);
+                self.tlb.flush_page_local(self.fixmap_slots.address(slot));
+            };
+            stack.pop(map.window, unmap).map_err(KmapError::Local)
+        });
+        unmapped.map_err(|error| (map, error))
     }
 
     /// Windows that this CPU uses.
@@ -164,7 +162,7 @@ impl Vm {
         if let Some(page) = RAM.frames_ptr(frame, 1) {
             return Ok(page);
         }
-        if !self.zones().map().is_present(frame) {
+        if !self.map.is_present(frame) {
             return Err(KmapError::NotRam(frame));
         }
         let slot = self.pkmap.lock().get(frame, &mut self.window_table()).map_err(KmapError::Pkmap)?;
@@ -220,7 +218,7 @@ impl Vm {
     }
 
     fn window_table(&self) -> WindowTable<'_> {
-        WindowTable { slots: &self.pkmap_slots, tlb: self.tlb }
+        WindowTable { slots: &self.pkmap_slots, tlb: &self.tlb }
     }
 }
 

@@ -20,6 +20,7 @@ use boot::head::HeadInfo;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr};
 use mm::highmem::{Pkmap, PkmapBroken};
 use mm::layout::{VMALLOC_END, VirtualLayout};
+use mm::memmap::MemMap;
 use mm::paging::regs::TTBR0_S;
 use mm::paging::{EditError, Editor, Live, MapError, Mapper, PageSize, Prot, Slots, TableError, Tables, Translation};
 use mm::sync::{InitOnce, TaskLock};
@@ -28,7 +29,6 @@ use mm::vmalloc::{Areas, Broken, Config, IoKind, PagedNodes, Request, Space, Vma
 use crate::arch::armv7::irq::ArmIrq;
 use crate::arch::armv7::mmu::ArmTlb;
 use crate::ram::{LinearRam, RAM};
-use crate::system::Zones;
 use frames::{Frames, Pages};
 pub use kmap::{KmapError, LocalMap};
 
@@ -45,7 +45,8 @@ static VM: InitOnce<Vm> = InitOnce::new();
 pub struct Vm {
     layout: VirtualLayout,
     booted: &'static Booted<ArmIrq>,
-    tlb: &'static ArmTlb,
+    map: MemMap<'static>,
+    tlb: ArmTlb,
     areas: TaskLock<Vmalloc<PagedNodes<'static, LinearRam, Pages>>>,
     tables: TaskLock<LiveTables>,
     pkmap: TaskLock<Pkmap>,
@@ -139,7 +140,8 @@ pub unsafe fn start(
     let vm = Vm {
         layout,
         booted,
-        tlb,
+        map: zones.map(),
+        tlb: *tlb,
         areas: TaskLock::new(Vmalloc::new(areas, config)),
         tables: TaskLock::new(LiveTables { mapper: Mapper::new(editor), frames: Frames::new(zones) }),
         pkmap: TaskLock::new(Pkmap::new()),
@@ -276,7 +278,9 @@ impl Vm {
     /// [`VmallocError`] when the tables are broken.
     pub fn purge(&self) -> Result<u32, VmallocError> {
         let (mut areas, mut tables) = (self.areas.lock(), self.tables.lock());
-        areas.purge(&mut tables.space())
+        let purged = areas.purge(&mut tables.space());
+        tables.frames.trim();
+        purged
     }
 
     /// How many areas there are, those that wait for a purge included.
@@ -313,11 +317,6 @@ impl Vm {
             }
         }
         Ok(())
-    }
-
-    /// The page allocator.
-    pub(crate) fn zones(&self) -> &'static Zones {
-        self.booted.mm.allocator()
     }
 
     /// How descriptors at `va` are cut and joined.

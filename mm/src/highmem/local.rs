@@ -65,23 +65,17 @@ impl<'a> LocalStack<'a> {
         Ok(depth)
     }
 
-    /// Whether `window` is the one that [`LocalStack::pop`] would take back.
+    /// Gives back `window` after `unmap`: a handler that comes in meanwhile takes the window behind it.
     ///
     /// # Errors
-    /// [`LocalError::NotLast`].
+    /// [`LocalError::NotLast`]; `unmap` has not run.
     #[inline]
-    pub fn check_last(&self, window: u32) -> Result<(), LocalError> {
+    pub fn pop(&self, window: u32, unmap: impl FnOnce()) -> Result<(), LocalError> {
         let depth = self.depth.load(Ordering::Relaxed);
-        if depth.checked_sub(1) == Some(window) { Ok(()) } else { Err(LocalError::NotLast { window, depth }) }
-    }
-
-    /// Gives back `window`, which nothing maps any more.
-    ///
-    /// # Errors
-    /// [`LocalError::NotLast`].
-    #[inline]
-    pub fn pop(&self, window: u32) -> Result<(), LocalError> {
-        self.check_last(window)?;
+        if depth.checked_sub(1) != Some(window) {
+            return Err(LocalError::NotLast { window, depth });
+        }
+        unmap();
         self.depth.store(window, Ordering::Relaxed);
         Ok(())
     }

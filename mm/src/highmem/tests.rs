@@ -156,7 +156,9 @@ proptest! {
                     Some(last) if *last == window => Ok(()),
                     _ => Err(LocalError::NotLast { window, depth: model.len() as u32 }),
                 };
-                prop_assert_eq!(stack.pop(window), expected);
+                let mut unmapped = false;
+                prop_assert_eq!(stack.pop(window, || unmapped = true), expected);
+                prop_assert_eq!(unmapped, expected.is_ok());
                 if expected.is_ok() {
                     model.pop();
                 }

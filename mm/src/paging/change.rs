@@ -269,7 +269,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
                     self.editor.flush_page(section_va(half));
                 }
             }
-            source.give_back(page);
+            source.give_back_clear(page);
         }
         Ok(())
     }

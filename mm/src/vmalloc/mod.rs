@@ -21,6 +21,7 @@ mod info;
 mod map;
 mod node;
 mod purge;
+mod retired;
 mod store;
 mod tree;
 mod validate;
