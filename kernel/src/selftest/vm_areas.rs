@@ -179,7 +179,7 @@ impl Random {
 }
 
 /// Areas that live at once.
-const LIVE: usize = 500;
+const LIVE: u32 = 500;
 
 fn ten_thousand_random_areas_leave_nothing_behind(system: &System) -> Verdict {
     let before = allocated(system)?;
@@ -188,12 +188,12 @@ fn ten_thousand_random_areas_leave_nothing_behind(system: &System) -> Verdict {
     let array = ok(zones.alloc_page(mm::gfp::GfpFlags::GFP_KERNEL | mm::gfp::GfpFlags::ZERO))?;
     let words = RAM.frames_ptr(array, 1).ok_or(Failed)?.cast::<u32>().as_ptr();
     // SAFETY: the page was just allocated from lowmem and zeroed; the test frees it when the slice is out of use.
-    let live = unsafe { core::slice::from_raw_parts_mut(words, LIVE) };
+    let live = unsafe { core::slice::from_raw_parts_mut(words, LIVE as usize) };
     let mut random = Random(0x2545_f491);
     let (mut made, mut steps) = (0, 0_u32);
     while made < 10_000 {
         steps += 1;
-        let Some(slot) = live.get_mut(random.below(LIVE as u32) as usize) else { return Err(Failed) };
+        let Some(slot) = live.get_mut(random.below(LIVE) as usize) else { return Err(Failed) };
         if *slot != 0 {
             let va = VirtAddr::new(*slot);
             check!(try_read(va) == Ok(*slot), "{va} lost its word: {:x?}", try_read(va));

@@ -126,7 +126,8 @@ fn all_users_of_a_frame_share_its_window(system: &System) -> Verdict {
 fn windows_run_out_and_come_back(system: &System) -> Verdict {
     let before = allocated(system)?;
     let Some(pages) = high_pages(system, 10) else { return Ok(()) };
-    let (vm, windows) = (system.vm, PKMAP_SLOTS as u32);
+    let (vm, windows) = (system.vm, pages.order.pages() / 2);
+    check!(windows as usize == PKMAP_SLOTS, "pkmap has other windows than {windows}");
     for number in 0..2 * windows {
         let page = ok(vm.kmap(pages.page(number)))?;
         write(page, !number);
@@ -163,7 +164,7 @@ fn highmem_pages_are_cleared_and_copied(system: &System) -> Verdict {
         unsafe { page.cast::<u32>().add(index) }.cast::<u8>()
     };
     let words = (PAGE_SIZE / 4) as usize;
-    let mark = |index: usize| (index as u32).wrapping_mul(0x9e37_79b9) | 1;
+    let mark = |index: usize| u32::try_from(index).unwrap_or(0).wrapping_mul(0x9e37_79b9) | 1;
     check!(vm.with_frame(first, &mut |page| (0..words).for_each(|at| write(word(page, at), mark(at)))), "{first}");
     // SAFETY: both pages are ours, and nobody else uses them.
     ok(unsafe { vm.copy_highpage(second, first) })?;

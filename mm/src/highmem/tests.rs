@@ -1,4 +1,5 @@
 //! The ring against a map of counts, with a TLB that remembers what it was not told to forget; the stack by cases.
+#![expect(clippy::cast_possible_truncation, reason = "the numbers of the tests are small")]
 
 use std::collections::BTreeMap;
 use std::vec::Vec;

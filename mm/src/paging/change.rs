@@ -47,6 +47,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// [`MapError`] with the first offending address.
     pub fn unmap(&mut self, va: VirtAddr, bytes: u64, source: &mut dyn TableSource) -> Result<(), MapError> {
         let span = Span::new(va, bytes)?;
+        if self.unmap_sections(span) {
+            return Ok(());
+        }
         self.check_mapped(span, None)?;
         self.split_at_borders(span, source)?;
         let mut batch = Batch::new();
@@ -61,7 +64,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
                 }
                 None => {
                     self.editor.clear_first(index, index + 1);
-                    batch.push(piece.va());
+                    batch.push(piece.va(), SECTION_SIZE);
                 }
             }
         }
@@ -172,7 +175,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
                 self.write_leaf(leaf, Some(prot))?;
             } else {
                 self.write_leaf(leaf, Some(prot))?;
-                batch.push(leaf.va);
+                batch.push(leaf.va, leaf.to.size.bytes());
             }
         }
         Ok(())

@@ -101,6 +101,9 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         let span = Span::new(va, bytes)?;
         check_frames(pa, bytes)?;
         let sections = (largest >= PageSize::Section).then_some(pa);
+        if sections.is_some() && self.map_sections(span, pa, prot)? {
+            return Ok(());
+        }
         if self.check_free(span, prot, sections)? {
             self.take_tables(span, sections, source)?;
         }

@@ -15,7 +15,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::descriptor::{FirstLevel, LARGE_PAGE_SIZE, SecondLevel};
+use super::descriptor::{FirstLevel, SecondLevel};
 use super::error::{MapError, edit};
 use super::map::{Mapper, TableSource};
 use super::prot::{Domain, Prot};
@@ -31,20 +31,41 @@ const RETIRED: u32 = 1 << 2;
 /// What makes a word a small page.
 const SMALL: u32 = 1 << 1;
 
-/// Protection and size of everything that was looked at.
+/// What all descriptors of a range say beside their frames: their size and the other bits of their words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Said {
+    size: PageSize,
+    bits: u32,
+}
+
+impl Said {
+    /// What descriptors of `size` with `prot` say; `None` where there is no encoding.
+    fn of(prot: Prot, size: PageSize) -> Option<Self> {
+        let base = PhysAddr::ZERO;
+        let bits = match size {
+            PageSize::Small => SecondLevel::Small { base, prot }.encode(),
+            PageSize::Large => SecondLevel::Large { base, prot }.encode(),
+            PageSize::Section => FirstLevel::Section { base, prot, domain: Domain::KERNEL }.encode(),
+            PageSize::Supersection => return None,
+        };
+        Some(Self { size, bits: bits.ok()? })
+    }
+}
+
+/// What was said by everything that was looked at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Agreed {
     /// There was nothing yet.
     Nothing,
-    /// This one.
-    On((Prot, PageSize)),
-    /// There were several.
+    /// This.
+    On(Said),
+    /// Several things.
     Not,
 }
 
 impl Agreed {
     /// Adds what one descriptor says; `None` for several that differ.
-    fn add(&mut self, said: Option<(Prot, PageSize)>) {
+    fn add(&mut self, said: Option<Said>) {
         *self = match (*self, said) {
             (Self::Nothing, Some(said)) => Self::On(said),
             (Self::On(before), Some(said)) if before == said => Self::On(said),
@@ -52,19 +73,11 @@ impl Agreed {
         };
     }
 
-    const fn into_said(self) -> Option<(Prot, PageSize)> {
+    const fn into_said(self) -> Option<Said> {
         match self {
             Self::On(said) => Some(said),
             Self::Nothing | Self::Not => None,
         }
-    }
-}
-
-/// What a small page says whose word is `bits` without its frame.
-fn small(bits: u32) -> Option<(Prot, PageSize)> {
-    match SecondLevel::decode(bits) {
-        Some(SecondLevel::Small { prot, .. }) => Some((prot, PageSize::Small)),
-        _ => None,
     }
 }
 
@@ -80,17 +93,17 @@ fn reap_word(word: &AtomicU32) -> Option<PhysAddr> {
 
 impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// Unmaps `bytes` bytes at `va`, all mapped and no larger mapping cut, but keeps the frames in the words. Flushes
-    /// nothing; no table is needed or given back. Returns protection and size of
-    /// the descriptors, if all are alike: what [`Mapper::revive`] needs.
+    /// nothing; no table is needed or given back. Returns what the
+    /// descriptors said, if all said the same: what [`Mapper::revive`] needs.
     ///
     /// # Errors
     /// [`MapError`] with the first offending address; [`MapError::CutsLarger`] also for supersections.
-    pub fn retire(&mut self, va: VirtAddr, bytes: u64) -> Result<Option<(Prot, PageSize)>, MapError> {
+    pub fn retire(&mut self, va: VirtAddr, bytes: u64) -> Result<Option<Said>, MapError> {
         let span = Span::new(va, bytes)?;
         let mut said = Agreed::Nothing;
         for piece in span.pieces() {
             match self.small_bits(piece) {
-                Some(bits) => said.add(bits.and_then(small)),
+                Some(bits) => said.add(bits.map(|bits| Said { size: PageSize::Small, bits })),
                 None => self.check_retirable(piece, &mut said)?,
             }
         }
@@ -114,19 +127,19 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         Ok(said.into_said())
     }
 
-    /// Maps again what one [`Mapper::retire`] unmapped at `va`, all of it, to the same frames; `said` is what that
-    /// returned. Nothing is flushed: what a TLB may still know is what is mapped again.
+    /// Maps again what one [`Mapper::retire`] unmapped at `va`, all of it, to the same frames and with the protection
+    /// that it had, which must be `prot`; `said` is what that returned. Nothing is flushed: what a TLB may still know is
+    /// what is mapped again.
     ///
     /// # Errors
-    /// [`MapError::NotMapped`] with the first address that is not retired.
-    pub fn revive(&mut self, va: VirtAddr, bytes: u64, said: (Prot, PageSize)) -> Result<(), MapError> {
-        let (span, (prot, size)) = (Span::new(va, bytes)?, said);
-        let zero = PhysAddr::ZERO;
-        let (hard, base) = match size {
-            PageSize::Large => (SecondLevel::Large { base: zero, prot }.encode(), LARGE_PAGE_SIZE),
-            _ => (SecondLevel::Small { base: zero, prot }.encode(), PAGE_SIZE),
-        };
-        let hard = hard.map_err(|error| edit(va, error.into()))?;
+    /// [`MapError::BadProt`] when it had another protection; [`MapError::NotMapped`] with the first address that is not
+    /// retired.
+    pub fn revive(&mut self, va: VirtAddr, bytes: u64, prot: Prot, said: Said) -> Result<(), MapError> {
+        let (span, zero) = (Span::new(va, bytes)?, PhysAddr::ZERO);
+        if Said::of(prot, said.size) != Some(said) {
+            return Err(MapError::BadProt(prot));
+        }
+        let (hard, base) = (said.bits, said.size.bytes());
         let soft = SoftEntry::kernel(zero, prot).encode().map_err(|error| edit(va, error.into()))?;
         for piece in span.pieces() {
             self.check_retired(piece)?;
@@ -175,7 +188,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
             if leaf.to.size == PageSize::Supersection || is_cut {
                 return Err(MapError::CutsLarger(leaf.va));
             }
-            said.add(Some((leaf.to.prot, leaf.to.size)));
+            said.add(Said::of(leaf.to.prot, leaf.to.size));
             position = leaf.end();
         }
         Ok(())

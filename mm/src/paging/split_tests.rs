@@ -195,10 +195,12 @@ fn apply<T: TlbControl>(mapper: &mut Mapper<'_, FakeRam, T>, pool: &mut Pool, wa
             let mut prots: Vec<_> = wanted.range(page..page + pages).map(|(_, prot)| *prot).collect();
             prots.dedup();
             match result {
-                Ok(Some((prot, size))) => {
-                    assert_eq!(prots, [prot]);
-                    mapper.revive(at(page), pages * PAGE, (prot, size)).unwrap();
-                    let again = mapper.revive(at(page), pages * PAGE, (prot, size));
+                Ok(Some(said)) => {
+                    let &[prot] = prots.as_slice() else { panic!("{op:?}: {prots:?}") };
+                    let other = Prot { global: !prot.global, ..prot };
+                    assert_eq!(mapper.revive(at(page), pages * PAGE, other, said), Err(MapError::BadProt(other)));
+                    mapper.revive(at(page), pages * PAGE, prot, said).unwrap();
+                    let again = mapper.revive(at(page), pages * PAGE, prot, said);
                     assert_eq!(again, Err(MapError::NotMapped(at(page))), "what is mapped is not retired");
                 }
                 Ok(None) => {

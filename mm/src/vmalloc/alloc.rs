@@ -195,11 +195,11 @@ impl<N: NodeStore> Vmalloc<N> {
         let node = self.areas.node_mut(self.retired.last(request.bytes)?)?;
         let (AreaKind::Retired(block), Some(said)) = (node.area.kind, node.said) else { return None };
         let (start, bytes) = (node.area.start, node.area.bytes);
-        let alike = bytes == request.bytes && said.0 == request.prot && block <= request.largest;
+        let alike = bytes == request.bytes && block <= request.largest;
         if !alike || !start.is_aligned(request.align) {
             return None;
         }
-        space.mapper.revive(start, u64::from(bytes), said).ok()?;
+        space.mapper.revive(start, u64::from(bytes), request.prot, said).ok()?;
         node.area.kind = AreaKind::Vmalloc(block);
         node.area.caller = caller;
         self.retired.pop(bytes, node.next.take());

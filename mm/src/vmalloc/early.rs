@@ -126,6 +126,7 @@ impl EarlyIo {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the numbers of the tests are small")]
 mod tests {
     use std::vec::Vec;
 

@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use core::panic::Location;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::paging::{PageSize, Prot};
+use crate::paging::{PageSize, Said};
 
 /// Bytes behind each area that are never mapped.
 pub(super) const GUARD: u32 = PAGE_SIZE;
@@ -90,7 +90,7 @@ pub struct Node {
     /// Levels of its subtree: 1 for a leaf.
     pub(super) height: u8,
     /// What all descriptors of a retired area said, if they were alike.
-    pub(super) said: Option<(Prot, PageSize)>,
+    pub(super) said: Option<Said>,
 }
 
 impl Node {

@@ -284,6 +284,7 @@ const fn slot_of(id: NodeId) -> usize {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "the numbers of the tests are small")]
 mod tests {
     use std::collections::BTreeSet;
     use std::vec::Vec;
