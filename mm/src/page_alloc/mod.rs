@@ -11,6 +11,7 @@
 //! Not here.    Reclaim, compaction and the out-of-memory path; which zones there are (`zone`).
 //! Source.      Linux 4.1: `__alloc_pages_nodemask`, `get_page_from_freelist`, `buffered_rmqueue`, `__free_pages`.
 
+mod bulk;
 mod error;
 mod free;
 mod hand_over;
@@ -30,10 +31,10 @@ pub(crate) mod tests;
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use hand_over::HandOver;
 pub use hooks::Hooks;
-pub use pageset::{Pageset, PagesetSize, RING_SLOTS};
+pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS};
 pub use setup::{Needs, Options, Storage, frame_runs};
 pub use watermark::{AllocFlags, Mark, Watermarks};
-pub use zone::{Zone, ZoneStats};
+pub use zone::{Traffic, Zone, ZoneStats};
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
@@ -182,10 +183,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.zones.iter().for_each(Zone::drain_local);
     }
 
-    /// Lets only the flags in `allowed` count from now on: [`GfpFlags::BOOT_MASK`] until interrupts can be taken, all
-    /// of them after (Linux: `gfp_allowed_mask`).
+    /// Lets, of the flags that allow to wait, only those in `allowed` count from now on: [`GfpFlags::BOOT_MASK`] until
+    /// interrupts can be taken, all of them after; the other flags count always (Linux: `gfp_allowed_mask`).
     pub fn set_allowed_flags(&self, allowed: GfpFlags) {
-        self.allowed.store(allowed.bits(), Relaxed);
+        let context = GfpFlags::GFP_KERNEL;
+        self.allowed.store((allowed | !context).bits(), Relaxed);
     }
 
     /// The memory map.

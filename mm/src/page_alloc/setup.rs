@@ -9,7 +9,7 @@ use crate::buddy::{CoreOptions, FreeCore, ZoneFrames};
 use crate::gfp::GfpFlags;
 use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
-use crate::page_alloc::route::{LANES, Lane, Routes};
+use crate::page_alloc::route::{LANES, Routes};
 use crate::page_alloc::{PageAllocator, Pageset, SetupError, Zone};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
@@ -153,7 +153,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             zonelists,
             local,
             routes: Routes::default(),
-            lanes: [const { Lane::EMPTY }; LANES],
+            lanes: [&[]; LANES],
             grouping: !options.grouping_off,
             allowed: AtomicU32::new(GfpFlags::all().bits()),
             hooks: AtomicU32::new(0),
@@ -176,7 +176,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(refused);
         }
         found.set_pagesets(pagesets);
-        self.lanes[ZoneTag::from(zone).index()] = Lane { sets: pagesets, usemap: found.frames.usemap };
+        self.lanes[ZoneTag::from(zone).index()] = pagesets;
         Ok(())
     }
 }

@@ -125,6 +125,14 @@ pub(super) fn open_types(least: u32, free: u32, cma: u32) -> u32 {
     }
 }
 
+/// Whether a zone with these free pages, `largest` of them in largest blocks that are not lent, may give a block of
+/// `order` to a first attempt that prefers it, beyond doubt: as much as must stay, `least`, is in largest blocks alone.
+#[inline]
+pub(super) fn is_plenty(order: Order, least: u32, free: u32, cma: u32, largest: u32) -> bool {
+    let least = least.saturating_add(order.pages() - 1);
+    free.saturating_sub(cma) > least && largest > least
+}
+
 /// How an attempt looks at watermarks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
@@ -175,7 +183,7 @@ impl Floor {
             return true;
         }
         // Largest blocks beyond the mark alone would pass each step below: no need to count the smaller ones.
-        let in_largest = blocks(Order::LARGEST) << Order::LARGEST.raw();
+        let in_largest = blocks(Order::LARGEST) << Order::LARGEST.log2();
         if in_largest.saturating_sub(order.pages() - 1) > min {
             return true;
         }

@@ -66,12 +66,20 @@ impl<T, I: IrqControl> IrqLock<T, I> {
     #[inline]
     pub fn lock(&self) -> IrqLockGuard<'_, T, I> {
         let irq = IrqOff::new();
-        while self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            while self.locked.load(Ordering::Relaxed) {
-                core::hint::spin_loop();
-            }
+        // A swap is the shortest atomic; what it writes over is the same when the lock is taken.
+        if self.locked.swap(true, Ordering::Acquire) {
+            self.wait();
         }
         IrqLockGuard { lock: self, _irq: irq }
+    }
+
+    /// Takes the lock when another CPU has opened it.
+    #[cold]
+    #[inline(never)]
+    fn wait(&self) {
+        while self.locked.load(Ordering::Relaxed) || self.locked.swap(true, Ordering::Acquire) {
+            core::hint::spin_loop();
+        }
     }
 
     /// Takes the lock if nobody holds it, this CPU included; `None` (and interrupts as they were) otherwise.
