@@ -11,6 +11,9 @@ mod pages;
 mod percpu;
 mod pressure;
 mod translation;
+mod vm;
+mod vm_areas;
+mod vm_highmem;
 
 use linkme::distributed_slice;
 
