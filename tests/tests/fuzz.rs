@@ -4,7 +4,6 @@
 //! `build/tests/`; once it is mended, the input moves to `fuzz/regressions/TARGET/`.
 
 use std::panic::catch_unwind;
-use std::path::Path;
 
 use tests::fuzz::{Random, TARGETS, Target};
 
@@ -28,33 +27,36 @@ fn inputs(target: &Target) -> impl Iterator<Item = Vec<u8>> {
     }))
 }
 
-fn try_one(target: &Target, input: &[u8], told: &str) {
-    if catch_unwind(|| (target.body)(input)).is_err() {
-        panic!("{}: {told} breaks it", target.name);
-    }
+/// Whether the target survives `input`.
+fn survives(target: &Target, input: &[u8]) -> bool {
+    catch_unwind(|| (target.body)(input)).is_ok()
 }
 
 /// Runs the target over everything.
-fn holds(name: &str) {
-    let target = TARGETS.iter().find(|target| target.name == name).unwrap();
+fn holds(name: &str) -> Result<(), String> {
+    let target = TARGETS.iter().find(|target| target.name == name).ok_or("no such target")?;
     let folder = tests::root().join("fuzz/regressions").join(name);
     for path in std::fs::read_dir(&folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())) {
-        try_one(target, &std::fs::read(&path).unwrap(), &path.display().to_string());
+        let input = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if !survives(target, &input) {
+            return Err(format!("{} breaks it again", path.display()));
+        }
     }
     let mut count = 0;
     for (at, input) in inputs(target).enumerate() {
         count += 1;
-        if catch_unwind(|| (target.body)(&input)).is_err() {
-            let file = tests::scratch_file(&format!("fuzz-{name}-{at}"), &input);
-            panic!("{name}: input {at} breaks it; it is in {:?}", file.as_deref().map(Path::display));
+        if !survives(target, &input) {
+            let file = tests::scratch_file(&format!("fuzz-{name}-{at}"), &input)?;
+            return Err(format!("input {at} breaks it: {}", file.display()));
         }
     }
     println!("fuzz {name}: {count} inputs");
+    Ok(())
 }
 
 macro_rules! targets {
     ($($name:ident)*) => {
-        $(#[test] fn $name() { holds(stringify!($name)); })*
+        $(#[test] fn $name() -> Result<(), String> { holds(stringify!($name)) })*
 
         #[test]
         fn every_target_is_a_test() {

@@ -24,7 +24,10 @@ fn is_one_line(why: &dyn Display) {
 }
 
 /// Boots; the end is one line, or a state that holds.
+///
+/// Every sixteenth input, by its bytes, is counted a second time frame by frame, which takes longer than the boot.
 fn boots_or_tells(tree: &[u8]) {
+    let is_counted = tree.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)).is_multiple_of(16);
     let ram = ram();
     let run = match Board::new(&ram, tree).boot() {
         Ok(run) => run,
@@ -33,7 +36,8 @@ fn boots_or_tells(tree: &[u8]) {
     match &run.outcome {
         Ok(booted) => {
             booted.mm.validate().unwrap();
-            if let Err(why) = run.check_state() {
+            assert!(!run.log.iter().any(|line| line.contains('\n')), "a line of the log is two: {:#?}", run.log);
+            if is_counted && let Err(why) = run.check_state() {
                 panic!("{why}\n{}", run.log.join("\n"));
             }
         }
