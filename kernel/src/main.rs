@@ -8,8 +8,10 @@ mod bench;
 mod console;
 mod drivers;
 mod image;
+mod initmem;
 mod logger;
 mod machine;
+mod oops;
 mod panic;
 mod percpu;
 mod ram;
@@ -43,6 +45,7 @@ struct FirstArrays(UnsafeCell<([Region; REGIONS], [Region; REGIONS])>);
 // SAFETY: only `quire_main` uses it, once, on the boot CPU.
 unsafe impl Sync for FirstArrays {}
 
+#[unsafe(link_section = ".init.bss")]
 static FIRST_ARRAYS: FirstArrays = FirstArrays(UnsafeCell::new(([Region::EMPTY; REGIONS], [Region::EMPTY; REGIONS])));
 
 /// The first Rust code at its linked address; `start.S` calls it once.
@@ -114,17 +117,24 @@ fn device_tree(head: &'static HeadInfo, machine: &ArmMachine) -> ValidFdt<'stati
     }
 }
 
-/// Checks everything once, then does what the boot arguments ask for.
+/// Checks everything once, then does what the boot arguments ask for. From here on the boot's own code is not called.
+#[inline(never)]
 fn after_boot(
     head: &'static HeadInfo,
-    booted: boot::bring_up::Booted<arch::armv7::irq::ArmIrq>,
+    mut booted: boot::bring_up::Booted<arch::armv7::irq::ArmIrq>,
     args: &BootArgs<'_>,
     dtb_bytes: u32,
 ) -> ! {
     let layout = booted.mm.layout();
     layout.log(&image::sections());
+    // Set here alone, once.
+    let _ = system::LAYOUT.set(layout);
     if !percpu::enter(&booted.percpu, &layout.linear, 0) {
         refuse(format_args!("the per-CPU area {} is not mapped", booted.percpu.chunk));
+    }
+    // SAFETY: `quire_main` does not go on, and what runs from here on is none of the boot's own; the tables are nobody's yet.
+    if let Err(error) = unsafe { initmem::free(head, &mut booted) } {
+        refuse(format_args!("{error}"));
     }
     let root = PhysAddr::new(u64::from(head.table));
     // SAFETY: the boot is over: the tables in use are only read from now on.
@@ -142,6 +152,9 @@ fn after_boot(
         refuse(format_args!("an invariant does not hold at the end of the boot"));
     }
     log::info!("mm: every invariant holds");
+    if let Some(name) = args.oops {
+        oops::raise(name);
+    }
     if let Some(names) = args.bench {
         bench::run(&system, names);
     }

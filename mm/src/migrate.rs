@@ -94,7 +94,7 @@ impl MigrateType {
     /// spoil the next block too (Linux: `can_steal_fallback`).
     #[must_use]
     pub fn may_steal_pageblock(self, order: Order) -> bool {
-        order.raw() >= PAGEBLOCK_ORDER.raw() / 2 || matches!(self, Self::Unmovable | Self::Reclaimable)
+        order.log2() >= PAGEBLOCK_ORDER.log2() / 2 || matches!(self, Self::Unmovable | Self::Reclaimable)
     }
 }
 

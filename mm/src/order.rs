@@ -9,7 +9,7 @@ pub const MAX_ORDER: usize = 11;
 /// log2 of a block's pages; an `Order` in hand is below [`MAX_ORDER`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(transparent)]
-pub struct Order(u8);
+pub struct Order(u32);
 
 impl Order {
     /// One page.
@@ -20,13 +20,19 @@ impl Order {
     /// Order `raw`; `None` for [`MAX_ORDER`] and above.
     #[must_use]
     pub const fn new(raw: u8) -> Option<Self> {
-        if (raw as usize) < MAX_ORDER { Some(Self(raw)) } else { None }
+        Self::of_log2(raw as u32)
+    }
+
+    /// The order of blocks of 2^`log2` pages; `None` for [`MAX_ORDER`] and above.
+    #[must_use]
+    #[inline]
+    pub const fn of_log2(log2: u32) -> Option<Self> {
+        if (log2 as usize) < MAX_ORDER { Some(Self(log2)) } else { None }
     }
 
     /// The largest order of a naturally aligned block that starts at `pfn` and has at most `pages` pages; `None`
     /// when `pages` is 0.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "both logarithms are at most 32")]
     pub const fn largest_at(pfn: Pfn, pages: u32) -> Option<Self> {
         if pages == 0 {
             return None;
@@ -34,17 +40,16 @@ impl Order {
         let align = pfn.raw().trailing_zeros();
         let size = pages.ilog2();
         let fits = if align < size { align } else { size };
-        Some(if fits < Self::LARGEST.0 as u32 { Self(fits as u8) } else { Self::LARGEST })
+        Some(if fits < Self::LARGEST.0 { Self(fits) } else { Self::LARGEST })
     }
 
     /// The smallest order whose block holds `pages` pages; `None` when no block is that large.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "a logarithm is at most 32")]
     pub const fn covering(pages: u32) -> Option<Self> {
         if pages <= 1 {
             return Some(Self::ZERO);
         }
-        Self::new(((pages - 1).ilog2() + 1) as u8)
+        Self::of_log2((pages - 1).ilog2() + 1)
     }
 
     /// The largest order whose block has at most `pages` pages; `None` when `pages` is 0.
@@ -55,7 +60,15 @@ impl Order {
 
     /// The logarithm.
     #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "it is below `MAX_ORDER`")]
     pub const fn raw(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// The logarithm, as wide as a register.
+    #[must_use]
+    #[inline]
+    pub const fn log2(self) -> u32 {
         self.0
     }
 
@@ -86,7 +99,7 @@ impl Order {
     /// The next larger order; `None` above the largest.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
-        Self::new(self.0 + 1)
+        Self::of_log2(self.0 + 1)
     }
 
     /// The next smaller order; `None` below order 0.

@@ -36,7 +36,7 @@ use mm::phase::{EarlyMm, Mm};
 use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
 
-use crate::cmdline::BootArgs;
+use crate::cmdline::{BootArgs, FailArg};
 use crate::early_map::EarlyBank;
 use crate::fdt::ValidFdt;
 use crate::head::{HeadInfo, TABLE_SIZE};
@@ -170,6 +170,8 @@ where
     pages::set_watermarks(&mm, &plan);
     pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
     pages::lend_cma(&mut mm, &mut regions)?;
+    // Not before the boot has what it needs: it has no other way to get it.
+    mm.allocator().set_fail_page_alloc(given.args.fail_page_alloc.map(FailArg::attributes));
     Ok(Booted { mm, bounds, regions, percpu, timeline, memory })
 }
 

@@ -17,6 +17,7 @@ mod value;
 mod tests;
 
 use mm::addr::PhysAddr;
+use mm::page_alloc::FailPageAlloc;
 use mm::percpu::layout::FirstChunk;
 use mm::zone::movable::{CoreSize, MovableRequest};
 use mm::zone::zonelist::ZonelistOrder;
@@ -93,6 +94,21 @@ pub struct FailArg {
     pub times: i32,
 }
 
+impl FailArg {
+    /// What it asks of the allocator. As in Linux, requests that can wait or may have highmem, and single pages, are let
+    /// through until somebody changes that.
+    #[must_use]
+    pub fn attributes(self) -> FailPageAlloc {
+        FailPageAlloc {
+            interval: self.interval,
+            probability: self.probability,
+            space: u32::try_from(self.space).unwrap_or(0),
+            times: u32::try_from(self.times).ok(),
+            ..FailPageAlloc::default()
+        }
+    }
+}
+
 /// The boot arguments, typed. Strings are as given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BootArgs<'a> {
@@ -139,6 +155,8 @@ pub struct BootArgs<'a> {
     pub monitor: bool,
     /// Ours, `dump=`: what is printed at the end of boot.
     pub dump: Option<&'a str>,
+    /// Ours, `oops=`: a fault that is raised at the end of the boot, so that its report can be read.
+    pub oops: Option<&'a str>,
     /// Ours, `semihosting=`: whether a debugger answers; `None`: not said.
     pub semihosting: Option<bool>,
 }
@@ -178,6 +196,7 @@ impl<'a> BootArgs<'a> {
             bench: None,
             monitor: false,
             dump: None,
+            oops: None,
             semihosting: None,
         }
     }
@@ -245,7 +264,6 @@ impl<'a> BootArgs<'a> {
             ("init_on_free", self.init_on_free),
             ("page_poison", self.page_poison),
             ("page_owner", self.page_owner),
-            ("fail_page_alloc", self.fail_page_alloc.is_some()),
             ("percpu_alloc=page", self.percpu_alloc == FirstChunk::Page),
             ("monitor", self.monitor),
         ];
@@ -296,8 +314,12 @@ impl<'a> BootArgs<'a> {
                 return Some(set(field, switch(value)));
             }
         }
-        let texts: [(&str, &mut Option<&'a str>); 3] =
-            [("selftest", &mut self.selftest), ("bench", &mut self.bench), ("dump", &mut self.dump)];
+        let texts: [(&str, &mut Option<&'a str>); 4] = [
+            ("selftest", &mut self.selftest),
+            ("bench", &mut self.bench),
+            ("dump", &mut self.dump),
+            ("oops", &mut self.oops),
+        ];
         for (name, field) in texts {
             if token.is(name) {
                 return Some(set(field, (!value.is_empty()).then_some(Some(value))));
@@ -368,7 +390,7 @@ impl Default for BootArgs<'_> {
 }
 
 /// Names that mean nothing without a value.
-const VALUED: [&str; 18] = [
+const VALUED: [&str; 19] = [
     "mem",
     "vmalloc",
     "cma",
@@ -386,6 +408,7 @@ const VALUED: [&str; 18] = [
     "percpu_alloc",
     "highmem",
     "dump",
+    "oops",
     "semihosting",
 ];
 

@@ -78,14 +78,19 @@ fn pairs(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags) {
     for order in Order::all() {
         let number = order.raw();
         if wanted.has("pair") {
-            pair(zones, gfp, order);
-            let total = count(|| (0..PAIRS).for_each(|_| pair(zones, gfp, order)));
-            wanted.row(format_args!("pair_o{number}"), total, PAIRS);
+            wanted.row(format_args!("pair_o{number}"), many_pairs(zones, gfp, order), PAIRS);
         }
         if (4..10).contains(&number) && wanted.has("pair") {
             drained(zones, wanted, gfp, order);
         }
     }
+}
+
+/// [`PAIRS`] pairs after a first one. A function of its own, so that the loop has the registers to itself.
+#[inline(never)]
+fn many_pairs(zones: &Zones, gfp: GfpFlags, order: Order) -> u32 {
+    pair(zones, gfp, order);
+    count(|| (0..PAIRS).for_each(|_| pair(zones, gfp, order)))
 }
 
 #[inline(always)]
@@ -109,9 +114,7 @@ fn drained(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags, order: Order) {
             held = hold(block, smaller, held);
         }
     }
-    pair(zones, gfp, order);
-    let total = count(|| (0..PAIRS).for_each(|_| pair(zones, gfp, order)));
-    wanted.row(format_args!("pair_o{}_drained", order.raw()), total, PAIRS);
+    wanted.row(format_args!("pair_o{}_drained", order.raw()), many_pairs(zones, gfp, order), PAIRS);
     while let Some((block, order)) = held {
         held = held_before(block);
         if let Err(error) = zones.free_pages(block, order) {
@@ -152,6 +155,7 @@ fn bursts(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags, array: &mut [u32]) {
     }
 }
 
+#[inline(never)]
 fn burst(zones: &Zones, gfp: GfpFlags, slots: &mut [u32], order: FreeOrder) -> u32 {
     let allocated = count(|| {
         for slot in slots.iter_mut() {
@@ -174,6 +178,7 @@ fn burst(zones: &Zones, gfp: GfpFlags, slots: &mut [u32], order: FreeOrder) -> u
 }
 
 /// 256 slots and 20,000 operations: a full slot is freed, an empty one allocated with an order of chance.
+#[inline(never)]
 fn mixed(zones: &Zones, gfp: GfpFlags, array: &mut [u32], most: u32) -> u32 {
     let (pages, rest) = array.split_at_mut(SLOTS);
     let Some(orders) = rest.get_mut(..SLOTS) else { return 0 };

@@ -9,7 +9,7 @@
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::list::{BlockLists, End};
 use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames, validate};
-use crate::memmap::{Page, StateWord};
+use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 
@@ -22,36 +22,44 @@ pub struct Classic<'m> {
     options: CoreOptions,
 }
 
-impl Classic<'_> {
+impl<'m> Classic<'m> {
     /// Takes from the lists of `kind` alone (Linux: `__rmqueue_smallest`).
-    #[inline]
+    #[inline(always)]
     fn take_smallest(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
         let found = self.lists.smallest(order, kind)?;
-        let pfn = self.lists.first(found, kind)?;
-        self.carve(pfn, found, kind, order, kind, holder);
+        let (pfn, page) = self.lists.pop(found, kind)?;
+        self.counts.remove(order.pages(), kind);
+        if found > order {
+            self.expand(pfn, found, order, kind);
+        }
+        page.set_word(holder.word(order));
         Some(pfn)
     }
 
-    /// Takes the first block of `order` out of the listed block `pfn` and lists the rest under `rest_kind`.
-    #[inline]
-    pub(super) fn carve(
-        &mut self,
-        pfn: Pfn,
-        size: Order,
-        kind: MigrateType,
-        order: Order,
-        rest_kind: MigrateType,
-        holder: Holder,
-    ) {
-        self.lists.unlink(pfn, size, kind);
-        self.counts.remove(order.pages(), kind);
-        self.expand(pfn, size, order, rest_kind);
-        self.frames.map.at(pfn).set_word(holder.word(order));
+    /// Takes the first block of `order` out of the listed block `pfn` and lists the rest (Linux: `__rmqueue_fallback`'s
+    /// part after the search).
+    pub(super) fn carve(&mut self, pfn: Pfn, size: Order, kind: MigrateType, order: Order, holder: Holder) {
+        let page = self.frames.map.at(pfn);
+        let list = page.word().list().unwrap_or(kind);
+        self.lists.unlink(page, size, list);
+        self.counts.remove(order.pages(), list);
+        self.expand(pfn, size, order, kind);
+        page.set_word(holder.word(order));
     }
 
     /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
     #[inline]
     fn expand(&mut self, pfn: Pfn, high: Order, low: Order, kind: MigrateType) {
+        if self.options.guard_minorder <= low {
+            self.lists.push_halves(pfn, high, low, kind);
+        } else {
+            self.expand_guarded(pfn, high, low, kind);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expand_guarded(&mut self, pfn: Pfn, high: Order, low: Order, kind: MigrateType) {
         let mut order = high;
         while order > low {
             let Some(half) = order.previous() else { break };
@@ -60,7 +68,7 @@ impl Classic<'_> {
             if order < self.options.guard_minorder {
                 self.guard(upper, order, kind);
             } else {
-                self.lists.push(upper, order, kind, End::Front);
+                self.lists.push(upper, self.frames.map.at(upper), order, kind, End::Front);
             }
         }
     }
@@ -74,24 +82,21 @@ impl Classic<'_> {
         self.counts.remove(order.pages(), kind);
     }
 
-    /// Whether the page heads a block of `order` that its buddy, a block of this zone, merges with
-    /// (Linux: `page_is_buddy`).
-    #[inline]
-    fn is_mergeable(&self, page: &Page, order: Order) -> bool {
-        let word = page.word();
-        (word.is_free_of(order) || word.is_guard_of(order)) && page.zone() == self.frames.zone
-    }
-
-    /// Makes a free buddy part of the block that is being freed.
-    #[inline]
-    fn absorb(&mut self, buddy: Pfn, order: Order, kind: MigrateType) {
-        match self.frames.map.at(buddy).word().list() {
-            Some(list) => self.lists.unlink(buddy, order, list),
-            None => {
-                self.counts.guard -= order.pages();
-                self.counts.add(order.pages(), kind);
-            }
+    /// Makes a guard block, if the buddy is one, part of the block that is being freed (Linux: `clear_page_guard`).
+    #[cold]
+    #[inline(never)]
+    fn absorb_guard(&mut self, block: (Pfn, Order), kind: MigrateType) -> Option<(Pfn, Order)> {
+        let (head, order) = block;
+        let next = order.next()?;
+        let buddy = order.buddy_of(head);
+        let page = self.frames.map.at(buddy);
+        if !page.word().is_guard_of(order) || page.zone() != self.frames.zone {
+            return None;
         }
+        self.counts.guard -= order.pages();
+        self.counts.add(order.pages(), kind);
+        self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
+        Some((head.min(buddy), next))
     }
 
     /// Where a block goes: to the back when it is likely to become part of a larger one soon.
@@ -100,8 +105,7 @@ impl Classic<'_> {
         let Some(parent_order) = order.next().filter(|next| *next < Order::LARGEST) else { return End::Front };
         let parent = Pfn::new(pfn.raw() & !order.pages());
         let parents_buddy = self.frames.map.at(parent_order.buddy_of(parent));
-        let soon = parents_buddy.word().is_free_of(parent_order) && parents_buddy.zone() == self.frames.zone;
-        if soon { End::Back } else { End::Front }
+        if parents_buddy.word().is_free_in(parent_order, self.frames.zone) { End::Back } else { End::Front }
     }
 
     /// Moves every free block of `pfn`'s pageblock to the lists of `to`; returns the pages moved
@@ -115,8 +119,8 @@ impl Classic<'_> {
             let word = page.word();
             let order = word.head_order().unwrap_or_default();
             if let Some(from) = word.list().filter(|_| page.zone() == self.frames.zone) {
-                self.lists.unlink(next, order, from);
-                self.lists.push(next, order, to, End::Front);
+                self.lists.unlink(page, order, from);
+                self.lists.push(next, page, order, to, End::Front);
                 self.counts.remove(order.pages(), from);
                 self.counts.add(order.pages(), to);
                 moved += order.pages();
@@ -148,10 +152,10 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     }
 
     fn new(frames: ZoneFrames<'m>, options: CoreOptions, _words: &'m mut [u32]) -> Option<Self> {
-        Some(Self { frames, lists: BlockLists::new(frames.map), counts: FreeCounts::default(), options })
+        Some(Self { frames, lists: BlockLists::new(frames.map, frames.zone), counts: FreeCounts::default(), options })
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
         match self.take_smallest(order, kind, holder) {
             Some(pfn) => Some(pfn),
@@ -159,15 +163,23 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
     }
 
-    fn take_singles(&mut self, wanted: u32, kind: MigrateType, mut each: impl FnMut(Pfn)) -> u32 {
+    fn take_many(
+        &mut self,
+        order: Order,
+        wanted: u32,
+        kind: MigrateType,
+        holder: Holder,
+        mut each: impl FnMut(Pfn),
+    ) -> u32 {
         let mut taken = 0;
-        while let Some(most) = Order::largest_within(wanted - taken) {
-            // A block that is no larger than what is wanted comes whole; guards stand between single pages only.
-            let whole = self.lists.smallest(Order::ZERO, kind).map_or(Order::ZERO, |size| size.min(most));
-            let order = if self.options.guard_minorder > Order::ZERO { Order::ZERO } else { whole };
-            let Some(pfn) = self.take(order, kind, Holder::Pageset) else { break };
-            self.frames.hand_singles(pfn, order, &mut each);
-            taken += order.pages();
+        while taken < wanted {
+            // A block that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
+            // one by one only.
+            let most = Order::largest_within((wanted - taken) << order.log2()).unwrap_or(order).max(order);
+            let whole = self.lists.smallest(order, kind).map_or(order, |size| size.min(most));
+            let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
+            let Some(pfn) = self.take(size, kind, holder) else { break };
+            taken += self.frames.cut(pfn, size, (order, holder), &mut each);
         }
         taken
     }
@@ -175,20 +187,13 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     fn give_claimed(&mut self, pfn: Pfn, order: Order) {
         let kind = self.frames.usemap.get(pfn);
         self.counts.add(order.pages(), kind);
-        let (mut head, mut size) = (pfn, order);
-        while let Some(next) = size.next() {
-            let buddy = size.buddy_of(head);
-            if !self.is_mergeable(self.frames.map.at(buddy), size) {
-                break;
-            }
-            self.absorb(buddy, size, kind);
-            // The upper half stops being a head; the lower one gets its state when the merging ends.
-            self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
-            head = head.min(buddy);
-            size = next;
+        let (mut head, mut page, mut size) = self.lists.merge(pfn, order);
+        while size < self.options.guard_minorder {
+            let Some(larger) = self.absorb_guard((head, size), kind) else { break };
+            (head, page, size) = self.lists.merge(larger.0, larger.1);
         }
         let end = self.end_for(head, size);
-        self.lists.push(head, size, kind, end);
+        self.lists.push(head, page, size, kind, end);
     }
 
     fn counts(&self) -> FreeCounts {

@@ -20,8 +20,7 @@ impl Classic<'_> {
         if kind.may_steal_pageblock(size) {
             self.steal(pfn, size, kind);
         }
-        let list = self.frames.map.at(pfn).word().list()?;
-        self.carve(pfn, size, list, order, kind, holder);
+        self.carve(pfn, size, kind, order, holder);
         Some(pfn)
     }
 

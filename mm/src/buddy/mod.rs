@@ -57,8 +57,8 @@ pub struct CoreOptions {
 /// Whose a block is once it has been taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Holder {
-    /// A caller of the page allocator.
-    Caller,
+    /// A caller of the page allocator, for a request of this type.
+    Caller(MigrateType),
     /// The page allocator itself: a pageset.
     Pageset,
 }
@@ -69,21 +69,23 @@ impl Holder {
     #[inline]
     pub const fn word(self, order: Order) -> StateWord {
         match self {
-            Self::Caller => StateWord::allocated(order),
+            Self::Caller(kind) => StateWord::allocated(order, kind),
             Self::Pageset => StateWord::pageset(order),
         }
     }
 }
 
 impl ZoneFrames<'_> {
-    /// Makes single pages of pagesets out of a block that was taken, lowest first.
+    /// Cuts a block that was taken into blocks of `order` for `holder`, lowest first; returns how many.
     #[inline]
-    fn hand_singles(&self, pfn: Pfn, order: Order, each: &mut impl FnMut(Pfn)) {
-        for offset in 0..order.pages() {
-            let page = Pfn::new(pfn.raw() | offset);
-            self.map.at(page).set_word(Holder::Pageset.word(Order::ZERO));
-            each(page);
+    fn cut(&self, pfn: Pfn, size: Order, (order, holder): (Order, Holder), each: &mut impl FnMut(Pfn)) -> u32 {
+        let step = order.pages();
+        for offset in (0..size.pages()).step_by(step as usize) {
+            let head = Pfn::new(pfn.raw() | offset);
+            self.map.at(head).set_word(holder.word(order));
+            each(head);
         }
+        size.pages() >> order.log2()
     }
 }
 
@@ -148,9 +150,10 @@ pub trait FreeCore<'m>: Sized + Send {
     /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
-    /// Takes up to `wanted` single pages, handing each to `each`, with one search for as many as one block has; returns
-    /// how many there were. Each has the state of a page in a pageset. Linux: `rmqueue_bulk`.
-    fn take_singles(&mut self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn)) -> u32;
+    /// Takes up to `wanted` blocks of `order`, handing each to `each`, with one search for as many as a larger block has;
+    /// returns how many there were. The state of each is as `holder` says. Linux: `rmqueue_bulk`.
+    fn take_many(&mut self, order: Order, wanted: u32, kind: MigrateType, holder: Holder, each: impl FnMut(Pfn))
+    -> u32;
 
     /// Puts a block on the list of its pageblock's type, merged as far as its buddies are free.
     ///

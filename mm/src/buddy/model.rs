@@ -129,7 +129,7 @@ impl<C: FreeCore<'static>> Model<C> {
         // Small orders are common, as in life: the number of trailing ones of a random number.
         let order = order(self.rng.next().trailing_ones().min(10) as u8);
         let kind = MigrateType::ALL[self.rng.below(3) as usize];
-        match self.core.take(order, kind, Holder::Caller) {
+        match self.core.take(order, kind, Holder::Caller(kind)) {
             Some(pfn) => {
                 assert!(order.aligns(pfn));
                 let cells = self.cells_of(pfn, order);

@@ -16,7 +16,7 @@ fn filled<C: FreeCore<'static>>(pages: u32) -> C {
 }
 
 fn take<C: FreeCore<'static>>(core: &mut C, raw: u8, kind: MigrateType) -> u32 {
-    core.take(order(raw), kind, Holder::Caller).unwrap().raw()
+    core.take(order(raw), kind, Holder::Caller(kind)).unwrap().raw()
 }
 
 /// Makes a test of each function, once for each core.
@@ -122,8 +122,8 @@ fn contiguous_areas_are_lent_to_movable_requests_only<C: FreeCore<'static>>() {
     core.set_block_type(Pfn::new(0), MigrateType::Cma);
     give_all(&mut core, range(0, 1024));
     assert_eq!(core.counts(), FreeCounts { free: 1024, cma: 1024, ..FreeCounts::default() });
-    assert_eq!(core.take(Order::ZERO, MigrateType::Unmovable, Holder::Caller), None);
-    assert_eq!(core.take(Order::ZERO, MigrateType::Reclaimable, Holder::Caller), None);
+    assert_eq!(core.take(Order::ZERO, MigrateType::Unmovable, Holder::Caller(MigrateType::Unmovable)), None);
+    assert_eq!(core.take(Order::ZERO, MigrateType::Reclaimable, Holder::Caller(MigrateType::Reclaimable)), None);
     let pfn = take(&mut core, 3, MigrateType::Movable);
     assert_eq!(core.counts().cma, 1016);
     core.give(Pfn::new(pfn), order(3)).unwrap();
@@ -142,7 +142,7 @@ fn nothing_is_taken_from_an_isolated_pageblock_until_it_comes_back<C: FreeCore<'
     let mut core: C = filled(1024);
     assert_eq!(core.set_block_type(Pfn::new(0), MigrateType::Isolate), 1024);
     assert_eq!(core.counts(), FreeCounts { isolated: 1024, ..FreeCounts::default() });
-    assert_eq!(core.take(Order::ZERO, MigrateType::Movable, Holder::Caller), None);
+    assert_eq!(core.take(Order::ZERO, MigrateType::Movable, Holder::Caller(MigrateType::Movable)), None);
     assert_eq!(core.frames().map.state(Pfn::new(0)), Some(PageState::Isolated(Order::LARGEST)));
     assert_eq!(core.set_block_type(Pfn::new(0), MigrateType::Movable), 1024);
     assert_eq!(take(&mut core, 10, MigrateType::Movable), 0);

@@ -27,8 +27,6 @@ pub use page::{NO_FRAME, Page, ZoneTag};
 pub use state::{PageState, StateWord};
 pub use usemap::Usemap;
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use crate::addr::{Pfn, PfnRange};
 use crate::order::{MAX_ORDER, Order};
 
@@ -119,8 +117,7 @@ impl<'m> MemMap<'m> {
     /// How many owners the frame's block has; 0 for what is not allocated (Linux: `page_count`).
     #[must_use]
     pub fn count(&self, pfn: Pfn) -> Option<u32> {
-        let page = self.page(pfn)?;
-        Some(if page.word().is_in_use() { page.refcount.load(Relaxed) } else { 0 })
+        Some(self.page(pfn)?.word().references())
     }
 }
 

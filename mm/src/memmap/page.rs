@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use crate::addr::NodeId;
 use crate::memmap::StateWord;
@@ -18,10 +18,10 @@ pub const NO_FRAME: u32 = u32::MAX;
 pub struct Page {
     /// Bits 0-3: the zone's [`ZoneTag`]. The others are free for flags.
     pub(crate) flags: AtomicU32,
-    /// A [`StateWord`]: what the frame is, and the order and the list's type of the block that it heads.
+    /// A [`StateWord`]: what the frame is; the order, the type and the owners of the block that it heads.
     pub(crate) state: AtomicU32,
-    /// Owners of the block that the frame heads; 1 when there is none, so that a new owner finds it right.
-    pub(crate) refcount: AtomicU32,
+    /// The owner's second word.
+    pub(crate) index: AtomicU32,
     /// Page-table entries that map the frame, less 1.
     pub(crate) mapcount: AtomicU32,
     /// The next block of the list that the frame is on, as a frame number.
@@ -39,13 +39,13 @@ const _: () = assert!(size_of::<Page>() == 32);
 const _: () = assert!(MAX_NR_ZONES == 4 && NodeId::MAX_NODES == 4);
 
 impl Page {
-    /// An entry as `MemMap::init` writes it: `state`, count 1, map count −1, no links.
+    /// An entry as `MemMap::init` writes it: `state`, map count −1, no links.
     #[inline(always)]
     pub(crate) const fn new(zone: ZoneTag, state: StateWord) -> Self {
         Self {
             flags: AtomicU32::new(zone.0 as u32),
             state: AtomicU32::new(state.raw()),
-            refcount: AtomicU32::new(1),
+            index: AtomicU32::new(0),
             mapcount: AtomicU32::new(u32::MAX),
             next: AtomicU32::new(NO_FRAME),
             prev: AtomicU32::new(NO_FRAME),
@@ -73,11 +73,30 @@ impl Page {
         self.state.store(word.raw(), Relaxed);
     }
 
-    /// Takes an allocated block of `order` from its owner; `false` when the page heads no such block.
+    /// Takes an allocated block of `order` from its only owner and returns its word as it was; `None` when the page heads
+    /// no such block, or one of several owners. Of two that try at once, one succeeds.
     #[inline]
-    pub(crate) fn claim(&self, order: Order) -> bool {
-        let (owned, claimed) = (StateWord::allocated(order).raw(), StateWord::pageset(order).raw());
-        self.state.compare_exchange(owned, claimed, Relaxed, Relaxed).is_ok()
+    pub(crate) fn claim(&self, order: Order) -> Option<StateWord> {
+        self.claim_as(order, StateWord::pageset(order))
+    }
+
+    /// As [`Self::claim`]; the word becomes `claimed`, which no claim takes for an owned block.
+    #[inline]
+    pub(crate) fn claim_as(&self, order: Order, claimed: StateWord) -> Option<StateWord> {
+        let owned = self.word();
+        if !owned.is_sole_of(order) {
+            return None;
+        }
+        self.state.compare_exchange(owned.raw(), claimed.raw(), Relaxed, Relaxed).is_ok().then_some(owned)
+    }
+
+    /// Replaces the state word by what `change` makes of it, unless that is `None`.
+    ///
+    /// # Errors
+    /// The word that `change` made nothing of.
+    pub(crate) fn update(&self, mut change: impl FnMut(StateWord) -> Option<StateWord>) -> Result<(), StateWord> {
+        let update = |raw| change(StateWord::from_raw(raw)).map(StateWord::raw);
+        self.state.fetch_update(AcqRel, Relaxed, update).map(drop).map_err(StateWord::from_raw)
     }
 
     /// Page-table entries that map the frame (Linux: `page_mapcount`).
@@ -90,6 +109,17 @@ impl Page {
     #[must_use]
     pub fn private(&self) -> u32 {
         self.private.load(Relaxed)
+    }
+
+    /// The owner's second word (Linux: `page->index`).
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index.load(Relaxed)
+    }
+
+    /// Sets the owner's second word. Only the block's owner does.
+    pub fn set_index(&self, value: u32) {
+        self.index.store(value, Relaxed);
     }
 
     /// Sets the owner's word. Only the block's owner does (Linux: `set_page_private`).
@@ -122,6 +152,12 @@ impl ZoneTag {
     #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// The tag as it stands in a word.
+    #[inline]
+    pub(crate) const fn bits(self) -> u32 {
+        self.0 as u32
     }
 
     /// The node.

@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::addr::Pfn;
+use crate::memmap::ZoneTag;
 use crate::migrate::MigrateType;
 use crate::order::Order;
 
@@ -55,6 +56,10 @@ const ORDER_MASK: u32 = 0xf;
 const KIND_SHIFT: u32 = 4;
 const KIND_MASK: u32 = 0xf << KIND_SHIFT;
 const TYPE_SHIFT: u32 = 8;
+const TYPE_MASK: u32 = 7 << TYPE_SHIFT;
+const ZONE_SHIFT: u32 = 11;
+const SHARE_SHIFT: u32 = 16;
+const ONE_SHARE: u32 = 1 << SHARE_SHIFT;
 
 const HOLE: u32 = 1 << KIND_SHIFT;
 const FREE: u32 = 2 << KIND_SHIFT;
@@ -63,7 +68,9 @@ const ALLOCATED: u32 = 4 << KIND_SHIFT;
 const SLAB: u32 = 5 << KIND_SHIFT;
 const GUARD: u32 = 6 << KIND_SHIFT;
 
-/// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the list's migrate type (free blocks only).
+/// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the migrate type, of the list that a free block is
+/// on, or of the request that an allocated one served; 11-14: the zone of a free block; 16-31: how many owners an
+/// allocated block has besides the first. One word, so that one compare-and-swap checks all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct StateWord(u32);
@@ -74,37 +81,44 @@ impl StateWord {
     /// No RAM.
     pub const HOLE: Self = Self(HOLE);
 
-    /// Heads a free block on the list of `kind`.
+    /// Heads a free block of `zone` on the list of `kind`.
     #[must_use]
     #[inline]
-    pub const fn free(order: Order, kind: MigrateType) -> Self {
-        Self(FREE | order.raw() as u32 | (kind as u32) << TYPE_SHIFT)
+    pub const fn free(order: Order, kind: MigrateType, zone: ZoneTag) -> Self {
+        Self(FREE | order.log2() | (kind as u32) << TYPE_SHIFT | zone.bits() << ZONE_SHIFT)
     }
 
     /// Heads a block in the allocator's own hands.
     #[must_use]
     #[inline]
     pub const fn pageset(order: Order) -> Self {
-        Self(PAGESET | order.raw() as u32)
+        Self(PAGESET | order.log2())
     }
 
-    /// Heads a block that a caller owns.
+    /// Heads a block that one caller owns, for a request of type `kind`.
     #[must_use]
     #[inline]
-    pub const fn allocated(order: Order) -> Self {
-        Self(ALLOCATED | order.raw() as u32)
+    pub const fn allocated(order: Order, kind: MigrateType) -> Self {
+        Self(ALLOCATED | order.log2() | (kind as u32) << TYPE_SHIFT)
+    }
+
+    /// As [`Self::allocated`], the type given as [`Self::kind_bits`] has it.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn allocated_for(order: Order, kind_bits: u32) -> Self {
+        Self(ALLOCATED | order.log2() | kind_bits << TYPE_SHIFT & TYPE_MASK)
     }
 
     /// Heads a block that is cut into objects.
     #[must_use]
     pub const fn slab(order: Order) -> Self {
-        Self(SLAB | order.raw() as u32)
+        Self(SLAB | order.log2())
     }
 
     /// Heads a guard block.
     #[must_use]
     pub const fn guard(order: Order) -> Self {
-        Self(GUARD | order.raw() as u32)
+        Self(GUARD | order.log2())
     }
 
     /// The word as a number.
@@ -135,32 +149,85 @@ impl StateWord {
         matches!(self.kind(), ALLOCATED | SLAB)
     }
 
-    /// Whether the frame heads a free block of exactly `order`, on whatever list.
+    /// Whether callers own the block, which is of exactly `order`.
+    #[must_use]
+    #[inline]
+    pub const fn is_allocated_of(self, order: Order) -> bool {
+        self.0 & (KIND_MASK | ORDER_MASK) == ALLOCATED | order.log2()
+    }
+
+    /// Whether one caller owns the block, which is of exactly `order`.
+    #[must_use]
+    #[inline]
+    pub const fn is_sole_of(self, order: Order) -> bool {
+        self.0 & !TYPE_MASK == ALLOCATED | order.log2()
+    }
+
+    /// The migrate type of the list that a free block is on, or of the request that an allocated one served.
+    #[must_use]
+    #[inline]
+    pub const fn kind_bits(self) -> u32 {
+        (self.0 & TYPE_MASK) >> TYPE_SHIFT
+    }
+
+    /// How many owners the block has; 0 when it is in nobody's hands.
+    #[must_use]
+    #[inline]
+    pub const fn references(self) -> u32 {
+        if self.is_in_use() { (self.0 >> SHARE_SHIFT) + 1 } else { 0 }
+    }
+
+    /// The same with one more owner; `None` when it has 65,536.
+    #[must_use]
+    pub const fn shared(self) -> Option<Self> {
+        match self.0.checked_add(ONE_SHARE) {
+            Some(raw) => Some(Self(raw)),
+            None => None,
+        }
+    }
+
+    /// The same with one owner less; `None` when it has only one.
+    #[must_use]
+    pub const fn unshared(self) -> Option<Self> {
+        match self.0.checked_sub(ONE_SHARE) {
+            Some(raw) => Some(Self(raw)),
+            None => None,
+        }
+    }
+
+    /// Whether the frame heads a free block of exactly `order`, on whatever list of whatever zone.
     #[must_use]
     #[inline]
     pub const fn is_free_of(self, order: Order) -> bool {
-        self.0 & (KIND_MASK | ORDER_MASK) == FREE | order.raw() as u32
+        self.0 & (KIND_MASK | ORDER_MASK) == FREE | order.log2()
+    }
+
+    /// Whether the frame heads a free block of exactly `order` in `zone`, on whatever list.
+    #[must_use]
+    #[inline]
+    pub const fn is_free_in(self, order: Order, zone: ZoneTag) -> bool {
+        self.0 & !TYPE_MASK == FREE | order.log2() | zone.bits() << ZONE_SHIFT
     }
 
     /// Whether the frame heads a guard block of exactly `order`.
     #[must_use]
     #[inline]
     pub const fn is_guard_of(self, order: Order) -> bool {
-        self.0 == GUARD | order.raw() as u32
+        self.0 == GUARD | order.log2()
     }
 
     /// The list that a free block is on.
     #[must_use]
     #[inline]
     pub const fn list(self) -> Option<MigrateType> {
-        if self.kind() == FREE { MigrateType::new(self.0 >> TYPE_SHIFT) } else { None }
+        if self.kind() == FREE { MigrateType::new(self.kind_bits()) } else { None }
     }
 
     /// The order of the block that the frame heads; `None` for a hole and for what heads nothing.
     #[must_use]
     #[inline]
     pub const fn head_order(self) -> Option<Order> {
-        if self.kind() >= FREE { Order::new((self.0 & ORDER_MASK) as u8) } else { None }
+        if self.kind() >= FREE { Order::of_log2(self.0 & ORDER_MASK) } else { None }
     }
 
     /// What the word alone says; `None` when the frame heads nothing.

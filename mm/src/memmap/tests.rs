@@ -35,7 +35,7 @@ fn a_new_map_knows_holes_and_calls_every_other_frame_reserved() {
         assert_eq!(map.state(pfn), Some(if run.is_some() { PageState::Reserved } else { PageState::Hole }));
         if let Some(run) = run {
             assert_eq!(map.at(pfn).zone(), run.zone);
-            assert_eq!((map.at(pfn).refcount.load(Relaxed), map.at(pfn).mapcount()), (1, 0));
+            assert_eq!((map.at(pfn).private(), map.at(pfn).mapcount()), (0, 0));
         }
         assert_eq!(map.pfn_of(map.at(pfn)), Some(pfn));
     }
@@ -60,7 +60,7 @@ fn a_tail_is_found_from_its_head_alone_and_frames_behind_the_block_stay_reserved
     let map = MemMap::init(&mut memory, range(0, 1024), [FrameRun { frames: range(0, 1024), zone: NORMAL }]).unwrap();
     let order = Order::new(5).unwrap();
     let head = Pfn::new(64);
-    map.at(head).set_word(StateWord::free(order, MigrateType::Movable));
+    map.at(head).set_word(StateWord::free(order, MigrateType::Movable, ZoneTag::NOWHERE));
     for pfn in map.span().iter() {
         let expected = match pfn.raw() {
             64 => PageState::Free(order),

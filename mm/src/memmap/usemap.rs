@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU8;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, PAGESET_TYPES};
+use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::zone::pageblock::blocks_touched;
 
 /// One zone's pageblock types, a byte each: every free looks one up. Zones have maps of their own, because a border can
@@ -18,9 +18,6 @@ pub struct Usemap<'m> {
 }
 
 impl<'m> Usemap<'m> {
-    /// The map of no zone: every block is unmovable.
-    pub(crate) const EMPTY: Self = Self { types: &[], first: 0 };
-
     /// How many bytes the map of a zone with this span needs.
     #[must_use]
     pub const fn bytes_for(span: PfnRange) -> usize {
@@ -32,12 +29,12 @@ impl<'m> Usemap<'m> {
     pub fn new(types: &'m [AtomicU8], span: PfnRange, kind: MigrateType) -> Option<Self> {
         let types = types.get(..Self::bytes_for(span))?;
         types.iter().for_each(|block| block.store(kind as u8, Relaxed));
-        Some(Self { types, first: span.start.raw() >> PAGEBLOCK_ORDER.raw() })
+        Some(Self { types, first: span.start.raw() >> PAGEBLOCK_ORDER.log2() })
     }
 
     #[inline]
     fn place(&self, pfn: Pfn) -> Option<&'m AtomicU8> {
-        self.types.get((pfn.raw() >> PAGEBLOCK_ORDER.raw()).wrapping_sub(self.first) as usize)
+        self.types.get((pfn.raw() >> PAGEBLOCK_ORDER.log2()).wrapping_sub(self.first) as usize)
     }
 
     /// The type of the block that holds `pfn`, a frame of the zone (Linux: `get_pageblock_migratetype`).
@@ -46,13 +43,6 @@ impl<'m> Usemap<'m> {
     pub fn get(&self, pfn: Pfn) -> MigrateType {
         let raw = self.place(pfn).map_or(0, |block| u32::from(block.load(Relaxed)));
         MigrateType::new(raw).unwrap_or(MigrateType::Unmovable)
-    }
-
-    /// The type of the block that holds `pfn` if pagesets keep a ring for it.
-    #[inline]
-    pub(crate) fn stocked(&self, pfn: Pfn) -> Option<MigrateType> {
-        let raw = self.place(pfn)?.load(Relaxed);
-        MigrateType::new(u32::from(raw)).filter(|_| usize::from(raw) < PAGESET_TYPES)
     }
 
     /// Makes `kind` the type of the block that holds `pfn`; the caller holds the zone's lock

@@ -2,15 +2,14 @@
 //!
 //! Theory.      The head's state word is swapped from "allocated, of this order" to "in the allocator's hands" in one
 //!              step. Whoever wins owns the block; a double free, a wrong order, a tail or a frame that was never
-//!              allocated finds another word there and is refused, also when two CPUs try at once. The reference count
-//!              of a block without owners is left at 1, so that the next owner finds it right without a store.
+//!              allocated finds another word there and is refused, also when two CPUs try at once. The same word counts
+//!              the owners, so a block that has several is not claimed either.
 #![forbid(unsafe_code)]
-
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, FreeError};
 use crate::memmap::{Page, PageState, StateWord};
+use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::PageAllocator;
 use crate::page_alloc::pageset::Heat;
@@ -25,7 +24,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// [`FreeError`] with what was found; nothing has changed, and an error is logged.
     #[inline]
     pub fn free_pages(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if order == Order::ZERO && self.free_hit(pfn) { Ok(()) } else { self.release(pfn, order, Heat::Hot) }
+        if self.free_hit(pfn, order) { Ok(()) } else { self.release(pfn, order, Heat::Hot) }
     }
 
     /// Gives up one reference to a page that is not in the cache (Linux: `free_hot_cold_page` with `cold`).
@@ -39,35 +38,24 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     #[inline(never)]
     fn release(&self, pfn: Pfn, order: Order, heat: Heat) -> Result<(), FreeError> {
         let Some(page) = self.map.page(pfn) else { return self.refuse(pfn, order) };
-        if page.refcount.load(Relaxed) != 1 {
-            return self.release_shared(page, pfn, order);
-        }
-        if !page.claim(order) {
-            return self.refuse(pfn, order);
-        }
         let Some(zone) = self.zone_tagged(page.zone()) else { return self.refuse(pfn, order) };
+        let Some(owned) = page.claim(order) else { return self.release_shared(page, pfn, order) };
         self.prepare_free(pfn, order);
-        zone.free(pfn, order, heat);
+        let kind = MigrateType::new(owned.kind_bits()).unwrap_or(MigrateType::Movable);
+        zone.free(pfn, order, kind, heat);
         Ok(())
     }
 
-    /// Drops one of several references.
+    /// Drops one of several references, if there are several.
     #[cold]
     #[inline(never)]
     fn release_shared(&self, page: &Page, pfn: Pfn, order: Order) -> Result<(), FreeError> {
-        if page.word() != StateWord::allocated(order) {
-            return self.refuse(pfn, order);
-        }
-        let drop_one = |count: u32| count.checked_sub(1).filter(|left| *left > 0);
-        match page.refcount.fetch_update(AcqRel, Relaxed, drop_one) {
-            Ok(_) => Ok(()),
+        let drop_one = |word: StateWord| word.is_allocated_of(order).then(|| word.unshared())?;
+        match page.update(drop_one) {
+            Ok(()) => Ok(()),
             // The others went first, and this is the last one after all.
-            Err(1) => self.release(pfn, order, Heat::Hot),
-            Err(count) => {
-                let error = FreeError::NotReferenced { pfn, count };
-                log::error!("BUG: Bad page state: {error}");
-                Err(error)
-            }
+            Err(word) if word.is_sole_of(order) => self.release(pfn, order, Heat::Hot),
+            Err(_) => self.refuse(pfn, order),
         }
     }
 
@@ -91,14 +79,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// [`FreeError::NoSuchFrame`] or [`FreeError::NotAllocated`]; nothing has changed.
     pub fn get_page(&self, pfn: Pfn) -> Result<(), FreeError> {
         let page = self.map.page(pfn).ok_or(FreeError::NoSuchFrame(pfn))?;
-        let word = page.word();
-        if !word.is_in_use() {
-            let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
-            return Err(FreeError::NotAllocated { pfn, order: Order::ZERO, found });
-        }
-        match page.refcount.fetch_update(Relaxed, Relaxed, |count| count.checked_add(1)) {
-            Ok(_) => Ok(()),
-            Err(count) => Err(FreeError::NotReferenced { pfn, count }),
+        let add_one = |word: StateWord| word.is_in_use().then(|| word.shared())?;
+        match page.update(add_one) {
+            Ok(()) => Ok(()),
+            Err(word) if word.is_in_use() => Err(FreeError::NotReferenced { pfn, count: word.references() }),
+            Err(_) => {
+                let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
+                Err(FreeError::NotAllocated { pfn, order: Order::ZERO, found })
+            }
         }
     }
 

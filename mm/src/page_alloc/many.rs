@@ -5,6 +5,7 @@ use crate::addr::{Pfn, PfnRange};
 use crate::buddy::{FreeCore, FreeError};
 use crate::gfp::GfpFlags;
 use crate::memmap::{PageState, StateWord};
+use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::{AllocError, PageAllocator};
 use crate::sync::CurrentCpu;
@@ -17,19 +18,20 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// [`FreeError`] when `pfn` heads no allocated block of `order`, or it has several owners; nothing has changed.
     pub fn split_page(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let head = self.map.page(pfn).ok_or(FreeError::NoSuchFrame(pfn))?;
-        if head.word() != StateWord::allocated(order) {
+        let word = head.word();
+        if !word.is_allocated_of(order) {
             let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
             return Err(match found {
                 PageState::Allocated(found) => FreeError::WrongOrder { pfn, order, found },
                 found => FreeError::NotAllocated { pfn, order, found },
             });
         }
-        match self.map.count(pfn) {
-            Some(1) => {}
-            count => return Err(FreeError::NotReferenced { pfn, count: count.unwrap_or(0) }),
+        if word.references() != 1 {
+            return Err(FreeError::NotReferenced { pfn, count: word.references() });
         }
+        let kind = MigrateType::new(word.kind_bits()).unwrap_or(MigrateType::Movable);
         for page in (0..order.pages()).filter_map(|offset| self.map.page(Pfn::new(pfn.raw() | offset))) {
-            page.set_word(StateWord::allocated(Order::ZERO));
+            page.set_word(StateWord::allocated(Order::ZERO, kind));
         }
         Ok(())
     }
@@ -57,28 +59,5 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// The first page that cannot be freed; the pages before it are free, it and those behind are as they were.
     pub fn free_pages_exact(&self, range: PfnRange) -> Result<(), FreeError> {
         range.iter().try_for_each(|pfn| self.free_pages(pfn, Order::ZERO))
-    }
-
-    /// Fills `out` with single pages from its start; returns how many there were (Linux: `alloc_pages_bulk_array`).
-    ///
-    /// # Errors
-    /// [`AllocError`] when not even one page could be had.
-    pub fn alloc_pages_bulk(&self, gfp: GfpFlags, out: &mut [Pfn]) -> Result<usize, AllocError> {
-        for (done, place) in out.iter_mut().enumerate() {
-            match self.alloc_page(gfp) {
-                Ok(pfn) => *place = pfn,
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => return Ok(done),
-            }
-        }
-        Ok(out.len())
-    }
-
-    /// Frees single pages.
-    ///
-    /// # Errors
-    /// The first one that cannot be freed; the pages before it are free, it and those behind are as they were.
-    pub fn free_pages_bulk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
-        pages.iter().try_for_each(|pfn| self.free_pages(*pfn, Order::ZERO))
     }
 }

@@ -1,29 +1,34 @@
-//! A CPU's stock of single pages of one zone.
+//! A CPU's stock of small blocks of one zone: orders 0 to 3.
 //!
-//! Theory.      Each migrate type has a ring of frame numbers. Pages that were just freed are warm in the cache: they
-//!              are pushed to the hot end and popped from it again; the cold end is where the stock is drained. Pages
-//!              at or beyond a type's *front* are not for reuse: they go to a ring of their own, and from there back to
-//!              the zone. Without a core that gathers, the front is beyond every frame.
-//!              `room` counts the pushes that are sure to fit. A pop does not count up again, so that a hit touches as
-//!              little as can be: at 0 the pages are counted anew, and the zone is looked after.
-//! Invariants.  1. Pages in all rings + `room` never exceed `high`. 2. Every frame in a ring has the state `pageset`.
-//!              3. Only the owning CPU, with interrupts masked, changes a pageset; others may read its counts.
-//! Picture.     slots of one type     cold -> | 7 | 3 | 9 |   |   | <- hot
+//! Theory.      Each order and migrate type has a ring of frame numbers. Blocks that were just freed are warm in the cache:
+//!              they are pushed to the hot end and popped from it again; the cold end is where the stock is drained.
+//!              Blocks at or beyond a ring's *front* are not for reuse: they go to a ring of their own, and from there
+//!              back to the zone. Without a core that gathers, the front is beyond every frame.
+//!              `room` counts the pages that are sure to fit. A pop does not count up again, so that a hit touches as
+//!              little as can be: at 0 the pages are counted anew, and the zone is looked after. What `room` lost since
+//!              are the pages that were freed, so that hits need not count them.
+//!              A pageset that is closed gives hits neither types nor room, so that every block takes the long way.
+//! Invariants.  1. Pages in all rings + `room` never exceed `high`. 2. Every frame in a ring has the state `pageset` of
+//!              the ring's order. 3. Only the owning CPU, with interrupts masked, changes a pageset; others may read its
+//!              counts, and write `open` and `closed`.
+//! Picture.     slots of one ring     cold -> | 7 | 3 | 9 |   |   | <- hot
 //!                                          start       end
-//! Not here.    Where pages come from and go to, and who sets the front (`stock`).
-//! Source.      Linux 4.1: `struct per_cpu_pages`, `rmqueue_bulk`, `free_pcppages_bulk`, `setup_pageset`.
+//! Not here.    Where blocks come from and go to, and who sets the front (`stock`).
+//! Source.      Linux 4.1: `struct per_cpu_pages`, `rmqueue_bulk`, `free_pcppages_bulk`, `setup_pageset`; orders above 0:
+//!              Linux 5.13 (`PAGE_ALLOC_COSTLY_ORDER`, `nr_pcp_alloc`).
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
 use crate::buddy::FreeCore;
-use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGESET_TYPES};
+use crate::migrate::{MigrateType, PAGESET_TYPES};
+use crate::order::Order;
 
 /// How large a pageset may grow and how many pages it exchanges with the zone at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PagesetSize {
-    /// Most pages in stock, all types together.
+    /// Most pages in stock, all orders and types together.
     pub high: u32,
     /// Pages of a refill or a drain.
     pub batch: u32,
@@ -33,12 +38,18 @@ impl PagesetSize {
     /// What serves until there are real ones: stocks nothing, hands each page through (Linux: `boot_pageset`).
     pub const BOOT: Self = Self { high: 0, batch: 1 };
 
-    /// This size, as far as a pageset over `C` can have it: rings end at [`RING_SLOTS`] pages, and with more than 96 a
+    /// This size, as far as a pageset over `C` can have it: rings end at [`RING_SLOTS`] blocks, and with more than 96 a
     /// CPU would keep too many out of the hands of a core that gathers.
     #[must_use]
     pub fn for_core<'m, C: FreeCore<'m>>(self) -> Self {
         let most = if C::GATHERS { Self { high: 96, batch: 16 } } else { Self { high: RING_SLOTS, batch: 96 } };
         Self { high: self.high.min(most.high), batch: self.batch.min(most.batch) }
+    }
+
+    /// Blocks of `order` that a refill brings: as many pages as the batch has, but two at least.
+    #[must_use]
+    pub(super) fn refill(self, order: Order) -> u32 {
+        if order == Order::ZERO { self.batch } else { (self.batch >> order.log2()).max(2) }
     }
 }
 
@@ -49,14 +60,87 @@ pub(super) enum Heat {
     Cold,
 }
 
-/// Rings with slots: one a stocked type, and the one of the pages to be returned.
-const RINGS: usize = PAGESET_TYPES + 1;
-/// The ring of the pages to be returned.
-const RETURNS: usize = PAGESET_TYPES;
+/// The largest order that pagesets stock (Linux: `PAGE_ALLOC_COSTLY_ORDER`).
+pub const PAGESET_ORDER: Order = match Order::new(3) {
+    Some(order) => order,
+    None => Order::ZERO,
+};
+/// Orders that pagesets stock.
+const ORDERS: usize = PAGESET_ORDER.index() + 1;
+/// Rings of an order: one a stocked type, and the one of the blocks to be returned.
+const LANES: usize = PAGESET_TYPES + 1;
+const RINGS: usize = ORDERS * LANES;
+/// The ring of an order for the blocks to be returned.
+const RETURNS: u32 = 3;
 /// Slots of a ring, a power of two: with a number that the compiler knows, a position needs no check.
 pub const RING_SLOTS: u32 = 256;
 /// A front beyond every frame.
 const NO_FRONT: u32 = u32::MAX;
+/// The rings of single pages, as bits of `open`.
+const SINGLES: u32 = (1 << PAGESET_TYPES) - 1;
+
+const _: () =
+    assert!(RINGS == 16 && LANES == 4 && RETURNS as usize == PAGESET_TYPES, "a ring's number has its type in two bits");
+
+/// The number of a ring: its order, and its type or [`RETURNS`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct RingIndex(u32);
+
+impl RingIndex {
+    /// The ring of blocks of `order` for requests of a type; `bits` 3 is not a type but the blocks to be returned.
+    #[inline]
+    pub(super) const fn new(order: Order, bits: u32) -> Self {
+        Self((order.log2()) << 2 | bits & 3)
+    }
+
+    /// The ring of blocks of `order` for requests of type `kind`; types without a ring share the movable one.
+    pub(super) fn of(order: Order, kind: MigrateType) -> Self {
+        let stocked = if kind.index() < PAGESET_TYPES { kind } else { MigrateType::Movable };
+        Self::new(order, stocked as u32)
+    }
+
+    #[inline]
+    const fn returns(self) -> Self {
+        Self(self.0 | RETURNS)
+    }
+
+    const fn is_returns(self) -> bool {
+        self.0 & RETURNS == RETURNS
+    }
+
+    #[inline]
+    const fn index(self) -> usize {
+        self.0 as usize % RINGS
+    }
+
+    /// Its bit in the word of the rings that are open.
+    pub(super) const fn bit(self) -> u32 {
+        self.0
+    }
+
+    /// The order of its blocks.
+    const fn order(self) -> Order {
+        match Order::of_log2(self.0 >> 2) {
+            Some(order) => order,
+            None => Order::ZERO,
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        Self::from(0)
+    }
+
+    /// Every ring, the one numbered `first` first.
+    fn from(first: u32) -> impl Iterator<Item = Self> {
+        (0..RINGS).zip(first..).map(|(_, number)| Self(number & 0xf))
+    }
+}
+
+/// The rings of every order for these stocked types, a bit each.
+#[inline]
+pub(super) const fn open_rings(types: u32) -> u32 {
+    (types & SINGLES) * 0x1111
+}
 
 /// One ring's place: `start` is the cold end, `end` one past the hot end. Both wrap.
 #[derive(Debug, Default)]
@@ -78,16 +162,24 @@ impl Ring {
 pub struct Pageset<'m> {
     slots: &'m [[AtomicU32; RING_SLOTS as usize]; RINGS],
     room: AtomicU32,
-    /// By migrate type, except that number [`RETURNS`] is the pages to be returned. Those that have no slots are empty
-    /// for ever: with them, no type is out of range.
-    rings: [Ring; MIGRATE_TYPES],
-    /// By type: the first frame that is not for reuse.
-    front: [AtomicU32; MIGRATE_TYPES],
-    /// A bit a type: set where the zone's low watermark allows a page of it. Written under the zone's lock.
+    /// A bit a ring: set where the zone's low watermark allows a hit. Written under the zone's lock.
     open: AtomicU32,
+    rings: [Ring; RINGS],
+    /// By ring: the first frame that is not for reuse.
+    front: [AtomicU32; RINGS],
     size: PagesetSize,
     /// The ring that a drain looks at next.
     turn: AtomicU32,
+    /// Not 0 while no hits are allowed.
+    closed: AtomicU32,
+    /// `room` as it was after the last count.
+    granted: AtomicU32,
+    /// Pages that callers freed, up to the last count.
+    freed: AtomicU32,
+}
+
+fn add(counter: &AtomicU32, pages: u32) {
+    counter.store(counter.load(Relaxed).wrapping_add(pages), Relaxed);
 }
 
 impl<'m> Pageset<'m> {
@@ -102,14 +194,18 @@ impl<'m> Pageset<'m> {
         if size.batch == 0 || size.high > RING_SLOTS {
             return None;
         }
+        let zero = || AtomicU32::new(0);
         Some(Self {
             slots,
             room: AtomicU32::new(size.high),
+            open: zero(),
             rings: Default::default(),
             front: core::array::from_fn(|_| AtomicU32::new(NO_FRONT)),
-            open: AtomicU32::new(0),
             size,
-            turn: AtomicU32::new(0),
+            turn: zero(),
+            closed: zero(),
+            granted: AtomicU32::new(size.high),
+            freed: zero(),
         })
     }
 
@@ -122,135 +218,178 @@ impl<'m> Pageset<'m> {
     /// Pages in stock; exact on its own CPU.
     #[must_use]
     pub fn count(&self) -> u32 {
-        self.rings.iter().map(Ring::len).sum()
+        let (orders, _) = self.rings.as_chunks::<LANES>();
+        let blocks = |lanes: &[Ring; LANES]| lanes.iter().map(Ring::len).sum::<u32>();
+        orders.iter().zip(0..).map(|(lanes, order)| blocks(lanes) << order).sum()
     }
 
     /// Pages that wait to be returned.
     pub(super) fn returns(&self) -> u32 {
-        self.rings[RETURNS].len()
+        let (orders, _) = self.rings.as_chunks::<LANES>();
+        orders.iter().zip(0..).map(|(lanes, order)| lanes[RETURNS as usize].len() << order).sum()
+    }
+
+    /// Pages that callers gave to it; exact on its own CPU. It wraps.
+    #[must_use]
+    pub fn freed(&self) -> u32 {
+        let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
+        self.freed.load(Relaxed).wrapping_add(by_hits)
     }
 
     /// Counts the stock anew; returns how many pages still fit.
     pub(super) fn recount(&self) -> u32 {
+        let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
+        add(&self.freed, by_hits);
         let room = self.size.high.saturating_sub(self.count());
-        self.room.store(room, Relaxed);
+        let granted = if self.closed.load(Relaxed) == 0 { room } else { 0 };
+        self.granted.store(granted, Relaxed);
+        self.room.store(granted, Relaxed);
         room
     }
 
     #[inline]
-    fn slot(&self, ring: usize, position: u32) -> &AtomicU32 {
-        &self.slots[ring % RINGS][(position % RING_SLOTS) as usize]
+    fn slot(&self, ring: RingIndex, position: u32) -> &AtomicU32 {
+        &self.slots[ring.index()][(position % RING_SLOTS) as usize]
     }
 
-    /// Says for which types hits are allowed.
-    pub(super) fn set_open(&self, types: u32) {
-        self.open.store(types, Relaxed);
+    /// Says for which rings hits are allowed, if any are.
+    pub(super) fn set_open(&self, rings: u32) {
+        let open = if self.closed.load(Relaxed) == 0 { rings } else { 0 };
+        self.open.store(open, Relaxed);
     }
 
-    /// Takes a page of `kind` from the hot end, if the zone's low watermark allows it.
+    /// Allows or forbids hits; for another CPU's pageset only from its next count on.
+    pub(super) fn set_closed(&self, closed: bool) {
+        self.closed.store(u32::from(closed), Relaxed);
+        if closed {
+            self.open.store(0, Relaxed);
+        }
+    }
+
+    /// Whether a hit is allowed.
     #[inline]
-    pub(super) fn pop_allowed(&self, kind: MigrateType) -> Option<Pfn> {
-        if self.open.load(Relaxed) >> kind.index() & 1 == 0 { None } else { self.pop_hot(kind) }
+    pub(super) fn is_open(&self, ring: RingIndex) -> bool {
+        self.open.load(Relaxed) >> ring.0 & 1 != 0
     }
 
-    /// Takes a page of `kind` from the hot end.
+    /// Takes a block from the hot end.
     #[inline]
-    fn pop_hot(&self, kind: MigrateType) -> Option<Pfn> {
-        let ring = &self.rings[kind.index()];
-        let end = ring.end.load(Relaxed);
-        if end == ring.start.load(Relaxed) {
+    pub(super) fn pop_hot(&self, ring: RingIndex) -> Option<Pfn> {
+        let place = &self.rings[ring.index()];
+        let end = place.end.load(Relaxed);
+        if end == place.start.load(Relaxed) {
             return None;
         }
         let end = end.wrapping_sub(1);
-        let pfn = self.slot(kind.index(), end).load(Relaxed);
-        ring.end.store(end, Relaxed);
+        let pfn = self.slot(ring, end).load(Relaxed);
+        place.end.store(end, Relaxed);
         Some(Pfn::new(pfn))
     }
 
-    /// Takes a page of `kind` from one end.
-    pub(super) fn pop(&self, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        if heat == Heat::Hot { self.pop_hot(kind) } else { self.pop_cold(kind.index()) }
+    /// Takes a block from one end.
+    pub(super) fn pop(&self, ring: RingIndex, heat: Heat) -> Option<Pfn> {
+        if heat == Heat::Hot { self.pop_hot(ring) } else { self.pop_cold(ring) }
     }
 
     #[inline]
-    fn pop_cold(&self, number: usize) -> Option<Pfn> {
-        let ring = self.rings.get(number).filter(|ring| ring.len() > 0)?;
-        let start = ring.start.load(Relaxed);
-        let pfn = self.slot(number, start).load(Relaxed);
-        ring.start.store(start.wrapping_add(1), Relaxed);
+    fn pop_cold(&self, ring: RingIndex) -> Option<Pfn> {
+        let place = &self.rings[ring.index()];
+        if place.len() == 0 {
+            return None;
+        }
+        let start = place.start.load(Relaxed);
+        let pfn = self.slot(ring, start).load(Relaxed);
+        place.start.store(start.wrapping_add(1), Relaxed);
         Some(Pfn::new(pfn))
     }
 
-    /// Takes up to `wanted` pages from the cold ends and hands each to `each`: those to be returned first, then one
-    /// type after the other, every time beginning with another type.
-    pub(super) fn take_coldest(&self, wanted: u32, mut each: impl FnMut(Pfn)) {
+    /// Takes blocks of `wanted` pages or a little more from the cold ends and hands each to `each`: those to be returned
+    /// first, then one ring after the other, every time beginning with another ring.
+    pub(super) fn take_coldest(&self, wanted: u32, mut each: impl FnMut(Pfn, Order)) {
         let turn = self.turn.load(Relaxed);
-        let order = match turn {
-            0 => [RETURNS, 0, 1, 2],
-            1 => [RETURNS, 1, 2, 0],
-            _ => [RETURNS, 2, 0, 1],
-        };
-        self.turn.store(if turn < 2 { turn + 1 } else { 0 }, Relaxed);
+        self.turn.store(turn.wrapping_add(1), Relaxed);
         let mut left = wanted;
-        for ring in order {
+        // Those to be returned come again with the others, but are empty by then, or enough was taken.
+        let returns = RingIndex::all().filter(|ring| ring.is_returns());
+        for ring in returns.chain(RingIndex::from(turn & 0xf)) {
+            let order = ring.order();
             while let Some(pfn) = if left > 0 { self.pop_cold(ring) } else { None } {
-                each(pfn);
-                left -= 1;
+                each(pfn, order);
+                left = left.saturating_sub(order.pages());
             }
         }
     }
 
-    /// Puts a page of `kind` where it belongs: to the hot end, or among those to be returned. `false`, and nothing
-    /// done, when there may be no room.
-    pub(super) fn push_hot(&self, pfn: Pfn, kind: MigrateType, gathers: bool) -> bool {
-        self.push_if(pfn, kind, gathers, || true)
-    }
-
-    /// As [`Self::push_hot`], after `claim` said that the page may be had.
+    /// Puts a block that a caller freed where it belongs, to the hot end or among those to be returned, after `claim` took
+    /// it from its owner and said which ring it came from. `None`, and nothing done, when there may be no room or the
+    /// claim fails. `returns_from` is whether the front counts.
     #[inline]
-    pub(super) fn push_if(&self, pfn: Pfn, kind: MigrateType, gathers: bool, claim: impl FnOnce() -> bool) -> bool {
-        let Some(room) = self.room.load(Relaxed).checked_sub(1) else { return false };
-        if !claim() {
-            return false;
-        }
-        let is_beyond = gathers && pfn.raw() >= self.front[kind.index()].load(Relaxed);
-        let number = if is_beyond { RETURNS } else { kind.index() };
-        let ring = &self.rings[number];
-        let end = ring.end.load(Relaxed);
-        self.slot(number, end).store(pfn.raw(), Relaxed);
-        ring.end.store(end.wrapping_add(1), Relaxed);
+    pub(super) fn push_hit(&self, pfn: Pfn, order: Order, gathers: bool, claim: impl FnOnce() -> Option<u32>) -> bool {
+        let Some(room) = self.room.load(Relaxed).checked_sub(order.pages()) else { return false };
+        let Some(bits) = claim() else { return false };
+        let ring = RingIndex::new(order, bits);
+        let is_beyond = gathers && pfn.raw() >= self.front[ring.index()].load(Relaxed);
+        let ring = if is_beyond { ring.returns() } else { ring };
+        self.push_end(pfn, ring);
         self.room.store(room, Relaxed);
         true
     }
 
-    /// Puts a page of `kind` at the cold end; `false`, and nothing done, when there may be no room.
-    pub(super) fn push_cold(&self, pfn: Pfn, kind: MigrateType) -> bool {
-        let room = self.room.load(Relaxed);
-        let Some(ring) = self.rings.get(kind.index()).filter(|_| room > 0) else { return false };
-        let start = ring.start.load(Relaxed).wrapping_sub(1);
-        self.slot(kind.index(), start).store(pfn.raw(), Relaxed);
-        ring.start.store(start, Relaxed);
-        self.room.store(room - 1, Relaxed);
-        true
+    #[inline]
+    fn push_end(&self, pfn: Pfn, ring: RingIndex) {
+        let place = &self.rings[ring.index()];
+        let end = place.end.load(Relaxed);
+        self.slot(ring, end).store(pfn.raw(), Relaxed);
+        place.end.store(end.wrapping_add(1), Relaxed);
     }
 
-    /// The first frame that is not for reuse as `kind`.
-    pub(super) fn front(&self, kind: MigrateType) -> Option<Pfn> {
-        self.front.get(kind.index()).map(|front| Pfn::new(front.load(Relaxed)))
+    fn push_start(&self, pfn: Pfn, ring: RingIndex) {
+        let place = &self.rings[ring.index()];
+        let start = place.start.load(Relaxed).wrapping_sub(1);
+        self.slot(ring, start).store(pfn.raw(), Relaxed);
+        place.start.store(start, Relaxed);
     }
 
-    /// Pages of `kind` from `front` on are to be returned from now on.
-    pub(super) fn set_front(&self, kind: MigrateType, front: Pfn) {
-        if let Some(place) = self.front.get(kind.index()) {
-            place.store(front.raw(), Relaxed);
+    /// Puts a block that a caller freed into its ring after a count that said there is room; the next count sees it.
+    pub(super) fn push_freed(&self, pfn: Pfn, ring: RingIndex, heat: Heat, gathers: bool) {
+        match heat {
+            Heat::Cold => self.push_start(pfn, ring),
+            Heat::Hot if gathers && self.front(ring).is_some_and(|front| pfn >= front) => {
+                self.push_end(pfn, ring.returns());
+            }
+            Heat::Hot => self.push_end(pfn, ring),
+        }
+        let pages = ring.order().pages();
+        match self.room.load(Relaxed).checked_sub(pages) {
+            Some(room) => self.room.store(room, Relaxed),
+            // It is closed: there is room, but not for hits.
+            None => add(&self.freed, pages),
         }
     }
 
-    /// Every frame in stock, for checks while its CPU is at rest.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Pfn> + '_ {
-        self.rings.iter().enumerate().flat_map(move |(number, ring)| {
-            let end = ring.end.load(Relaxed);
-            (1..=ring.len()).map(move |back| Pfn::new(self.slot(number, end.wrapping_sub(back)).load(Relaxed)))
+    /// Puts a block that came from the zone where the next pop from `heat` finds it last.
+    #[inline]
+    pub(super) fn stock(&self, pfn: Pfn, ring: RingIndex, heat: Heat) {
+        if heat == Heat::Hot { self.push_start(pfn, ring) } else { self.push_end(pfn, ring) }
+    }
+
+    /// The first frame that is not for reuse.
+    pub(super) fn front(&self, ring: RingIndex) -> Option<Pfn> {
+        self.front.get(ring.index()).map(|front| Pfn::new(front.load(Relaxed)))
+    }
+
+    /// Blocks of `ring` from `front` on are to be returned from now on.
+    pub(super) fn set_front(&self, ring: RingIndex, front: Pfn) {
+        self.front[ring.index()].store(front.raw(), Relaxed);
+    }
+
+    /// Every block in stock, for checks while its CPU is at rest.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Pfn, Order)> + '_ {
+        RingIndex::all().flat_map(move |ring| {
+            let place = &self.rings[ring.index()];
+            let end = place.end.load(Relaxed);
+            let slot = move |back| Pfn::new(self.slot(ring, end.wrapping_sub(back)).load(Relaxed));
+            (1..=place.len()).map(move |back| (slot(back), ring.order()))
         })
     }
 }
@@ -264,59 +403,107 @@ mod tests {
         (0..Pageset::SLOTS).map(|_| AtomicU32::new(0)).collect()
     }
 
+    fn ring(kind: MigrateType) -> RingIndex {
+        RingIndex::of(Order::ZERO, kind)
+    }
+
+    fn push(set: &Pageset<'_>, pfn: u32, kind: MigrateType) -> bool {
+        set.push_hit(Pfn::new(pfn), Order::ZERO, true, || Some(kind as u32))
+    }
+
     #[test]
     fn the_hot_end_is_a_stack_and_the_cold_end_is_its_bottom() {
         let slots = slots();
         let set = Pageset::new(&slots, PagesetSize { high: 6, batch: 2 }).unwrap();
+        let movable = ring(MigrateType::Movable);
         for pfn in 1..=4 {
-            assert!(set.push_hot(Pfn::new(pfn), MigrateType::Movable, false));
+            assert!(push(&set, pfn, MigrateType::Movable));
         }
-        assert!(set.push_cold(Pfn::new(9), MigrateType::Movable));
-        assert_eq!(set.pop(MigrateType::Movable, Heat::Hot), Some(Pfn::new(4)));
-        assert_eq!(set.pop(MigrateType::Movable, Heat::Cold), Some(Pfn::new(9)));
-        assert_eq!(set.pop(MigrateType::Movable, Heat::Cold), Some(Pfn::new(1)));
-        assert_eq!(set.iter().collect::<Vec<_>>(), [Pfn::new(3), Pfn::new(2)]);
-        assert_eq!(set.pop(MigrateType::Unmovable, Heat::Hot), None);
+        set.push_freed(Pfn::new(9), movable, Heat::Cold, false);
+        assert_eq!(set.pop(movable, Heat::Hot), Some(Pfn::new(4)));
+        assert_eq!(set.pop(movable, Heat::Cold), Some(Pfn::new(9)));
+        assert_eq!(set.pop(movable, Heat::Cold), Some(Pfn::new(1)));
+        assert_eq!(set.iter().map(|(pfn, _)| pfn.raw()).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(set.pop(ring(MigrateType::Unmovable), Heat::Hot), None);
     }
 
     #[test]
-    fn high_bounds_the_sum_over_the_types() {
+    fn high_bounds_the_sum_over_types_and_orders_in_pages() {
         let slots = slots();
-        let set = Pageset::new(&slots, PagesetSize { high: 3, batch: 1 }).unwrap();
-        assert!(set.push_hot(Pfn::new(1), MigrateType::Movable, false));
-        assert!(set.push_hot(Pfn::new(2), MigrateType::Unmovable, false));
-        assert!(set.push_hot(Pfn::new(3), MigrateType::Reclaimable, false));
-        assert!(!set.push_hot(Pfn::new(4), MigrateType::Movable, false));
-        assert_eq!((set.count(), set.recount()), (3, 0));
+        let set = Pageset::new(&slots, PagesetSize { high: 4, batch: 1 }).unwrap();
+        assert!(push(&set, 1, MigrateType::Movable));
+        assert!(push(&set, 2, MigrateType::Unmovable));
+        let pair = Order::new(1).unwrap();
+        assert!(set.push_hit(Pfn::new(4), pair, false, || Some(0)));
+        assert!(!push(&set, 3, MigrateType::Movable));
+        assert_eq!((set.count(), set.recount()), (4, 0));
         let mut drained = Vec::new();
-        set.take_coldest(1, |pfn| drained.push(pfn));
-        set.take_coldest(9, |pfn| drained.push(pfn));
-        assert_eq!(drained, [Pfn::new(2), Pfn::new(3), Pfn::new(1)]);
-        assert!(!set.push_hot(Pfn::new(4), MigrateType::Movable, false));
-        assert_eq!(set.recount(), 3);
-        assert!(set.push_hot(Pfn::new(4), MigrateType::Movable, false));
+        set.take_coldest(1, |pfn, order| drained.push((pfn.raw(), order.raw())));
+        set.take_coldest(9, |pfn, order| drained.push((pfn.raw(), order.raw())));
+        drained.sort_unstable();
+        assert_eq!(drained, [(1, 0), (2, 0), (4, 1)]);
+        assert!(!push(&set, 3, MigrateType::Movable));
+        assert_eq!(set.recount(), 4);
+        assert!(push(&set, 3, MigrateType::Movable));
     }
 
     #[test]
     fn pages_beyond_the_front_are_not_reused_but_returned_first() {
         let slots = slots();
         let set = Pageset::new(&slots, PagesetSize { high: 8, batch: 4 }).unwrap();
-        set.set_front(MigrateType::Movable, Pfn::new(100));
+        let movable = ring(MigrateType::Movable);
+        set.set_front(movable, Pfn::new(100));
         for pfn in [99, 100, 5] {
-            assert!(set.push_hot(Pfn::new(pfn), MigrateType::Movable, true));
+            assert!(push(&set, pfn, MigrateType::Movable));
         }
         assert_eq!((set.count(), set.returns()), (3, 1));
-        assert_eq!(set.pop_hot(MigrateType::Movable), Some(Pfn::new(5)));
-        set.take_coldest(1, |pfn| assert_eq!(pfn, Pfn::new(100)));
-        assert_eq!(set.pop_hot(MigrateType::Movable), Some(Pfn::new(99)));
-        assert_eq!(set.pop_hot(MigrateType::Movable), None);
+        assert_eq!(set.pop_hot(movable), Some(Pfn::new(5)));
+        set.take_coldest(1, |pfn, _| assert_eq!(pfn, Pfn::new(100)));
+        assert_eq!(set.pop_hot(movable), Some(Pfn::new(99)));
+        assert_eq!(set.pop_hot(movable), None);
+    }
+
+    #[test]
+    fn what_was_freed_is_known_without_hits_that_count() {
+        let slots = slots();
+        let set = Pageset::new(&slots, PagesetSize { high: 20, batch: 4 }).unwrap();
+        let movable = ring(MigrateType::Movable);
+        for pfn in 0..6 {
+            set.stock(Pfn::new(pfn), movable, Heat::Hot);
+        }
+        set.recount();
+        set.pop_hot(movable).unwrap();
+        assert!(push(&set, 50, MigrateType::Movable));
+        assert_eq!(set.freed(), 1);
+        set.take_coldest(2, |_, _| {});
+        set.recount();
+        assert!(push(&set, 51, MigrateType::Movable));
+        set.push_freed(Pfn::new(52), movable, Heat::Hot, false);
+        assert_eq!(set.freed(), 3);
+    }
+
+    #[test]
+    fn a_closed_pageset_has_no_room_and_opens_nothing() {
+        let slots = slots();
+        let set = Pageset::new(&slots, PagesetSize { high: 20, batch: 4 }).unwrap();
+        let movable = ring(MigrateType::Movable);
+        set.set_open(u32::MAX);
+        assert!(set.is_open(movable));
+        set.set_closed(true);
+        set.set_open(u32::MAX);
+        assert_eq!(set.recount(), 20);
+        assert!(!set.is_open(movable) && !push(&set, 1, MigrateType::Movable));
+        set.set_closed(false);
+        set.recount();
+        assert!(push(&set, 1, MigrateType::Movable));
+        assert_eq!(set.freed(), 1);
     }
 
     #[test]
     fn the_boot_pageset_stocks_nothing_and_too_few_slots_are_refused() {
         let slots = slots();
         let boot = Pageset::new(&slots, PagesetSize::BOOT).unwrap();
-        assert!(!boot.push_hot(Pfn::new(1), MigrateType::Movable, false));
+        assert!(!push(&boot, 1, MigrateType::Movable));
         assert!(Pageset::new(&slots[1..], PagesetSize::BOOT).is_none());
         assert!(Pageset::new(&slots, PagesetSize { high: 257, batch: 31 }).is_none());
         assert!(Pageset::new(&slots, PagesetSize { high: 256, batch: 0 }).is_none());

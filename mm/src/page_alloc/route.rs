@@ -1,21 +1,21 @@
-//! The short way of single pages: from flags, or from a page, to this CPU's pageset without a look at the zone.
+//! The short way of small blocks: from flags, or from a page, to this CPU's pageset without a look at the zone.
 //!
 //! Theory.      The five flags that choose zone and migrate type make 32 combinations. For each, the first zone of the
 //!              local node's zonelist and the type are found when the allocator is built. A combination that no zone
-//!              serves, or that contradicts itself, leads nowhere: then the long way finds out why. A lane is what a
-//!              hit needs of a zone.
-//! Invariants.  A lane has its zone's pagesets and usemap, or none of either.
+//!              serves, or that contradicts itself, leads nowhere: then the long way finds out why. A block that is
+//!              freed carries in its state word the type that it was allocated for: it goes back to that ring.
+//! Invariants.  1. A lane has its zone's pagesets or none. 2. The flags that hits look at are those that
+//!              [`PageAllocator::set_allowed_flags`] never takes away.
 #![forbid(unsafe_code)]
-
-use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
 use crate::buddy::FreeCore;
 use crate::gfp::GfpFlags;
-use crate::memmap::{StateWord, Usemap, ZoneTag};
+use crate::memmap::{StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::page_alloc::{PageAllocator, Pageset};
+use crate::page_alloc::pageset::{PAGESET_ORDER, RingIndex};
+use crate::page_alloc::{PageAllocator, Pageset, Zone};
 use crate::sync::{CurrentCpu, IrqOff};
 
 /// Bit 4 of a combination is `RECLAIMABLE`, the others are the zone bits as they are.
@@ -23,46 +23,45 @@ const RECLAIMABLE_SHIFT: u32 = GfpFlags::RECLAIMABLE.bits().trailing_zeros() - 4
 const COMBINATIONS: usize = 32;
 /// Lanes by [`ZoneTag::index`], and more that are always empty.
 pub(super) const LANES: usize = 2 * ZoneTag::COUNT;
-/// The number of a lane that is always empty.
-const NOWHERE: u8 = 16;
-const _: () = assert!(NOWHERE as usize == ZoneTag::COUNT);
+/// Leads to a lane that is always empty.
+const NOWHERE: u8 = 16 << 2;
+/// What a hit cannot do.
+const LONG_WAY: GfpFlags = GfpFlags::ZERO.union(GfpFlags::COLD);
 
-/// What a hit needs of a zone.
+const _: () = assert!(NOWHERE as usize == ZoneTag::COUNT << 2 && LANES << 2 <= u8::MAX as usize);
+const _: () = assert!(GfpFlags::ZONE_MASK.bits() == 0xf);
+
+/// The pagesets of a zone, by CPU.
+pub(super) type Lane<'m> = &'m [Pageset<'m>];
+
+/// For each combination the lane of the first zone, and in the lower two bits the type.
 #[derive(Debug)]
-pub(super) struct Lane<'m> {
-    pub(super) sets: &'m [Pageset<'m>],
-    pub(super) usemap: Usemap<'m>,
-}
-
-impl Lane<'_> {
-    /// That of a zone without pagesets.
-    pub(super) const EMPTY: Self = Self { sets: &[], usemap: Usemap::EMPTY };
-}
-
-/// The first zone's lane and the type of each combination.
-#[derive(Debug)]
-pub(super) struct Routes {
-    lane: [u8; COMBINATIONS],
-    kind: [MigrateType; COMBINATIONS],
-}
+pub(super) struct Routes([u8; COMBINATIONS]);
 
 impl Default for Routes {
     fn default() -> Self {
-        Self { lane: [NOWHERE; COMBINATIONS], kind: [MigrateType::Unmovable; COMBINATIONS] }
+        Self([NOWHERE; COMBINATIONS])
     }
 }
 
 impl Routes {
-    /// The number of the first zone's lane for these flags, and the type.
+    /// The number of the first zone's lane for these flags, and the bits of the type.
     #[inline]
-    pub(super) fn of(&self, gfp: GfpFlags) -> (usize, MigrateType) {
+    pub(super) fn of(&self, gfp: GfpFlags) -> (usize, u32) {
         let combination = gfp.bits() & GfpFlags::ZONE_MASK.bits() | gfp.bits() >> RECLAIMABLE_SHIFT & 0x10;
-        let index = combination as usize % COMBINATIONS;
-        (usize::from(self.lane[index]) % LANES, self.kind[index])
+        let route = self.0[combination as usize % COMBINATIONS];
+        (usize::from(route >> 2) % LANES, u32::from(route & 3))
     }
 }
 
-const _: () = assert!(GfpFlags::ZONE_MASK.bits() == 0xf);
+/// The type that the bits of a route stand for.
+#[inline]
+const fn kind_of(bits: u32) -> MigrateType {
+    match MigrateType::new(bits & 3) {
+        Some(kind) => kind,
+        None => MigrateType::Movable,
+    }
+}
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Finds the routes; until then every request takes the long way.
@@ -73,65 +72,64 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             let Ok(request) = self.request(gfp, Order::ZERO) else { continue };
             let list = &self.zonelists[self.local.index()];
             let Some(first) = list.refs().iter().find(|zone| zone.zone <= request.highest) else { continue };
-            self.routes.lane[combination] = u8::try_from(ZoneTag::from(*first).index()).unwrap_or(NOWHERE);
-            self.routes.kind[combination] = request.kind;
+            // `THISNODE` looks no different: where another node comes first, there is no short way.
+            if first.node != self.local {
+                continue;
+            }
+            let lane = u8::try_from(ZoneTag::from(*first).index()).unwrap_or(NOWHERE);
+            self.routes.0[combination] = lane << 2 | request.kind as u8;
         }
     }
 
-    /// Whether anything besides allocating is switched on.
-    #[inline]
-    fn has_hooks(&self) -> bool {
-        self.hooks.load(Relaxed) != 0
-    }
-
-    /// Pops a page from this CPU's pageset of the zone that the flags prefer; `None` when it is not that easy.
+    /// Pops a block from this CPU's pageset of the zone that the flags prefer; `None` when it is not that easy.
     #[inline(always)]
     pub(super) fn alloc_hit(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
-        let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
-        if order != Order::ZERO || gfp.intersects(GfpFlags::ZERO.union(GfpFlags::COLD)) || self.has_hooks() {
+        if order > PAGESET_ORDER || gfp.intersects(LONG_WAY) {
             return None;
         }
-        let (lane, kind) = self.routes.of(gfp);
+        let (lane, bits) = self.routes.of(gfp);
+        let ring = RingIndex::new(order, bits);
         let _irq = IrqOff::<M>::new();
-        let set = self.lanes[lane].sets.get(M::current_cpu().index())?;
-        let pfn = set.pop_allowed(kind)?;
+        let set = self.lanes[lane].get(M::current_cpu().index())?;
+        if !set.is_open(ring) {
+            return None;
+        }
+        let pfn = set.pop_hot(ring)?;
         let page = self.map.at(pfn);
-        if page.word() != StateWord::pageset(Order::ZERO) {
+        if page.word() != StateWord::pageset(order) {
             broken_stock(pfn, page.word());
         }
-        page.set_word(StateWord::allocated(Order::ZERO));
+        page.set_word(StateWord::allocated_for(order, bits));
         Some(pfn)
     }
 
-    /// Takes a block of order 1 or more from the zone that the flags prefer if that has plenty; `None` when it is not
+    /// Takes a block from the zone that the flags prefer if that has plenty, without the walk; `None` when it is not
     /// that easy.
     #[inline]
     pub(super) fn alloc_easy(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
-        let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
-        if order == Order::ZERO || gfp.contains(GfpFlags::ZERO) || self.has_hooks() {
-            return None;
-        }
-        let (lane, kind) = self.routes.of(gfp);
-        let index = self.by_tag.get(lane)?;
-        self.zones.get(usize::from(*index))?.alloc_easy(order, kind)
+        let (zone, kind) = self.easy_zone(gfp)?;
+        zone.alloc_easy(order, kind)
     }
 
-    /// Frees a page that has one owner into this CPU's pageset; `false`, and nothing done, when it is not that easy.
+    /// The zone that the flags prefer, and the type; `None` when every block of theirs takes the long way.
+    #[inline]
+    pub(super) fn easy_zone(&self, gfp: GfpFlags) -> Option<(&Zone<'m, C, M>, MigrateType)> {
+        if gfp.intersects(LONG_WAY) || !self.hooks().is_empty() {
+            return None;
+        }
+        let (lane, bits) = self.routes.of(gfp);
+        let index = self.by_tag.get(lane)?;
+        Some((self.zones.get(usize::from(*index))?, kind_of(bits)))
+    }
+
+    /// Frees a block that has one owner into this CPU's pageset; `false`, and nothing done, when it is not that easy.
     #[inline(always)]
-    pub(super) fn free_hit(&self, pfn: Pfn) -> bool {
-        if self.has_hooks() {
-            return false;
-        }
-        let Some(page) = self.map.page(pfn) else { return false };
-        // A count of 1 is the caller's own reference: nobody else has one to pass on.
-        if page.refcount.load(Relaxed) != 1 {
-            return false;
-        }
+    pub(super) fn free_hit(&self, pfn: Pfn, order: Order) -> bool {
+        let Some(page) = self.map.page(pfn).filter(|_| order <= PAGESET_ORDER) else { return false };
         let lane = &self.lanes[page.zone().index()];
         let _irq = IrqOff::<M>::new();
-        let Some(set) = lane.sets.get(M::current_cpu().index()) else { return false };
-        let Some(kind) = lane.usemap.stocked(pfn) else { return false };
-        set.push_if(pfn, kind, C::GATHERS, || page.claim(Order::ZERO))
+        let Some(set) = lane.get(M::current_cpu().index()) else { return false };
+        set.push_hit(pfn, order, C::GATHERS, || page.claim(order).map(StateWord::kind_bits))
     }
 }
 

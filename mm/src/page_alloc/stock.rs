@@ -1,4 +1,4 @@
-//! How single pages move between a zone and its CPUs' pagesets.
+//! How small blocks move between a zone and its CPUs' pagesets.
 //!
 //! Theory.      A refill takes a batch under one hold of the lock. With a core that gathers, the refill's last pageblock
 //!              sets the front: what is freed below it is reused, what is freed beyond it goes back to the core, so
@@ -15,91 +15,95 @@ use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 use crate::page_alloc::Zone;
-use crate::page_alloc::pageset::{Heat, Pageset};
+use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, RingIndex};
 use crate::page_alloc::route::broken_stock;
 use crate::sync::{CurrentCpu, IrqOff};
 
-const STOCKED: StateWord = StateWord::pageset(Order::ZERO);
-const OWNED: StateWord = StateWord::allocated(Order::ZERO);
-
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
-    /// Makes a page of the stock the caller's.
-    fn hand_out(&self, pfn: Pfn) {
+    /// Makes a block of the stock the caller's.
+    fn hand_out(&self, pfn: Pfn, order: Order, kind: MigrateType) {
         let page = self.frames.map.at(pfn);
-        if page.word() != STOCKED {
+        if page.word() != StateWord::pageset(order) {
             broken_stock(pfn, page.word());
         }
-        page.set_word(OWNED);
+        page.set_word(StateWord::allocated(order, kind));
     }
 
-    /// Pops a page from this CPU's pageset, or refills it.
-    pub(super) fn alloc_one(&self, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+    /// Pops a block from this CPU's pageset, or refills it. The watermark has been asked.
+    pub(super) fn alloc_stocked(&self, order: Order, kind: MigrateType, heat: Heat) -> Option<Pfn> {
         let _irq = IrqOff::<M>::new();
+        let ring = RingIndex::of(order, kind);
         let set = self.pagesets().get(M::current_cpu().index());
-        match set.and_then(|set| set.pop(kind, heat)) {
+        match set.and_then(|set| set.pop(ring, heat)) {
             Some(pfn) => {
-                self.hand_out(pfn);
+                self.hand_out(pfn, order, kind);
                 Some(pfn)
             }
-            None => self.refill(set, kind, heat),
+            None => self.refill(set, order, kind, heat),
         }
     }
 
-    /// Stocks up to a batch of pages and hands out the first (Linux: `rmqueue_bulk`).
-    #[inline(never)]
-    fn refill(&self, set: Option<&Pageset<'m>>, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        let Some((set, room)) = set.map(|set| (set, set.recount())).filter(|(_, room)| *room > 0) else {
-            return self.with_core(|core| core.take(Order::ZERO, kind, Holder::Caller));
+    /// Stocks up to a batch of blocks and hands out the first (Linux: `rmqueue_bulk`).
+    fn refill(&self, set: Option<&Pageset<'m>>, order: Order, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+        let fit = set.map(|set| (set, set.recount() >> order.log2())).filter(|(_, fit)| *fit > 0);
+        let Some((set, fit)) = fit else {
+            return self.alloc_direct(order, kind);
         };
+        let ring = RingIndex::of(order, kind);
+        let wanted = set.size().refill(order).min(fit);
         let mut last = None;
         self.with_core(|core| {
-            // The page taken first is the next one to be popped from the end that the caller uses.
-            core.take_singles(set.size().batch.min(room), kind, |pfn| {
-                let stocked = if heat == Heat::Hot { set.push_cold(pfn, kind) } else { set.push_hot(pfn, kind, false) };
-                assert!(stocked, "a pageset with room took no page");
+            // The block taken first is the next one to be popped from the end that the caller uses.
+            core.take_many(order, wanted, kind, Holder::Pageset, |pfn| {
+                set.stock(pfn, ring, heat);
                 last = Some(pfn);
             })
         });
+        set.recount();
         if C::GATHERS {
-            set.set_front(kind, pageblock_of(last?).end);
+            set.set_front(ring, pageblock_of(last?).end);
         }
-        let first = set.pop(kind, heat)?;
-        self.hand_out(first);
+        let first = set.pop(ring, heat)?;
+        self.hand_out(first, order, kind);
         Some(first)
     }
 
-    /// Takes back a block that was claimed: its state is `pageset`.
+    /// Takes back a block that was claimed: its state is `pageset`. `kind` is the type that it was allocated for.
     #[inline]
-    pub(super) fn free(&self, pfn: Pfn, order: Order, heat: Heat) {
-        if order == Order::ZERO {
-            self.free_one(pfn, heat);
+    pub(super) fn free(&self, pfn: Pfn, order: Order, kind: MigrateType, heat: Heat) {
+        if order > PAGESET_ORDER {
+            self.free_to_core(pfn, order);
         } else {
-            self.with_core(|core| core.give_claimed(pfn, order));
+            self.free_stocked(pfn, order, kind, heat);
         }
     }
 
     #[inline(never)]
-    fn free_one(&self, pfn: Pfn, heat: Heat) {
-        let order = Order::ZERO;
+    fn free_stocked(&self, pfn: Pfn, order: Order, kind: MigrateType, heat: Heat) {
         let _irq = IrqOff::<M>::new();
-        let kind = match self.block_type(pfn) {
-            MigrateType::Isolate => return self.with_core(|core| core.give_claimed(pfn, order)),
-            MigrateType::Reserve | MigrateType::Cma => MigrateType::Movable,
-            kind => kind,
+        let set = self.pagesets().get(M::current_cpu().index());
+        let Some(set) = set.filter(|_| self.block_type(pfn) != MigrateType::Isolate) else {
+            return self.free_to_core(pfn, order);
         };
-        let Some(set) = self.pagesets().get(M::current_cpu().index()) else {
-            return self.with_core(|core| core.give_claimed(pfn, order));
-        };
-        let push = || if heat == Heat::Hot { set.push_hot(pfn, kind, C::GATHERS) } else { set.push_cold(pfn, kind) };
-        if push() || (!C::GATHERS && set.recount() > 0 && push()) {
-            return;
+        let ring = RingIndex::of(order, kind);
+        let mut room = set.recount();
+        if C::GATHERS || room < order.pages() {
+            self.with_core(|core| make_room(core, set, order));
+            room = set.recount();
         }
-        self.with_core(|core| {
-            make_room(core, set);
-            if !push() {
-                core.give_claimed(pfn, Order::ZERO);
-            }
-        });
+        if room >= order.pages() {
+            set.push_freed(pfn, ring, heat, C::GATHERS);
+        } else {
+            self.free_to_core(pfn, order);
+        }
+    }
+
+    /// Counts this CPU's pageset anew, so that it sees whether it is closed.
+    pub(super) fn recount_local(&self) {
+        let _irq = IrqOff::<M>::new();
+        if let Some(set) = self.pagesets().get(M::current_cpu().index()) {
+            set.recount();
+        }
     }
 
     /// Empties this CPU's pageset, a batch at a time so that interrupts are never off for long
@@ -107,8 +111,10 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn drain_local(&self) {
         loop {
             let _irq = IrqOff::<M>::new();
-            let set = self.pagesets().get(M::current_cpu().index()).filter(|set| set.count() > 0);
-            let Some(set) = set else { return };
+            let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return };
+            if set.recount() >= set.size().high {
+                return;
+            }
             self.with_core(|core| drain(core, set));
         }
     }
@@ -116,25 +122,26 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
 /// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
 fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
-    set.take_coldest(set.size().batch, |pfn| core.give_claimed(pfn, Order::ZERO));
+    set.take_coldest(set.size().batch, |pfn, order| core.give_claimed(pfn, order));
     set.recount();
 }
 
-/// Makes room in a pageset that has none, or may have none.
-fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>) {
+/// Makes room in a pageset that has none for a block of `order`, or may have none.
+fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order) {
     if !C::GATHERS {
         return drain(core, set);
     }
     let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
     let mut is_stale = false;
     for kind in kinds {
-        let Some(lower) = core.front(kind).filter(|front| set.front(kind).is_some_and(|now| *front < now)) else {
+        let ring = RingIndex::of(Order::ZERO, kind);
+        let Some(lower) = core.front(kind).filter(|front| set.front(ring).is_some_and(|now| *front < now)) else {
             continue;
         };
-        set.set_front(kind, lower);
+        set.set_front(ring, lower);
         is_stale = true;
     }
-    if is_stale || set.returns() > 0 || set.count() >= set.size().high {
+    if is_stale || set.returns() > 0 || set.count().saturating_add(order.pages()) > set.size().high {
         drain(core, set);
     } else {
         set.recount();

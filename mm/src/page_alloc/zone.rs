@@ -8,11 +8,12 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
-use crate::memmap::{StateWord, ZoneTag};
+use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::page_alloc::pageset::{Heat, Pageset, PagesetSize};
-use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, open_types};
+use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, PagesetSize, RingIndex, open_rings};
+use crate::page_alloc::policy::ZonePolicy;
+use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, is_plenty, open_types};
 use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
 
@@ -28,9 +29,28 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     marks: Marks,
     /// What a first attempt that prefers this zone must leave free, so that it need not be found each time.
     least: AtomicU32,
+    /// The rings whose hits the watermark allows, as the pagesets were told.
+    open: AtomicU32,
+    /// With more free pages than this there is nothing to tell them.
+    comfort: AtomicU32,
+    /// Why there are no hits now: hooks and isolated pageblocks, counted.
+    closures: AtomicU32,
+    /// Pages that callers gave back past the pagesets; written under the lock. It wraps.
+    freed: AtomicU32,
+    /// What the policies remember of it.
+    pub(super) policy: ZonePolicy,
     core: IrqLock<C, M>,
     /// One a CPU; until they are installed each page is handed through.
     pagesets: &'m [Pageset<'m>],
+}
+
+/// Pages that came and went since the boot; each wraps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Pages that callers got (Linux: `PGALLOC`).
+    pub allocated: u32,
+    /// Pages that callers gave back (Linux: `PGFREE`).
+    pub freed: u32,
 }
 
 /// A zone's numbers at one moment, in pages.
@@ -56,6 +76,12 @@ pub struct ZoneStats {
     pub marks: Watermarks,
 }
 
+/// Pages in largest blocks that are not lent, or a part of them: nearly all are movable.
+#[inline]
+fn in_largest<'m>(core: &impl FreeCore<'m>) -> u32 {
+    core.free_blocks(Order::LARGEST, MigrateType::Movable) << Order::LARGEST.log2()
+}
+
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn new(frames: ZoneFrames<'m>, present: u32, core: C) -> Self {
         let core = IrqLock::new(core);
@@ -70,6 +96,11 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             free_cma,
             marks: Marks::default(),
             least: zero(),
+            open: zero(),
+            comfort: AtomicU32::new(u32::MAX),
+            closures: zero(),
+            freed: zero(),
+            policy: ZonePolicy::default(),
             core,
             pagesets: &[],
         }
@@ -95,6 +126,11 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     pub(super) fn set_pagesets(&mut self, pagesets: &'m [Pageset<'m>]) {
         self.pagesets = pagesets;
+        let closed = *self.closures.get_mut() > 0;
+        pagesets.iter().for_each(|set| set.set_closed(closed));
+        // Nothing that a pageset was told before is what these know.
+        *self.open.get_mut() = 0;
+        *self.comfort.get_mut() = u32::MAX;
         self.with_core(|_| {});
     }
 
@@ -141,25 +177,100 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn with_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
         let mut core = self.core.lock();
         let result = operate(&mut core);
-        self.publish(core.counts());
+        self.publish(&core);
         result
     }
 
     /// Makes the core's counts known to those who read them without the lock, which the caller holds.
     #[inline]
-    fn publish(&self, counts: FreeCounts) {
-        self.free.store(counts.free, Relaxed);
-        self.free_cma.store(counts.cma, Relaxed);
-        let open = open_types(self.least.load(Relaxed), counts.free, counts.cma);
+    fn publish(&self, core: &C) {
+        let FreeCounts { free, cma, .. } = core.counts();
+        self.free.store(free, Relaxed);
+        self.free_cma.store(cma, Relaxed);
+        if free <= self.comfort.load(Relaxed) {
+            self.reopen(free, cma);
+        }
+    }
+
+    /// Tells the pagesets which hits the low watermark allows, if that is not what they know.
+    #[cold]
+    #[inline(never)]
+    fn reopen(&self, free: u32, cma: u32) {
+        let least = self.least.load(Relaxed);
+        let open = open_rings(open_types(least, free, cma));
+        if open != self.open.load(Relaxed) {
+            self.tell_pagesets(open);
+        }
+        // With more than this, of which all lent pages are a part, every hit is allowed.
+        let enough = least.saturating_add(self.cma.load(Relaxed));
+        self.comfort.store(if open == open_rings(u32::MAX) { enough } else { u32::MAX }, Relaxed);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tell_pagesets(&self, open: u32) {
+        self.open.store(open, Relaxed);
         self.pagesets.iter().for_each(|set| set.set_open(open));
+    }
+
+    /// Forbids hits, once more, or takes one prohibition back. Another CPU's hits end when its pageset is looked after
+    /// next: at the latest by a drain on that CPU.
+    pub(super) fn close_hits(&self, close: bool) {
+        self.with_core(|_| {
+            let before = self.closures.load(Relaxed);
+            let now = if close { before.saturating_add(1) } else { before.saturating_sub(1) };
+            self.closures.store(now, Relaxed);
+            self.pagesets.iter().for_each(|set| set.set_closed(now > 0));
+            self.tell_pagesets(self.open.load(Relaxed));
+        });
+        self.recount_local();
+    }
+
+    /// Pages that callers got and gave back since the boot; each wraps. Every page that was got is either out still or
+    /// was given back, so one of the two need not be counted.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let in_pagesets = self.pagesets.iter().map(Pageset::freed).fold(0, u32::wrapping_add);
+        let freed = self.freed.load(Relaxed).wrapping_add(in_pagesets);
+        Traffic { allocated: freed.wrapping_add(self.stats().allocated), freed }
+    }
+
+    /// Counts pages that a caller gave back without a pageset; the lock is held.
+    #[inline]
+    fn count_freed(&self, pages: u32) {
+        self.freed.store(self.freed.load(Relaxed).wrapping_add(pages), Relaxed);
     }
 
     /// Sets the watermarks.
     pub(super) fn set_marks(&self, marks: &Watermarks) {
+        self.adjust_marks(|all| all.set(marks));
+    }
+
+    /// Changes the watermarks, and what follows from them.
+    pub(super) fn adjust_marks(&self, adjust: impl FnOnce(&Marks)) {
         self.with_core(|_| {
-            self.marks.set(marks);
+            adjust(&self.marks);
             self.least.store(self.marks.least_free(self.tag().zone()), Relaxed);
+            self.comfort.store(u32::MAX, Relaxed);
         });
+    }
+
+    /// The watermarks.
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Frames that the allocator was given.
+    pub(super) fn managed(&self) -> u32 {
+        self.managed.load(Relaxed)
+    }
+
+    /// Whether the attempt's watermark allows a block, which there may be none of (Linux: `zone_watermark_ok`).
+    pub(super) fn meets(&self, order: Order, attempt: &Attempt) -> bool {
+        let core = self.core.lock();
+        let counts = core.counts();
+        let blocks = |order| MigrateType::ALL.iter().map(|kind| core.free_blocks(order, *kind)).sum();
+        self.marks.floor(attempt).allows(order, attempt.flags, counts.free, counts.cma, blocks)
     }
 
     /// Gives a reserved block to the core and counts it as managed, before any other CPU runs.
@@ -167,7 +278,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let core = self.core.get_mut();
         core.give(pfn, order)?;
         let counts = core.counts();
-        self.publish(counts);
+        *self.free.get_mut() = counts.free;
+        *self.free_cma.get_mut() = counts.cma;
         *self.managed.get_mut() += order.pages();
         Ok(())
     }
@@ -181,19 +293,54 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.managed.fetch_add(pages, Relaxed);
     }
 
-    /// Allocates one block of order 1 or more if the low watermark allows it beyond doubt: there is as much in the
-    /// largest blocks alone. `None` says nothing about whether there is a block.
+    /// Allocates one block if the low watermark allows it beyond doubt. `None` says nothing about whether there is one.
     #[inline]
     pub(super) fn alloc_easy(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
+        if order <= PAGESET_ORDER && !self.pagesets.is_empty() {
+            let is_open = self.open.load(Relaxed) >> RingIndex::of(order, kind).bit() & 1 != 0;
+            return is_open.then(|| self.alloc_stocked(order, kind, Heat::Hot))?;
+        }
         self.with_core(|core| {
-            let counts = core.counts();
-            let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
-            let largest: u32 = kinds.iter().map(|kind| core.free_blocks(Order::LARGEST, *kind)).sum();
-            let least = self.least.load(Relaxed).saturating_add(order.pages() - 1);
-            let in_largest = largest << Order::LARGEST.raw();
-            let is_plenty = counts.free.saturating_sub(counts.cma) > least && in_largest > least;
-            if is_plenty { core.take(order, kind, Holder::Caller) } else { None }
+            let FreeCounts { free, cma, .. } = core.counts();
+            let allowed = is_plenty(order, self.least.load(Relaxed), free, cma, in_largest(core));
+            if allowed { core.take(order, kind, Holder::Caller(kind)) } else { None }
         })
+    }
+
+    /// Takes a block that no pageset has, for a caller.
+    pub(super) fn alloc_direct(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
+        self.with_core(|core| core.take(order, kind, Holder::Caller(kind)))
+    }
+
+    /// Returns a claimed block to the core.
+    #[inline]
+    pub(super) fn free_to_core(&self, pfn: Pfn, order: Order) {
+        self.with_core(|core| {
+            core.give_claimed(pfn, order);
+            self.count_freed(order.pages());
+        });
+    }
+
+    /// Takes single pages for the caller until `each` had `wanted` of them, as far as the low watermark allows it beyond
+    /// doubt; returns how many.
+    pub(super) fn take_pages(&self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn)) -> u32 {
+        self.with_core(|core| {
+            let FreeCounts { free, cma, .. } = core.counts();
+            let spare = free.saturating_sub(cma).saturating_sub(self.least.load(Relaxed));
+            core.take_many(Order::ZERO, wanted.min(spare), kind, Holder::Caller(kind), each)
+        })
+    }
+
+    /// Returns frames that follow each other, whose states say that they head nothing, to the core.
+    pub(super) fn give_pages(&self, range: PfnRange) {
+        self.with_core(|core| {
+            let mut next = range.start;
+            while let Some(order) = Order::largest_at(next, range.end.pages_since(next)) {
+                core.give_claimed(next, order);
+                next = Pfn::new(next.raw().wrapping_add(order.pages()));
+            }
+            self.count_freed(range.pages());
+        });
     }
 
     /// Allocates one block if the attempt's watermark allows it.
@@ -201,16 +348,20 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let floor = self.marks.floor(attempt);
         if order == Order::ZERO {
             let (free, cma) = (self.free.load(Relaxed), self.free_cma.load(Relaxed));
-            return floor.allows(order, attempt.flags, free, cma, |_| 0).then(|| self.alloc_one(kind, heat))?;
+            return floor
+                .allows(order, attempt.flags, free, cma, |_| 0)
+                .then(|| self.alloc_stocked(order, kind, heat))?;
         }
-        self.with_core(|core| {
+        let allows = |core: &C| {
             let counts = core.counts();
             let blocks = |order| MigrateType::ALL.iter().map(|kind| core.free_blocks(order, *kind)).sum();
-            if !floor.allows(order, attempt.flags, counts.free, counts.cma, blocks) {
-                return None;
-            }
-            core.take(order, kind, Holder::Caller)
-        })
+            floor.allows(order, attempt.flags, counts.free, counts.cma, blocks)
+        };
+        if order <= PAGESET_ORDER {
+            let is_allowed = allows(&self.core.lock());
+            return is_allowed.then(|| self.alloc_stocked(order, kind, heat))?;
+        }
+        self.with_core(|core| if allows(core) { core.take(order, kind, Holder::Caller(kind)) } else { None })
     }
 
     /// Tests every invariant of the zone while no CPU allocates or frees.
@@ -218,15 +369,17 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let tally = self.core.lock().validate()?;
         let stats = self.stats();
         let in_use = tally.free + tally.isolated + tally.guard + tally.pageset + tally.allocated;
-        let is_stocked =
-            |pfn: &Pfn| self.frames.map.page(*pfn).map(|page| page.word()) == Some(StateWord::pageset(Order::ZERO));
-        let stocked = self.pagesets.iter().map(|set| set.iter().filter(is_stocked).count()).sum::<usize>();
+        let is_stocked = |(pfn, order): &(Pfn, Order)| {
+            self.frames.map.page(*pfn).map(Page::word) == Some(StateWord::pageset(*order))
+        };
+        let stocked = self.pagesets.iter().flat_map(|set| set.iter().filter(is_stocked));
+        let stocked: u32 = stocked.map(|(_, order)| order.pages()).sum();
         let count =
             |what, counter, found| if counter == found { Ok(()) } else { Err(Broken::Count { what, counter, found }) };
         count("managed pages", stats.managed, in_use)?;
         count("present pages", self.present, tally.reserved + in_use)?;
         count("pages in pagesets", stats.pageset, tally.pageset)?;
-        count("frames in pagesets", stats.pageset, u32::try_from(stocked).unwrap_or(u32::MAX))?;
+        count("frames in pagesets", stats.pageset, stocked)?;
         count("published free pages", self.free.load(Relaxed), tally.free)?;
         count("published free CMA pages", self.free_cma.load(Relaxed), tally.cma)?;
         Ok(tally)

@@ -15,7 +15,7 @@ pub struct PageTypeInfo<'a, 'm, M: CurrentCpu, C>(pub &'a PageAllocator<'m, M, C
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> fmt::Display for PageTypeInfo<'_, 'm, M, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Page block order: {}", PAGEBLOCK_ORDER.raw())?;
+        writeln!(f, "Page block order: {}", PAGEBLOCK_ORDER.log2())?;
         writeln!(f, "Pages per block:  {PAGEBLOCK_PAGES}\n")?;
         write!(f, "{:<43} ", "Free pages count per migrate type at order")?;
         Order::all().try_for_each(|order| write!(f, "{:>6} ", order.raw()))?;

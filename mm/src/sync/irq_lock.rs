@@ -66,12 +66,20 @@ impl<T, I: IrqControl> IrqLock<T, I> {
     #[inline]
     pub fn lock(&self) -> IrqLockGuard<'_, T, I> {
         let irq = IrqOff::new();
-        while self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            while self.locked.load(Ordering::Relaxed) {
-                core::hint::spin_loop();
-            }
+        // A swap is the shortest atomic; what it writes over is the same when the lock is taken.
+        if self.locked.swap(true, Ordering::Acquire) {
+            self.wait();
         }
         IrqLockGuard { lock: self, _irq: irq }
+    }
+
+    /// Takes the lock when another CPU has opened it.
+    #[cold]
+    #[inline(never)]
+    fn wait(&self) {
+        while self.locked.load(Ordering::Relaxed) || self.locked.swap(true, Ordering::Acquire) {
+            core::hint::spin_loop();
+        }
     }
 
     /// Takes the lock if nobody holds it, this CPU included; `None` (and interrupts as they were) otherwise.
@@ -80,6 +88,14 @@ impl<T, I: IrqControl> IrqLock<T, I> {
         let irq = IrqOff::new();
         self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
         Some(IrqLockGuard { lock: self, _irq: irq })
+    }
+
+    /// Opens the lock in its holder's place: for the last words of a system that will not go on.
+    ///
+    /// # Safety
+    /// The holder, if there is one, must never use its guard again.
+    pub unsafe fn force_unlock(&self) {
+        self.locked.store(false, Ordering::Release);
     }
 
     /// The value, without a lock: the exclusive borrow is proof enough.
@@ -147,6 +163,16 @@ mod tests {
         assert_eq!(HostIrq::depth(), 0);
     }
     use crate::testing::HostIrq;
+
+    #[test]
+    fn a_lock_whose_holder_is_gone_can_be_opened() {
+        let lock = IrqLock::<u32, HostIrq>::new(7);
+        core::mem::forget(lock.lock());
+        assert!(lock.try_lock().is_none());
+        // SAFETY: the guard is forgotten.
+        unsafe { lock.force_unlock() }
+        assert_eq!(lock.try_lock().map(|guard| *guard), Some(7));
+    }
 
     #[test]
     fn interrupts_are_masked_exactly_while_a_guard_lives() {

@@ -8,7 +8,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
-use crate::memmap::{MemMap, NO_FRAME, StateWord};
+use crate::memmap::{MemMap, NO_FRAME, StateWord, ZoneTag};
 use crate::migrate::{MigrateType, PAGEBLOCK_ORDER};
 use crate::order::{MAX_ORDER, Order};
 
@@ -25,16 +25,14 @@ pub(super) struct Orders(u32);
 impl Orders {
     /// The order of the largest chunk; `None` when nothing is free.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the number of a bit of the mask is at most 10")]
     pub(super) fn largest(self) -> Option<Order> {
-        Order::new(self.0.checked_ilog2()? as u8)
+        Order::of_log2(self.0.checked_ilog2()?)
     }
 
     /// The order of the smallest chunk of at least `order`.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the number of a bit is at most 32")]
     pub(super) fn smallest(self, order: Order) -> Option<Order> {
-        Order::new((self.0 & !(order.pages() - 1)).trailing_zeros() as u8)
+        Order::of_log2((self.0 & !(order.pages() - 1)).trailing_zeros())
     }
 
     /// Whether the block is free, in part only.
@@ -57,6 +55,7 @@ impl Orders {
 #[derive(Debug)]
 pub(super) struct Blocks<'m> {
     map: MemMap<'m>,
+    zone: ZoneTag,
     records: &'m mut [[u32; RECORD]],
     /// The number of the first record's pageblock.
     first: u32,
@@ -64,9 +63,9 @@ pub(super) struct Blocks<'m> {
 
 impl<'m> Blocks<'m> {
     /// Records that say that nothing is free, the first one for pageblock number `first`.
-    pub(super) fn new(map: MemMap<'m>, records: &'m mut [[u32; RECORD]], first: u32) -> Self {
+    pub(super) fn new(map: MemMap<'m>, zone: ZoneTag, records: &'m mut [[u32; RECORD]], first: u32) -> Self {
         records.fill([0; RECORD]);
-        Self { map, records, first }
+        Self { map, zone, records, first }
     }
 
     /// How many there are.
@@ -78,13 +77,13 @@ impl<'m> Blocks<'m> {
     /// The index of the record of `pfn`'s pageblock.
     #[inline]
     pub(super) fn index_of(&self, pfn: Pfn) -> u32 {
-        (pfn.raw() >> PAGEBLOCK_ORDER.raw()).wrapping_sub(self.first)
+        (pfn.raw() >> PAGEBLOCK_ORDER.log2()).wrapping_sub(self.first)
     }
 
     /// The first frame of the pageblock of a record.
     #[inline]
     pub(super) fn start_of(&self, block: u32) -> Pfn {
-        Pfn::new((self.first + block) << PAGEBLOCK_ORDER.raw())
+        Pfn::new((self.first + block) << PAGEBLOCK_ORDER.log2())
     }
 
     /// Of which orders a pageblock has chunks.
@@ -118,7 +117,7 @@ impl<'m> Blocks<'m> {
     pub(super) fn push(&mut self, block: u32, pfn: Pfn, order: Order) {
         let kind = self.kind(block);
         let page = self.map.at(pfn);
-        page.set_word(StateWord::free(order, kind));
+        page.set_word(StateWord::free(order, kind, self.zone));
         page.prev.store(NO_FRAME, Relaxed);
         let record = &mut self.records[block as usize];
         if record[INFO] & order.pages() != 0 {
@@ -154,7 +153,7 @@ impl<'m> Blocks<'m> {
     /// Gives a listed chunk another type; returns the next one of its list.
     pub(super) fn rename(&self, pfn: Pfn, order: Order, kind: MigrateType) -> Option<Pfn> {
         let page = self.map.at(pfn);
-        page.set_word(StateWord::free(order, kind));
+        page.set_word(StateWord::free(order, kind, self.zone));
         let next = page.next.load(Relaxed);
         (next != NO_FRAME).then_some(Pfn::new(next))
     }

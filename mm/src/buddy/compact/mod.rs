@@ -58,12 +58,6 @@ impl Compact<'_> {
         self.trees.first(kind, Class::Largest(largest))
     }
 
-    /// The order of the smallest chunk of the pageblock that single pages of `kind` come from.
-    #[inline]
-    fn smallest_chunk(&self, kind: MigrateType) -> Option<Order> {
-        self.blocks.orders(self.best_block(Order::ZERO, kind)?).smallest(Order::ZERO)
-    }
-
     /// Takes the smallest fitting chunk of a pageblock, or the lowest part of it.
     #[inline]
     fn take_from(&mut self, block: u32, order: Order, holder: Holder) -> Option<Pfn> {
@@ -149,14 +143,11 @@ impl Compact<'_> {
     fn absorb(&mut self, block: u32, buddy: Pfn, order: Order) -> bool {
         let page = self.frames.map.at(buddy);
         let word = page.word();
-        if page.zone() != self.frames.zone {
-            return false;
-        }
-        if word.is_free_of(order) {
+        if word.is_free_in(order, self.frames.zone) {
             self.unlist(block, buddy, order);
             return true;
         }
-        if word.is_guard_of(order) {
+        if word.is_guard_of(order) && page.zone() == self.frames.zone {
             self.counts.guard -= order.pages();
             self.counts.add(order.pages(), self.frames.usemap.get(buddy));
             return true;
@@ -209,10 +200,10 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         let count = blocks_touched(frames.span, PAGEBLOCK_PAGES);
         let (records, rest) = words.split_at_mut_checked(count as usize * RECORD)?;
         let (trees, _) = rest.split_at_mut_checked(Trees::words_for(count))?;
-        let first = frames.span.start.raw() >> PAGEBLOCK_ORDER.raw();
+        let first = frames.span.start.raw() >> PAGEBLOCK_ORDER.log2();
         Some(Self {
             frames,
-            blocks: Blocks::new(frames.map, records.as_chunks_mut().0, first),
+            blocks: Blocks::new(frames.map, frames.zone, records.as_chunks_mut().0, first),
             trees: Trees::new(trees, count),
             listed: [[0; MAX_ORDER]; MIGRATE_TYPES],
             counts: FreeCounts::default(),
@@ -228,17 +219,26 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         }
     }
 
-    fn take_singles(&mut self, wanted: u32, kind: MigrateType, mut each: impl FnMut(Pfn)) -> u32 {
+    fn take_many(
+        &mut self,
+        order: Order,
+        wanted: u32,
+        kind: MigrateType,
+        holder: Holder,
+        mut each: impl FnMut(Pfn),
+    ) -> u32 {
         let mut taken = 0;
-        while let Some(most) = Order::largest_within(wanted - taken) {
-            // A block that is no larger than what is wanted comes whole; guards stand between single pages only.
-            let whole = self.smallest_chunk(kind).map_or(Order::ZERO, |size| size.min(most));
-            let order = if self.options.guard_minorder > Order::ZERO { Order::ZERO } else { whole };
-            let own =
-                self.best_block(Order::ZERO, kind).and_then(|block| self.take_from(block, order, Holder::Pageset));
-            let Some(pfn) = own.or_else(|| self.take_elsewhere(order, kind, Holder::Pageset)) else { break };
-            self.frames.hand_singles(pfn, order, &mut each);
-            taken += order.pages();
+        while taken < wanted {
+            // A chunk that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
+            // one by one only.
+            let most = Order::largest_within((wanted - taken) << order.log2()).unwrap_or(order).max(order);
+            let block = self.best_block(order, kind);
+            let chunk = block.and_then(|block| self.blocks.orders(block).smallest(order));
+            let whole = chunk.map_or(order, |size| size.min(most));
+            let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
+            let own = block.and_then(|block| self.take_from(block, size, holder));
+            let Some(pfn) = own.or_else(|| self.take_elsewhere(size, kind, holder)) else { break };
+            taken += self.frames.cut(pfn, size, (order, holder), &mut each);
         }
         taken
     }

@@ -109,10 +109,9 @@ impl<'m> Trees<'m> {
 
     /// The smallest order of at least `order` that is the largest of some pageblock of `kind`.
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "a bit's number is at most 32")]
     pub(super) fn smallest(&self, kind: MigrateType, order: Order) -> Option<Order> {
         let fitting = self.filled[kind.index()] & BY_ORDER & !(order.pages() - 1);
-        Order::new(fitting.trailing_zeros() as u8)
+        Order::of_log2(fitting.trailing_zeros())
     }
 
     /// Whether the pageblock is in a set.
