@@ -22,6 +22,7 @@ use mm::percpu::layout::FirstChunk;
 use mm::zone::movable::{CoreSize, MovableRequest};
 use mm::zone::zonelist::ZonelistOrder;
 
+use crate::shown::Shown;
 pub use token::{Token, Tokens};
 use value::{memparse, number, switch};
 
@@ -239,7 +240,7 @@ impl<'a> BootArgs<'a> {
                 Outcome::Taken => {}
                 Outcome::BadValue => {
                     let (name, value) = (token.name, token.value.unwrap_or_default());
-                    log::warn!("Malformed early option '{name}': {name}={value} is ignored");
+                    log::warn!("Malformed early option '{0}': {0}={1} is ignored", Shown(name), Shown(value));
                 }
                 Outcome::Unknown => unknown = true,
             }
@@ -440,9 +441,9 @@ impl core::fmt::Display for Unknown<'_> {
         let mut separator = "";
         for token in Tokens::new(self.0) {
             if scratch.take(token) == Outcome::Unknown {
-                write!(f, "{separator}{}", token.name)?;
+                write!(f, "{separator}{}", Shown(token.name))?;
                 if let Some(value) = token.value {
-                    write!(f, "={value}")?;
+                    write!(f, "={}", Shown(value))?;
                 }
                 separator = " ";
             }
