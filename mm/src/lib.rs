@@ -23,6 +23,7 @@
 //! | [`zone`] | nodes and zones: the plan, fallback order, watermarks' sizes |
 //! | [`memmap`], [`migrate`] | a `Page` for each frame; kinds of pageblocks |
 //! | [`buddy`], [`page_alloc`], [`gfp`] | free lists of one zone; the allocator over all zones; its flags |
+//! | [`vmalloc`], [`highmem`] | addresses beyond the linear map: areas; windows on frames that have no address |
 //! | [`percpu`] | the per-CPU areas' first chunk |
 //! | [`phase`] | the steps as types |
 //! | [`report`], [`trace`], [`fault`] | Linux's tables of numbers; what the allocator did; what an abort was |
@@ -84,6 +85,7 @@ pub mod addr;
 pub mod buddy;
 pub mod fault;
 pub mod gfp;
+pub mod highmem;
 pub mod layout;
 pub mod memblock;
 pub mod memmap;

@@ -181,7 +181,7 @@ impl<'a> Filled<'a> {
 fn a_contiguous_area_full_of_movable_pages_is_taken_whole_and_given_back(system: &System) -> Verdict {
     let Some(filled) = Filled::smallest(system)? else { return Ok(()) };
     let (allocator, area) = (filled.allocator, filled.area);
-    let taken = allocator.cma_alloc(area, filled.frames().pages(), Order::LARGEST, None);
+    let taken = allocator.cma_alloc(area, filled.frames().pages(), Order::LARGEST);
     check!(taken == Ok(filled.frames()), "{taken:?}");
     filled.check_pages(false)?;
     check!(area.used() == filled.frames().pages(), "{} pages are out", area.used());
@@ -196,7 +196,7 @@ fn a_pinned_page_keeps_a_contiguous_area_untouched(system: &System) -> Verdict {
     let (allocator, area) = (filled.allocator, filled.area);
     let pinned = Pfn::new(filled.frames().end.raw() - 1);
     check!(allocator.get_page(pinned).is_ok(), "{pinned} has an owner");
-    let refused = allocator.cma_alloc(area, filled.frames().pages(), Order::ZERO, None);
+    let refused = allocator.cma_alloc(area, filled.frames().pages(), Order::ZERO);
     let expected = CmaError::Busy(ContigError::Pinned { pfn: pinned, why: Pinned::References(2) });
     check!(refused == Err(expected), "{refused:?}");
     filled.check_pages(true)?;

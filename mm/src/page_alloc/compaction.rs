@@ -22,6 +22,7 @@ use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 use crate::page_alloc::{PageAllocator, Zone};
 use crate::sync::CurrentCpu;
+use crate::zone::ZoneRef;
 
 /// Pages that are moved before it is looked whether it is enough (Linux: `COMPACT_CLUSTER_MAX`).
 const CLUSTER: usize = 32;
@@ -94,21 +95,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let Ok(request) = self.request(gfp, order) else { return CompactOutcome::Skipped };
         let mut best = CompactOutcome::Skipped;
         let refs = self.zonelists.get(node.index()).map_or(&[][..], |list| list.refs());
-        for zone in refs.iter().filter(|zone| zone.zone <= request.highest).filter_map(|zone| self.zone(*zone)) {
-            let outcome = match self.watch.deferrals.get(zone.tag().index()) {
-                Some(deferral) if deferral.is_deferred(order) => CompactOutcome::Deferred,
-                Some(deferral) => {
-                    let outcome = self.compact(zone, order);
-                    match outcome {
-                        CompactOutcome::Success => deferral.succeeded(),
-                        CompactOutcome::Complete => deferral.failed(order),
-                        CompactOutcome::Skipped | CompactOutcome::Deferred => {}
-                    }
-                    outcome
-                }
-                None => CompactOutcome::Skipped,
-            };
-            best = best.max(outcome);
+        for zone in refs.iter().filter(|zone| zone.zone <= request.highest) {
+            best = best.max(self.compact_for(*zone, order));
             if best == CompactOutcome::Success {
                 break;
             }
@@ -116,12 +104,28 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         best
     }
 
-    /// Compacts one zone until it has a free block of `order` that anybody may have (Linux: `compact_zone`).
-    pub fn compact_zone(&self, zone: ZoneTag, order: Order) -> CompactOutcome {
-        self.zone_tagged(zone).map_or(CompactOutcome::Skipped, |zone| self.compact(zone, order))
+    /// Compacts one zone for a request, unless that failed of late.
+    pub(super) fn compact_for(&self, zone: ZoneRef, order: Order) -> CompactOutcome {
+        let found = self.zone(zone).zip(self.watch.deferrals.get(ZoneTag::from(zone).index()));
+        let Some((zone, deferral)) = found else { return CompactOutcome::Skipped };
+        if deferral.is_deferred(order) {
+            return CompactOutcome::Deferred;
+        }
+        let outcome = self.compact_one(zone, order);
+        match outcome {
+            CompactOutcome::Success => deferral.succeeded(),
+            CompactOutcome::Complete => deferral.failed(order),
+            CompactOutcome::Skipped | CompactOutcome::Deferred => {}
+        }
+        outcome
     }
 
-    fn compact(&self, zone: &Zone<'m, C, M>, order: Order) -> CompactOutcome {
+    /// Compacts one zone until it has a free block of `order` that anybody may have (Linux: `compact_zone`).
+    pub fn compact_zone(&self, zone: ZoneTag, order: Order) -> CompactOutcome {
+        self.zone_tagged(zone).map_or(CompactOutcome::Skipped, |zone| self.compact_one(zone, order))
+    }
+
+    fn compact_one(&self, zone: &Zone<'m, C, M>, order: Order) -> CompactOutcome {
         self.drain_local();
         if has_block(zone, order) {
             return CompactOutcome::Success;

@@ -67,15 +67,15 @@ impl core::error::Error for ContigError {}
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Allocates exactly the frames of `range`, moving what is movable out of the way. Each page can be freed alone.
     ///
-    /// `drain_others` empties the other CPUs' pagesets; what they keep fails the request. Context: may call owners and
-    /// wait for them; without locks. Linux: `alloc_contig_range`.
+    /// What other CPUs keep in pagesets, because there is no way to have them drained, fails the request. Context: may call
+    /// owners and wait for them; without locks. Linux: `alloc_contig_range`.
     ///
     /// # Errors
     /// [`ContigError`] with the frame that was in the way; every page is as it was.
-    pub fn alloc_contig_range(&self, range: PfnRange, drain_others: Option<&dyn Fn()>) -> Result<(), ContigError> {
+    pub fn alloc_contig_range(&self, range: PfnRange) -> Result<(), ContigError> {
         let zone = self.zone_of_range(range).map_err(ContigError::Isolate)?;
         self.first_pinned(range)?;
-        self.start_isolate_page_range(range, drain_others).map_err(ContigError::Isolate)?;
+        self.start_isolate_page_range(range).map_err(ContigError::Isolate)?;
         let taken = self.empty_range(range).and_then(|()| self.take_range(zone, range));
         let undone = self.undo_isolate_page_range(range);
         assert!(undone.is_ok(), "a range of one zone is not one any more: {undone:?}");

@@ -46,6 +46,16 @@ bitflags! {
         const CHECK = 1 << 6;
         /// Events are written to the ring.
         const TRACE = 1 << 7;
+        /// Some task may not use every node (Linux: `cpusets_enabled`).
+        const CPUSETS = 1 << 16;
+        /// Allocations are spread over a node's zones in fair batches (Linux: `ALLOC_FAIR`).
+        const FAIR_ZONES = 1 << 17;
+        /// Pages that will be dirtied are spread over the zones (Linux: `zone_dirty_ok`).
+        const DIRTY_SPREAD = 1 << 18;
+        /// Allocations fail by chance (Linux: `fail_page_alloc=`).
+        const FAIL_PAGE_ALLOC = 1 << 19;
+        /// Sleeping requests in atomic context are reported (Linux: `might_sleep_if`).
+        const CHECK_CONTEXT = 1 << 20;
     }
 }
 

@@ -57,16 +57,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
     }
 
-    /// Takes every pageblock that `range` touches out of service, then empties pagesets: this CPU's, and by
-    /// `drain_others` those of the others (Linux: `start_isolate_page_range`).
+    /// Takes every pageblock that `range` touches out of service, then empties the pagesets of all CPUs
+    /// (Linux: `start_isolate_page_range`).
     ///
     /// # Errors
     /// [`IsolateError`]; nothing has changed.
-    pub fn start_isolate_page_range(
-        &self,
-        range: PfnRange,
-        drain_others: Option<&dyn Fn()>,
-    ) -> Result<(), IsolateError> {
+    pub fn start_isolate_page_range(&self, range: PfnRange) -> Result<(), IsolateError> {
         let zone = self.zone_of_range(range)?;
         // A hit does not look at the pageblock's type.
         zone.close_hits(true);
@@ -84,16 +80,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 return Err(IsolateError::Isolated(block));
             }
         }
-        self.drain_pagesets(drain_others);
+        self.drain_all();
         Ok(())
-    }
-
-    /// Empties the pagesets of all CPUs, as far as the others can be had.
-    pub(super) fn drain_pagesets(&self, drain_others: Option<&dyn Fn()>) {
-        self.drain_local();
-        if let Some(drain_others) = drain_others {
-            drain_others();
-        }
     }
 
     /// Gives the isolated pageblocks that `range` touches the types that they had before, and what is free in them back

@@ -4,8 +4,6 @@
 //!              is lent at boot, before any other CPU runs; owners and destructors register at any time, in tables of
 //!              fixed size.
 
-use core::ptr::NonNull;
-
 use crate::addr::Pfn;
 use crate::buddy::FreeCore;
 use crate::memmap::ZoneTag;
@@ -16,18 +14,9 @@ use crate::page_alloc::compaction::Deferral;
 use crate::page_alloc::compound::Destructors;
 use crate::page_alloc::movable::Owners;
 use crate::page_alloc::owner::PageOwner;
-use crate::sync::CurrentCpu;
+use crate::platform::PageAccess;
+use crate::sync::{CurrentCpu, InitOnce};
 use crate::trace::{TraceRing, What};
-
-/// Reaches the bytes of any one frame for a moment, also of one that the linear map leaves out (Linux: `kmap_local`).
-///
-/// # Safety
-/// When it answers `true` it must have called `use_bytes` once, with a pointer through which all bytes of the frame can
-/// be read and written until that call returns.
-pub unsafe trait PageAccess: Sync {
-    /// Calls `use_bytes` with the frame's first byte; `false`, and no call, when the frame cannot be reached.
-    fn with_frame(&self, pfn: Pfn, use_bytes: &mut dyn FnMut(NonNull<u8>)) -> bool;
-}
 
 /// Takes free frames out of the linear map and puts them back (Linux: `kernel_map_pages`).
 pub trait PageMapping: Sync {
@@ -51,7 +40,7 @@ pub trait ShadowChecker: Sync {
 /// Everything that follows pages.
 #[derive(Default)]
 pub(super) struct Watch<'m> {
-    pub(super) access: Option<&'m dyn PageAccess>,
+    pub(super) access: InitOnce<&'m dyn PageAccess>,
     pub(super) mapping: Option<&'m dyn PageMapping>,
     pub(super) shadow: Option<&'m dyn ShadowChecker>,
     pub(super) records: Option<PageOwner<'m>>,
@@ -63,9 +52,9 @@ pub(super) struct Watch<'m> {
 }
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
-    /// How frames outside the linear map are reached from now on.
-    pub fn set_page_access(&mut self, access: &'m dyn PageAccess) {
-        self.watch.access = Some(access);
+    /// How frames outside the linear map are reached from now on; `false`, and nothing changed, when that is known.
+    pub fn set_page_access(&self, access: &'m dyn PageAccess) -> bool {
+        self.watch.access.set(access).is_ok()
     }
 
     /// Who unmaps free frames while [`Hooks::DEBUG_PAGEALLOC`](super::Hooks::DEBUG_PAGEALLOC) is on.

@@ -1,7 +1,7 @@
 //! Bytes of blocks: zeroed, filled, looked through, copied.
 //!
 //! Theory.      A block that the linear map reaches is one run of bytes; of any other one each frame is reached for a
-//!              moment, by [`PageAccess`](super::PageAccess), if there is one.
+//!              moment, by [`PageAccess`](crate::platform::PageAccess), if there is one.
 //! Source.      Linux: `prep_zero_page`, `kernel_poison_pages`, `kernel_unpoison_pages`, `copy_highpage`.
 
 use core::panic::Location;
@@ -24,7 +24,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             use_bytes(bytes);
             return true;
         }
-        self.watch.access.is_some_and(|access| access.with_frame(pfn, use_bytes))
+        self.watch.access.get().is_some_and(|access| access.with_frame(pfn, use_bytes))
     }
 
     /// Zeroes a block that was just allocated, or gives it back.

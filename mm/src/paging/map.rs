@@ -32,6 +32,16 @@ pub trait TableSource {
 
     /// Takes back a frame that no table word and no TLB refers to any more.
     fn give_back(&mut self, table: PhysAddr);
+
+    /// As [`TableSource::take_table`], a frame that came by [`TableSource::give_back_clear`] and was not written since.
+    fn take_clear(&mut self) -> Option<PhysAddr> {
+        None
+    }
+
+    /// As [`TableSource::give_back`], for a frame whose bytes are all 0: it may serve again without being cleared.
+    fn give_back_clear(&mut self, table: PhysAddr) {
+        self.give_back(table);
+    }
 }
 
 /// Which first-level words a call has linked to tables: to be undone if it fails.
@@ -91,6 +101,9 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         let span = Span::new(va, bytes)?;
         check_frames(pa, bytes)?;
         let sections = (largest >= PageSize::Section).then_some(pa);
+        if sections.is_some() && self.map_sections(span, pa, prot)? {
+            return Ok(());
+        }
         if self.check_free(span, prot, sections)? {
             self.take_tables(span, sections, source)?;
         }
@@ -192,11 +205,12 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
     fn take_one(&mut self, piece: Piece, source: &mut dyn TableSource) -> Result<(), MapError> {
         let index = piece.index();
         let old = self.tables().pair_table(index);
-        let page = match old {
+        let clear = if old.is_none() { source.take_clear() } else { None };
+        let page = match old.or(clear) {
             Some(page) => page,
             None => source.take_table().ok_or(MapError::NoTable(piece.va()))?,
         };
-        let cleared = self.clear_new(page, index, old.is_none());
+        let cleared = if clear.is_some() { Ok(()) } else { self.clear_new(page, index, old.is_none()) };
         cleared.and_then(|()| self.editor.link(index, page)).map_err(|error| {
             if old.is_none() {
                 source.give_back(page);
@@ -281,7 +295,7 @@ fn is_section(span: Span, piece: Piece, sections: Option<PhysAddr>) -> bool {
 }
 
 /// Whether the frames from `pa` are whole pages below 4 GiB.
-fn check_frames(pa: PhysAddr, bytes: u64) -> Result<(), MapError> {
+pub(super) fn check_frames(pa: PhysAddr, bytes: u64) -> Result<(), MapError> {
     match pa.checked_add(bytes) {
         Some(end) if end.raw() <= 1 << 32 && pa.is_aligned(u64::from(PAGE_SIZE)) => Ok(()),
         _ => Err(MapError::BadFrame(pa)),

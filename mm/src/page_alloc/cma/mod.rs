@@ -118,25 +118,18 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Allocates `pages` pages of `area` in a row, the first one a multiple of `align`; what others have of them on loan
     /// is moved elsewhere.
     ///
-    /// `drain_others` empties the other CPUs' pagesets. Context: may call owners and wait for them; without locks.
-    /// Linux: `cma_alloc`.
+    /// Context: may call owners and wait for them; without locks. Linux: `cma_alloc`.
     ///
     /// # Errors
     /// [`CmaError`]; nothing has changed.
-    pub fn cma_alloc(
-        &self,
-        area: &CmaArea<'_, M>,
-        pages: u32,
-        align: Order,
-        drain_others: Option<&dyn Fn()>,
-    ) -> Result<PfnRange, CmaError> {
+    pub fn cma_alloc(&self, area: &CmaArea<'_, M>, pages: u32, align: Order) -> Result<PfnRange, CmaError> {
         if pages == 0 || pages > area.frames.pages() {
             return Err(CmaError::Size { pages });
         }
         let mut from = 0;
         let mut error = CmaError::Full { pages };
         while let Some(range) = area.take(pages, align, from) {
-            match self.alloc_contig_range(range, drain_others) {
+            match self.alloc_contig_range(range) {
                 Ok(()) => return Ok(range),
                 Err(why) => {
                     area.clear(range);

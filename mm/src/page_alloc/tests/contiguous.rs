@@ -13,7 +13,8 @@ use crate::gfp::GfpFlags;
 use crate::memmap::{PageState, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::page_alloc::{CmaError, CompactOutcome, ContigError, IsolateError, Pinned};
+use crate::page_alloc::{CmaError, CompactOutcome, ContigError, IsolateError, Pinned, Services};
+use crate::platform::CrossCall;
 use crate::sync::{CpuId, set_host_cpu};
 
 const WHOLE: u32 = 2048;
@@ -22,12 +23,12 @@ const WHOLE: u32 = 2048;
 fn an_area_full_of_movable_pages_is_taken_whole_and_given_back_with_equal_counts() {
     let lent = Lent::filled();
     let before: Vec<_> = lent.machine.zones().iter().map(|zone| zone.stats()).collect();
-    let taken = lent.machine.cma_alloc(&lent.area, WHOLE, Order::LARGEST, None).unwrap();
+    let taken = lent.machine.cma_alloc(&lent.area, WHOLE, Order::LARGEST).unwrap();
     assert_eq!(taken, AREA);
     assert_eq!((lent.area.used(), lent.owner.pages_in(AREA)), (WHOLE, 0));
     assert!(AREA.iter().all(|pfn| lent.machine.map().state(pfn) == Some(PageState::Allocated(Order::ZERO))));
     lent.check();
-    assert_eq!(lent.machine.cma_alloc(&lent.area, 1, Order::ZERO, None), Err(CmaError::Full { pages: 1 }));
+    assert_eq!(lent.machine.cma_alloc(&lent.area, 1, Order::ZERO), Err(CmaError::Full { pages: 1 }));
     lent.machine.cma_release(&lent.area, taken).unwrap();
     lent.machine.drain_local();
     lent.check();
@@ -45,7 +46,7 @@ fn a_pinned_page_fails_the_request_by_name_and_nothing_is_touched() {
     let pinned = Pfn::new(0xabc);
     lent.machine.get_page(pinned).unwrap();
     let before = snapshot(&lent.machine);
-    let error = lent.machine.cma_alloc(&lent.area, WHOLE, Order::ZERO, None).unwrap_err();
+    let error = lent.machine.cma_alloc(&lent.area, WHOLE, Order::ZERO).unwrap_err();
     let why = ContigError::Pinned { pfn: pinned, why: Pinned::References(2) };
     assert_eq!(error, CmaError::Busy(why));
     assert_eq!(std::format!("{error}"), "cma: pfn 0xabc cannot be moved: it has 2 references");
@@ -53,12 +54,12 @@ fn a_pinned_page_fails_the_request_by_name_and_nothing_is_touched() {
     assert_eq!(lent.area.used(), 0);
     lent.check();
     // The next run behind it will do: 0xabd to 0x1000 is 1,347 pages.
-    let taken = lent.machine.cma_alloc(&lent.area, 1024, Order::ZERO, None).unwrap();
+    let taken = lent.machine.cma_alloc(&lent.area, 1024, Order::ZERO).unwrap();
     assert_eq!(taken, range(0xabd, 0xebd));
     lent.check();
     lent.machine.put_page(pinned).unwrap();
     lent.machine.cma_release(&lent.area, taken).unwrap();
-    assert_eq!(lent.machine.cma_alloc(&lent.area, WHOLE, Order::ZERO, None), Ok(AREA));
+    assert_eq!(lent.machine.cma_alloc(&lent.area, WHOLE, Order::ZERO), Ok(AREA));
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn a_page_without_an_owner_and_a_mapped_one_are_not_moved() {
     let lent = Lent::filled();
     let page = Pfn::new(0xfff);
     lent.machine.clear_movable(page).unwrap();
-    let whole = || lent.machine.alloc_contig_range(AREA, None);
+    let whole = || lent.machine.alloc_contig_range(AREA);
     assert_eq!(whole(), Err(ContigError::Pinned { pfn: page, why: Pinned::NoOwner }));
     lent.machine.set_movable(page, Order::ZERO, lent.id, lent.owner.handle_at(page)).unwrap();
     lent.machine.add_mapping(page).unwrap();
@@ -87,7 +88,7 @@ fn an_owner_that_refuses_late_gets_every_page_back_where_it_was() {
         refusal.store(handle, SeqCst);
         let before = snapshot(&lent.machine);
         let places = lent.owner.pages.lock().unwrap().clone();
-        let error = lent.machine.alloc_contig_range(AREA, None);
+        let error = lent.machine.alloc_contig_range(AREA);
         assert_eq!(error, Err(ContigError::Pinned { pfn: last, why: Pinned::Owner }));
         lent.machine.drain_local();
         assert_eq!(*lent.owner.pages.lock().unwrap(), places);
@@ -103,7 +104,7 @@ fn without_room_elsewhere_every_page_stays() {
     let taken: Vec<_> = (0..1048).map(|_| lent.machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap()).collect();
     lent.machine.drain_local();
     let before = snapshot(&lent.machine);
-    let error = lent.machine.cma_alloc(&lent.area, WHOLE, Order::ZERO, None);
+    let error = lent.machine.cma_alloc(&lent.area, WHOLE, Order::ZERO);
     assert!(matches!(error, Err(CmaError::Busy(ContigError::NoTarget { .. }))), "{error:?}");
     lent.machine.drain_local();
     assert!(snapshot(&lent.machine) == before);
@@ -115,10 +116,10 @@ fn without_room_elsewhere_every_page_stays() {
 fn an_owner_that_says_again_is_asked_again() {
     let lent = Lent::filled();
     lent.owner.again.store(2, SeqCst);
-    lent.machine.alloc_contig_range(range(0x900, 0x901), None).unwrap();
+    lent.machine.alloc_contig_range(range(0x900, 0x901)).unwrap();
     lent.check();
     lent.owner.again.store(3, SeqCst);
-    let error = lent.machine.alloc_contig_range(range(0x901, 0x902), None);
+    let error = lent.machine.alloc_contig_range(range(0x901, 0x902));
     assert_eq!(error, Err(ContigError::Pinned { pfn: Pfn::new(0x901), why: Pinned::Owner }));
     lent.check();
 }
@@ -136,7 +137,7 @@ fn a_block_that_juts_into_the_range_is_moved_as_a_whole() {
     }
     // 0x905-0x90a lies in the blocks 0x900 and 0x908: 16 pages go, 6 are taken.
     let wanted = range(0x905, 0x90b);
-    lent.machine.alloc_contig_range(wanted, None).unwrap();
+    lent.machine.alloc_contig_range(wanted).unwrap();
     assert_eq!(lent.owner.pages_in(AREA), 256 - 2);
     assert!(matches!(lent.machine.map().state(Pfn::new(0x904)), Some(PageState::Free(_))));
     lent.check();
@@ -154,16 +155,21 @@ fn other_cpus_stock_is_in_the_way_until_it_is_drained() {
     set_host_cpu(CpuId::new(1));
     inside.iter().for_each(|pfn| lent.machine.free_pages(*pfn, Order::ZERO).unwrap());
     set_host_cpu(CpuId::new(0));
-    let refused = lent.machine.alloc_contig_range(AREA, None);
+    let refused = lent.machine.alloc_contig_range(AREA);
     let is_stock = |error| matches!(error, ContigError::Pinned { why: Pinned::State(PageState::Pageset(_)), .. });
     assert!(refused.is_err_and(is_stock), "{refused:?}");
     lent.check();
-    let drain_others = || {
-        set_host_cpu(CpuId::new(1));
-        lent.machine.drain_local();
-        set_host_cpu(CpuId::new(0));
-    };
-    lent.machine.alloc_contig_range(AREA, Some(&drain_others)).unwrap();
+    struct Obedient;
+    impl CrossCall for Obedient {
+        fn run_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) -> bool {
+            set_host_cpu(cpu);
+            work();
+            set_host_cpu(CpuId::new(0));
+            true
+        }
+    }
+    assert!(lent.machine.install_services(Services { cpus: Some(&Obedient), ..Services::default() }));
+    lent.machine.alloc_contig_range(AREA).unwrap();
     lent.check();
 }
 
@@ -174,12 +180,12 @@ fn isolated_blocks_give_nothing_and_get_their_types_back() {
     let page = machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap();
     let before: Vec<_> = range(0x400, 0x1400).iter().map(|pfn| zone.block_type(pfn)).collect();
     let normal = range(0x400, 0x1400);
-    machine.start_isolate_page_range(normal, None).unwrap();
+    machine.start_isolate_page_range(normal).unwrap();
     assert!(normal.iter().all(|pfn| zone.block_type(pfn) == MigrateType::Isolate));
     assert!(machine.alloc_page(GfpFlags::GFP_KERNEL).is_err());
     assert_eq!(zone.stats().counts.isolated, 4095);
     assert_eq!(machine.test_pages_isolated(normal), Err((page, PageState::Allocated(Order::ZERO))));
-    let again = machine.start_isolate_page_range(range(0xc10, 0xc11), None);
+    let again = machine.start_isolate_page_range(range(0xc10, 0xc11));
     assert_eq!(again, Err(IsolateError::Isolated(Pfn::new(0xc10))));
     machine.free_pages(page, Order::ZERO).unwrap();
     assert_eq!(machine.test_pages_isolated(normal), Ok(()));
@@ -189,11 +195,11 @@ fn isolated_blocks_give_nothing_and_get_their_types_back() {
     assert_eq!(after, before);
     assert_eq!(zone.stats().counts.free, 4096);
     // Part of a range is isolated: nothing of it may stay so.
-    machine.start_isolate_page_range(range(0x1000, 0x1001), None).unwrap();
-    assert_eq!(machine.start_isolate_page_range(normal, None), Err(IsolateError::Isolated(Pfn::new(0x1000))));
+    machine.start_isolate_page_range(range(0x1000, 0x1001)).unwrap();
+    assert_eq!(machine.start_isolate_page_range(normal), Err(IsolateError::Isolated(Pfn::new(0x1000))));
     assert_eq!(zone.stats().counts.isolated, 1024);
     machine.undo_isolate_page_range(range(0x1000, 0x1001)).unwrap();
-    let across = machine.start_isolate_page_range(range(0x1300, 0x1500), None);
+    let across = machine.start_isolate_page_range(range(0x1300, 0x1500));
     assert_eq!(across, Err(IsolateError::OtherZone(Pfn::new(0x1400))));
     assert_eq!(zone.stats().counts.isolated, 0);
     machine.validate().unwrap();
@@ -202,7 +208,7 @@ fn isolated_blocks_give_nothing_and_get_their_types_back() {
 #[test]
 fn wrong_releases_are_refused_and_change_nothing() {
     let lent = Lent::filled();
-    let taken = lent.machine.cma_alloc(&lent.area, 64, order(6), None).unwrap();
+    let taken = lent.machine.cma_alloc(&lent.area, 64, order(6)).unwrap();
     assert!(order(6).aligns(taken.start));
     let past = range(taken.start.raw(), taken.end.raw() + 1);
     assert_eq!(lent.machine.cma_release(&lent.area, past), Err(CmaError::NotAllocated(taken.end)));
@@ -216,8 +222,8 @@ fn wrong_releases_are_refused_and_change_nothing() {
     lent.machine.put_page(held).unwrap();
     lent.machine.cma_release(&lent.area, taken).unwrap();
     assert!(lent.machine.cma_release(&lent.area, taken).is_err());
-    assert_eq!(lent.machine.cma_alloc(&lent.area, 0, Order::ZERO, None), Err(CmaError::Size { pages: 0 }));
-    assert_eq!(lent.machine.cma_alloc(&lent.area, 2049, Order::ZERO, None), Err(CmaError::Size { pages: 2049 }));
+    assert_eq!(lent.machine.cma_alloc(&lent.area, 0, Order::ZERO), Err(CmaError::Size { pages: 0 }));
+    assert_eq!(lent.machine.cma_alloc(&lent.area, 2049, Order::ZERO), Err(CmaError::Size { pages: 2049 }));
     lent.check();
 }
 
@@ -240,7 +246,7 @@ fn riddled(movable: bool) -> Lent {
 fn compaction_makes_a_largest_block_of_movable_pages_and_cannot_of_others() {
     let normal = ZoneTag::from(NORMAL);
     let lent = riddled(true);
-    assert!(lent.machine.alloc_pages(GfpFlags::GFP_KERNEL, order(1)).is_err());
+    assert!(lent.machine.alloc_pages(GfpFlags::GFP_ATOMIC, order(1)).is_err());
     let free = lent.machine.zone(NORMAL).unwrap().stats().counts.free;
     assert_eq!(lent.machine.compact_zone(normal, Order::LARGEST), CompactOutcome::Success);
     lent.machine.drain_local();
@@ -254,6 +260,16 @@ fn compaction_makes_a_largest_block_of_movable_pages_and_cannot_of_others() {
     fixed.machine.drain_local();
     assert!(fixed.machine.alloc_pages(GfpFlags::GFP_KERNEL, order(1)).is_err());
     fixed.check();
+}
+
+#[test]
+fn a_request_that_may_wait_has_movable_pages_moved_for_it() {
+    for (gfp, movable) in [(GfpFlags::GFP_ATOMIC, true), (GfpFlags::GFP_KERNEL, false), (GfpFlags::GFP_KERNEL, true)] {
+        let lent = riddled(movable);
+        let block = lent.machine.alloc_pages(gfp, order(8));
+        assert_eq!(block.is_ok(), movable && gfp.contains(GfpFlags::WAIT), "{gfp:?}, movable {movable}: {block:?}");
+        lent.check();
+    }
 }
 
 #[test]
@@ -327,7 +343,7 @@ fn a_page_that_is_freed_while_it_is_moved_is_freed_once() {
         let id = machine.register_owner(owner).unwrap();
         let page = machine.alloc_page(GfpFlags::MOVABLE).unwrap();
         machine.set_movable(page, Order::ZERO, id, 0).unwrap();
-        let taken = machine.alloc_contig_range(range(page.raw(), page.raw() + 1), None);
+        let taken = machine.alloc_contig_range(range(page.raw(), page.raw() + 1));
         assert!(taken.is_ok(), "moment {moment}: {taken:?}");
         machine.validate().unwrap();
         assert_eq!(machine.totals().allocated, 1, "moment {moment}: only the range is out");
@@ -360,7 +376,7 @@ fn random_requests_mixed_with_isolation_contiguous_memory_and_compaction_keep_ev
                     machine.free_pages(pfn, order).unwrap();
                 }
             }
-            7 => contiguous.extend(machine.cma_alloc(&lent.area, 1 + rng.below(300), order, None)),
+            7 => contiguous.extend(machine.cma_alloc(&lent.area, 1 + rng.below(300), order)),
             8 if !contiguous.is_empty() => {
                 let range = contiguous.swap_remove(rng.pick(contiguous.len()));
                 machine.cma_release(&lent.area, range).unwrap();
@@ -368,7 +384,7 @@ fn random_requests_mixed_with_isolation_contiguous_memory_and_compaction_keep_ev
             8 => {
                 let start = 0x400 + rng.below(0xf00);
                 let wanted = range(start, start + 1 + rng.below(0x100));
-                if machine.start_isolate_page_range(wanted, None).is_ok() {
+                if machine.start_isolate_page_range(wanted).is_ok() {
                     machine.validate().unwrap();
                     machine.undo_isolate_page_range(wanted).unwrap();
                 }

@@ -14,9 +14,9 @@ use crate::buddy::model::{order, range};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::{
-    FreeRecord, Hooks, Options, OwnerRecord, PageAccess, PageMapping, PageOwner, PageOwnerInfo, ShadowChecker,
+    FreeRecord, Hooks, Options, OwnerRecord, PageMapping, PageOwner, PageOwnerInfo, ShadowChecker,
 };
-use crate::platform::PhysMap;
+use crate::platform::{PageAccess, PhysMap};
 use crate::testing::{FakeRam, capture_log};
 
 const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL;
@@ -116,7 +116,7 @@ unsafe impl PageAccess for Window {
 
 #[test]
 fn pages_outside_the_linear_map_are_zeroed_and_poisoned_through_a_window() {
-    let (mut machine, _, high) = machine();
+    let (machine, _, high) = machine();
     let highmem = GfpFlags::GFP_HIGHUSER;
     assert!(machine.alloc_page(highmem | GfpFlags::ZERO).is_err());
     // Without a window such pages are left out.
@@ -124,7 +124,7 @@ fn pages_outside_the_linear_map_are_zeroed_and_poisoned_through_a_window() {
     let page = machine.alloc_page(highmem).unwrap();
     machine.free_pages(page, Order::ZERO).unwrap();
     let window: &'static Window = Box::leak(Box::new(Window(high, AtomicU32::new(0))));
-    machine.set_page_access(window);
+    assert!(machine.set_page_access(window));
     let page = machine.alloc_pages(highmem, order(1)).unwrap();
     bytes(high, page, order(1)).fill(0x12);
     machine.free_pages(page, order(1)).unwrap();

@@ -88,7 +88,7 @@ fn a_moved_compound_page_stays_one() {
     let inside = *all.iter().find(|pfn| super::owners::AREA.contains(**pfn)).unwrap();
     all.iter().filter(|pfn| **pfn != inside).for_each(|pfn| lent.machine.free_pages(*pfn, order(4)).unwrap());
     let handle = lent.owner.adopt(&lent.machine, lent.id, inside, order(4));
-    lent.machine.alloc_contig_range(super::owners::AREA, None).unwrap();
+    lent.machine.alloc_contig_range(super::owners::AREA).unwrap();
     let (moved, _) = lent.owner.pages.lock().unwrap()[&handle];
     assert!(!super::owners::AREA.contains(moved));
     assert_eq!(lent.machine.compound_order(moved), order(4));
