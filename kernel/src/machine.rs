@@ -174,15 +174,15 @@ fn keeps(word: NonNull<u8>) -> bool {
         unsafe { Dccimvac::write_raw(va.raw()) }
         dsb();
     }
-    let Ok(kept) = fault::try_read(va) else { return false };
+    let Some(kept) = fault::peek(va) else { return false };
     // SAFETY: nobody else uses the word meanwhile (one CPU, interrupts masked), and it is put back below.
-    if unsafe { fault::try_write(va, !kept) }.is_err() {
+    if !unsafe { fault::poke(va, !kept) } {
         return false;
     }
     refetch(va);
-    let flipped = fault::try_read(va) == Ok(!kept);
+    let flipped = fault::peek(va) == Some(!kept);
     // SAFETY: this puts back what was there.
-    let restored = unsafe { fault::try_write(va, kept) }.is_ok();
+    let restored = unsafe { fault::poke(va, kept) };
     refetch(va);
     flipped && restored
 }

@@ -8,8 +8,10 @@ mod bench;
 mod console;
 mod drivers;
 mod image;
+mod initmem;
 mod logger;
 mod machine;
+mod oops;
 mod panic;
 mod percpu;
 mod ram;
@@ -46,6 +48,7 @@ struct FirstArrays(UnsafeCell<([Region; REGIONS], [Region; REGIONS])>);
 // SAFETY: only `quire_main` uses it, once, on the boot CPU.
 unsafe impl Sync for FirstArrays {}
 
+#[unsafe(link_section = ".init.bss")]
 static FIRST_ARRAYS: FirstArrays = FirstArrays(UnsafeCell::new(([Region::EMPTY; REGIONS], [Region::EMPTY; REGIONS])));
 
 /// What the boot left, for as long as the machine runs.
@@ -125,14 +128,21 @@ fn device_tree(head: &'static HeadInfo, machine: &ArmMachine) -> ValidFdt<'stati
     }
 }
 
-/// Checks everything once, then does what the boot arguments ask for.
-fn after_boot(head: &'static HeadInfo, booted: Booted<ArmIrq>, args: &BootArgs<'_>, dtb_bytes: u32) -> ! {
-    let Ok(booted) = BOOTED.set(booted) else { refuse(format_args!("this CPU has booted already")) };
+/// Checks everything once, then does what the boot arguments ask for. From here on the boot's own code is not called.
+#[inline(never)]
+fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootArgs<'_>, dtb_bytes: u32) -> ! {
     let layout = booted.mm.layout();
     layout.log(&image::sections());
+    // Set here alone, once.
+    let _ = system::LAYOUT.set(layout);
     if !percpu::enter(&booted.percpu, &layout.linear, 0) {
         refuse(format_args!("the per-CPU area {} is not mapped", booted.percpu.chunk));
     }
+    // SAFETY: `quire_main` does not go on, and what runs from here on is none of the boot's own; the tables are nobody's yet.
+    if let Err(error) = unsafe { initmem::free(head, &mut booted) } {
+        refuse(format_args!("{error}"));
+    }
+    let Ok(booted) = BOOTED.set(booted) else { refuse(format_args!("this CPU has booted already")) };
     let root = PhysAddr::new(u64::from(head.table));
     // SAFETY: the boot is over: this value reads words, as the MMU does, while `vm` changes them.
     let tables = match unsafe { Tables::new(&ram::RAM, root) } {
@@ -154,6 +164,9 @@ fn after_boot(head: &'static HeadInfo, booted: Booted<ArmIrq>, args: &BootArgs<'
         refuse(format_args!("an invariant does not hold at the end of the boot"));
     }
     log::info!("mm: every invariant holds");
+    if let Some(name) = args.oops {
+        oops::raise(name);
+    }
     if let Some(names) = args.bench {
         bench::run(&system, names);
     }

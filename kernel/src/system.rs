@@ -9,6 +9,7 @@ use mm::memblock::Region;
 use mm::page_alloc::{DefaultCore, PageAllocator};
 use mm::paging::{Audit, AuditError, Rules, Tables, audit};
 use mm::report::{BuddyInfo, MemInfo, PageTypeInfo, ZoneInfo};
+use mm::sync::InitOnce;
 
 use crate::arch::armv7::irq::ArmIrq;
 use crate::ram::LinearRam;
@@ -19,6 +20,9 @@ pub type Zones = PageAllocator<'static, ArmIrq, DefaultCore<'static>>;
 
 /// One of its zones.
 pub type Zone = mm::page_alloc::Zone<'static, DefaultCore<'static>, ArmIrq>;
+
+/// The address space, for reports of faults, once it is known.
+pub static LAYOUT: InitOnce<VirtualLayout> = InitOnce::new();
 
 /// Everything that the boot left.
 #[derive(Debug)]

@@ -2,10 +2,12 @@
 //!
 //! `mm` holds no `asm!`, no `cfg(target_arch)` and no `static`: the kernel (or a test) implements these and hands the
 //! values in. Reach a frame's bytes: [`PhysMap`]. Mask interrupts: [`IrqControl`]. Flush translations: [`TlbControl`].
+//! Have another CPU do something: [`CrossCall`].
 
 use core::ptr::NonNull;
 
 use crate::addr::{Pfn, VirtAddr};
+use crate::sync::CpuId;
 
 /// Reaches the bytes of page frames through a linear mapping.
 ///
@@ -60,4 +62,14 @@ pub trait TlbControl {
 pub trait PageAccess {
     /// Maps one frame for the time of `use_it`; false when it cannot.
     fn with_frame(&self, pfn: Pfn, use_it: &mut dyn FnMut(NonNull<u8>)) -> bool;
+}
+
+/// Has work done on other CPUs.
+pub trait CrossCall: Sync {
+    /// Runs `work` on CPU `cpu`, which may be the caller's own, and returns when it is done; `false`, and nothing done,
+    /// when there is no such CPU or it does not run.
+    ///
+    /// Context: interrupts on, no lock held: the other CPU may be waiting for this one to answer such a call. There
+    /// `work` runs as an interrupt handler does: it must not wait either. Linux: `smp_call_function_single`.
+    fn run_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) -> bool;
 }

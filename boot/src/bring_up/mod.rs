@@ -36,7 +36,7 @@ use mm::phase::{EarlyMm, Mm};
 use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
 
-use crate::cmdline::BootArgs;
+use crate::cmdline::{BootArgs, FailArg};
 use crate::early_map::EarlyBank;
 use crate::fdt::ValidFdt;
 use crate::head::{HeadInfo, TABLE_SIZE};
@@ -44,6 +44,7 @@ use crate::image::ImageLayout;
 use crate::info::BootInfo;
 use crate::lowmem::{self, LowmemBounds};
 use crate::reserve::ReservedRegions;
+use crate::shown::Shown;
 
 /// One past the last byte that can be reached without LPAE.
 const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
@@ -131,7 +132,7 @@ where
     M::Irq: 'static,
 {
     let mut timeline = Timeline::default();
-    log::info!("OF: fdt: Machine model: {}", given.info.model);
+    log::info!("OF: fdt: Machine model: {}", Shown(given.info.model));
     given.fdt.require_memory()?;
     let (memory, reserved) = (core::mem::take(&mut given.arrays.0), core::mem::take(&mut given.arrays.1));
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
@@ -155,7 +156,7 @@ where
 
     let percpu = cpus::first_chunk(paged.memblock(), &given)?;
     let zones = pages::build_allocator(paged.memblock(), map, &plan, &given)?;
-    log::info!("Kernel command line: {}", given.info.bootargs);
+    log::info!("Kernel command line: {}", Shown(given.info.bootargs));
     given.args.report();
 
     paged.memblock().validate()?;
@@ -169,6 +170,8 @@ where
     pages::set_watermarks(&mm, &plan);
     pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
     pages::lend_cma(&mut mm, &mut regions)?;
+    // Not before the boot has what it needs: it has no other way to get it.
+    mm.allocator().set_fail_page_alloc(given.args.fail_page_alloc.map(FailArg::attributes));
     Ok(Booted { mm, bounds, regions, percpu, timeline, memory })
 }
 

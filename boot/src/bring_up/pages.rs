@@ -94,6 +94,7 @@ pub(super) fn build_allocator<M: Machine>(
         core: CoreOptions { guard_minorder },
         grouping_off: !mobility_grouping(plan.total_pages(), PAGEBLOCK_PAGES),
         ram: Some(given.machine.ram()),
+        ..Options::default()
     };
     Ok(PageAllocator::new(map, plan.nodes(), &by_node, storage, options)?)
 }

@@ -2,12 +2,14 @@
 //!
 //! Each test registers itself in [`TESTS`]; `selftest=NAME,NAME` runs those whose names hold a NAME, `selftest=all` (the
 //! default) all, `selftest=none` none. A NAME that no test has is a failure.
+//! After each test the live tables are audited; one that leaves them unsound has failed.
 //! The console gets one line a test, `selftest NAME ... ok (N us)`, and at the end `N passed, N failed`.
 
 mod areas;
 mod faults;
 mod pages;
 mod percpu;
+mod pressure;
 mod translation;
 mod vm;
 mod vm_areas;
@@ -107,6 +109,7 @@ pub fn run(system: &System, filter: Filter<'_>) -> u32 {
         let verdict = (test.run)(system);
         let spent = clock::microseconds().saturating_sub(start);
         let aborts = vectors::taken().wrapping_sub(exceptions);
+        let verdict = verdict.and(tables_are_sound(system, test.name));
         match verdict {
             Ok(()) => {
                 passed += 1;
@@ -120,6 +123,14 @@ pub fn run(system: &System, filter: Filter<'_>) -> u32 {
     }
     println!("{passed} passed, {failed} failed");
     failed
+}
+
+/// What a test leaves behind is judged: nothing writable and executable, nothing mapped where nothing may be.
+fn tables_are_sound(system: &System, name: &str) -> Verdict {
+    system.audit().map(drop).map_err(|error| {
+        log::error!("selftest: {name} leaves tables that are not sound: {error}");
+        Failed
+    })
 }
 
 /// The first test by name after `last`.

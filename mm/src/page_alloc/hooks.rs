@@ -24,6 +24,16 @@ bitflags! {
     pub struct Hooks: u32 {
         /// Every block is zeroed when it is allocated (Linux: `init_on_alloc=1`).
         const INIT_ON_ALLOC = 1 << 0;
+        /// Some task may not use every node (Linux: `cpusets_enabled`).
+        const CPUSETS = 1 << 16;
+        /// Allocations are spread over a node's zones in fair batches (Linux: `ALLOC_FAIR`).
+        const FAIR_ZONES = 1 << 17;
+        /// Pages that will be dirtied are spread over the zones (Linux: `zone_dirty_ok`).
+        const DIRTY_SPREAD = 1 << 18;
+        /// Allocations fail by chance (Linux: `fail_page_alloc=`).
+        const FAIL_PAGE_ALLOC = 1 << 19;
+        /// Sleeping requests in atomic context are reported (Linux: `might_sleep_if`).
+        const CHECK_CONTEXT = 1 << 20;
     }
 }
 

@@ -72,6 +72,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             let Ok(request) = self.request(gfp, Order::ZERO) else { continue };
             let list = &self.zonelists[self.local.index()];
             let Some(first) = list.refs().iter().find(|zone| zone.zone <= request.highest) else { continue };
+            // `THISNODE` looks no different: where another node comes first, there is no short way.
+            if first.node != self.local {
+                continue;
+            }
             let lane = u8::try_from(ZoneTag::from(*first).index()).unwrap_or(NOWHERE);
             self.routes.0[combination] = lane << 2 | request.kind as u8;
         }

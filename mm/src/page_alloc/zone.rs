@@ -12,6 +12,7 @@ use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, PagesetSize, RingIndex, open_rings};
+use crate::page_alloc::policy::ZonePolicy;
 use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, is_plenty, open_types};
 use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
@@ -36,6 +37,8 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     closures: AtomicU32,
     /// Pages that callers gave back past the pagesets; written under the lock. It wraps.
     freed: AtomicU32,
+    /// What the policies remember of it.
+    pub(super) policy: ZonePolicy,
     core: IrqLock<C, M>,
     /// One a CPU; until they are installed each page is handed through.
     pagesets: &'m [Pageset<'m>],
@@ -97,6 +100,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             comfort: AtomicU32::new(u32::MAX),
             closures: zero(),
             freed: zero(),
+            policy: ZonePolicy::default(),
             core,
             pagesets: &[],
         }
@@ -239,11 +243,34 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     /// Sets the watermarks.
     pub(super) fn set_marks(&self, marks: &Watermarks) {
+        self.adjust_marks(|all| all.set(marks));
+    }
+
+    /// Changes the watermarks, and what follows from them.
+    pub(super) fn adjust_marks(&self, adjust: impl FnOnce(&Marks)) {
         self.with_core(|_| {
-            self.marks.set(marks);
+            adjust(&self.marks);
             self.least.store(self.marks.least_free(self.tag().zone()), Relaxed);
             self.comfort.store(u32::MAX, Relaxed);
         });
+    }
+
+    /// The watermarks.
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Frames that the allocator was given.
+    pub(super) fn managed(&self) -> u32 {
+        self.managed.load(Relaxed)
+    }
+
+    /// Whether the attempt's watermark allows a block, which there may be none of (Linux: `zone_watermark_ok`).
+    pub(super) fn meets(&self, order: Order, attempt: &Attempt) -> bool {
+        let core = self.core.lock();
+        let counts = core.counts();
+        let blocks = |order| MigrateType::ALL.iter().map(|kind| core.free_blocks(order, *kind)).sum();
+        self.marks.floor(attempt).allows(order, attempt.flags, counts.free, counts.cma, blocks)
     }
 
     /// Gives a reserved block to the core and counts it as managed, before any other CPU runs.

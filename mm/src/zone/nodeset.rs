@@ -33,6 +33,19 @@ impl NodeSet {
         Self(self.0 & !(1 << node.index()))
     }
 
+    /// The set whose bit `n` is set where node `n` is in it; bits of no node are left out.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the mask is below 16")]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits as u8 & Self::ALL.0)
+    }
+
+    /// A bit a node.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0 as u32
+    }
+
     /// The nodes in either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -86,6 +99,7 @@ mod tests {
         assert_eq!(set.iter().map(NodeId::raw).collect::<Vec<_>>(), [0, 2]);
         assert_eq!(set.without(NodeId::ZERO), NodeSet::of(two));
         assert_eq!(NodeSet::ALL.len() as usize, NodeId::MAX_NODES);
+        assert_eq!(NodeSet::from_bits(set.bits() | 0xf0), set);
         assert!(NodeSet::EMPTY.is_empty() && set.union(NodeSet::ALL) == NodeSet::ALL);
     }
 }

@@ -304,6 +304,30 @@ fn debug_guardpage_minorder_leaves_guards_beside_what_is_allocated() {
     assert_eq!(guards("debug_guardpage_minorder=3"), (true, true));
 }
 
+#[test]
+fn fail_page_alloc_makes_allocations_fail_that_can_neither_wait_nor_are_single_pages() {
+    let failures = |args: &str| {
+        let tree = Tree::of(&[(BASE, 64 * MIB)]).with_bootargs(args);
+        let run = Board::new(&[range((BASE, 64 * MIB))], &tree.blob()).boot().unwrap();
+        end(run, |run| {
+            let zones = run.outcome.as_ref().unwrap().mm.allocator();
+            let fails = |gfp, order| match zones.alloc_pages(gfp, order) {
+                Ok(block) => {
+                    zones.free_pages(block, order).unwrap();
+                    false
+                }
+                Err(_) => true,
+            };
+            let [single, pair] = [0, 1].map(|order| Order::new(order).unwrap());
+            let atomic = GfpFlags::GFP_ATOMIC;
+            [fails(GfpFlags::GFP_KERNEL, pair), fails(atomic, single), fails(atomic, pair), fails(atomic, pair)]
+        })
+    };
+    assert_eq!(failures(""), [false; 4]);
+    assert_eq!(failures("fail_page_alloc=1,100,0,1"), [false, false, true, false]);
+    assert_eq!(failures("fail_page_alloc=1,100,0,-1"), [false, false, true, true]);
+}
+
 /// The least RAM that boots, in KiB, and what the machine says with a page less.
 fn smallest(args: &str) -> (u64, String) {
     let with = |pages: u64| boot_tree(&Tree::of(&[(BASE, pages * PAGE)]).with_bootargs(args)).map(|_| ());

@@ -1,7 +1,14 @@
 //! The allocator over small machines: hand-over, policies, wrong frees, exhaustion, CPUs as threads.
 
+mod drain;
 pub(crate) mod fixture;
+mod keeping;
+mod nodes;
 mod policies;
+mod pressure;
+mod random_pressure;
+mod reports;
+mod services;
 mod stress;
 mod wrong_frees;
 
