@@ -11,6 +11,7 @@
 //! Source.      Linux 4.1: `alloc_pages`, `buffered_rmqueue`, `__free_pages`.
 
 mod bulk;
+mod counters;
 mod error;
 mod failure;
 mod fault_inject;
@@ -18,8 +19,10 @@ mod free;
 mod hand_over;
 mod hooks;
 mod many;
+mod node;
 mod pageset;
 mod policy;
+mod resize;
 mod route;
 mod services;
 mod setup;
@@ -34,13 +37,16 @@ mod zone;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use counters::NumaStats;
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use failure::GfpNames;
 pub use fault_inject::FailPageAlloc;
 pub use hand_over::HandOver;
 pub use hooks::Hooks;
+pub use node::NodeStats;
 pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS};
 pub use policy::{Policies, ReservePolicy};
+pub use resize::{MIN_PAGELIST_FRACTION, ResizeError};
 pub use services::{
     BackgroundReclaim, Compactor, DirtyLimits, OomHandler, Pages, Services, Shortage, ZoneReclaim, ZoneReclaimed,
 };
@@ -63,6 +69,7 @@ use crate::page_alloc::route::{LANES, Lane, Routes};
 use crate::page_alloc::slow::Pressure;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
+use crate::vmstat::Counters;
 use crate::zone::{ZoneRef, Zonelist};
 
 /// The free-list core that the build chose: the classic one, or with feature `core_compact` the compact one.
@@ -100,6 +107,7 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     /// Whether a policy wants to know of zones that had nothing.
     looks_at_misses: bool,
     pressure: Pressure<'m, M>,
+    counters: Counters<'m>,
     allowed: AtomicU32,
     /// [`Hooks`]: while there are any, no request is served by a hit.
     hooks: AtomicU32,
