@@ -155,6 +155,8 @@ fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootAr
         Ok(vm) => vm,
         Err(error) => refuse(format_args!("virtual memory cannot be set up: {error}")),
     };
+    // Set here alone, once.
+    let _ = booted.mm.allocator().set_page_access(vm);
     let start = PhysAddr::new(u64::from(head.dtb));
     let dtb = PhysRange::new(start, start.saturating_add(u64::from(dtb_bytes)));
     let system = System { head, image: image::layout(head), layout, tables, dtb, booted, vm };

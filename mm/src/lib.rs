@@ -27,7 +27,7 @@
 //! | [`percpu`] | the per-CPU areas' first chunk |
 //! | [`phase`] | the steps as types |
 //! | [`vmstat`] | counters that several CPUs write |
-//! | [`report`], [`fault`] | Linux's tables of numbers; what an abort was |
+//! | [`report`], [`trace`], [`fault`] | Linux's tables of numbers; what the allocator did; what an abort was |
 //!
 //! A kernel of one's own brings a `PhysMap` (how frames are reached) and a `CurrentCpu` (how interrupts are masked); on the
 //! host `testing` has both:
@@ -101,6 +101,7 @@ pub mod report;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod trace;
 pub mod vmalloc;
 pub mod vmstat;
 pub mod zone;

@@ -66,7 +66,8 @@ fn set_distances(topology: &mut Topology, entries: impl Iterator<Item = Distance
             continue;
         };
         let fits = u8::try_from(distance).ok();
-        let valid = fits.filter(|distance| if a == b { *distance == LOCAL_DISTANCE } else { *distance > LOCAL_DISTANCE });
+        let valid =
+            fits.filter(|distance| if a == b { *distance == LOCAL_DISTANCE } else { *distance > LOCAL_DISTANCE });
         let Some(distance) = valid else {
             log::warn!("NUMA: Invalid distance[node{from} -> node{to}] = {distance}");
             continue;
@@ -97,9 +98,10 @@ mod tests {
     #[test]
     fn a_distance_in_one_direction_counts_in_both_until_the_other_is_told() {
         let (topology, log) = distances(&[[0, 1, 15], [1, 2, 30], [2, 1, 40]]);
-        assert_eq!([(0, 1), (1, 0), (1, 2), (2, 1), (0, 2)].map(|(a, b)| topology.distance(node(a), node(b))), [
-            15, 15, 30, 40, 20
-        ]);
+        assert_eq!(
+            [(0, 1), (1, 0), (1, 2), (2, 1), (0, 2)].map(|(a, b)| topology.distance(node(a), node(b))),
+            [15, 15, 30, 40, 20]
+        );
         assert!(log.is_empty());
     }
 

@@ -10,7 +10,7 @@ use mm::memblock::{Memblock, RegionFlags};
 use mm::memmap::{MemMap, Page};
 use mm::migrate::MigrateType;
 use mm::order::Order;
-use mm::page_alloc::{DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
+use mm::page_alloc::{CmaArea, DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
 use mm::phase::Mm;
 use mm::sync::CurrentCpu;
 use mm::vmstat::CpuCounters;
@@ -24,10 +24,10 @@ use mm::zone::{PerNodeZone, ZoneRef, Zonelist};
 use super::nodes::Nodes;
 use super::{BootError, Given, Machine, slices};
 use crate::lowmem::LowmemBounds;
-use crate::reserve::ReservedRegions;
+use crate::reserve::{ReservedRegion, ReservedRegions};
 
 /// The allocator of a machine.
-type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, DefaultCore<'static>>;
+pub(super) type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, DefaultCore<'static>>;
 
 /// Memblock's memory as the plan wants it.
 fn memory_ranges<'a>(memblock: &'a Memblock<'_>) -> impl Iterator<Item = MemoryRange> + Clone + 'a {
@@ -140,7 +140,8 @@ pub(super) fn install_pagesets<M: Machine>(
     for (zone, size) in sizes.into_iter().flatten() {
         let size = mm::page_alloc::PagesetSize { high: size.high, batch: size.batch };
         let size = size.for_core::<DefaultCore<'static>>();
-        let words: &'static mut [MaybeUninit<AtomicU32>] = pages(mm, given, "pagesets", Pageset::SLOTS.saturating_mul(cpus))?;
+        let words: &'static mut [MaybeUninit<AtomicU32>] =
+            pages(mm, given, "pagesets", Pageset::SLOTS.saturating_mul(cpus))?;
         let sets: &'static mut [MaybeUninit<Pageset<'static>>] = pages(mm, given, "pagesets", cpus)?;
         let words: &'static [AtomicU32] = slices::fill(words, || AtomicU32::new(0));
         let mut chunks = words.chunks_exact(Pageset::SLOTS);
@@ -178,6 +179,32 @@ pub(super) fn lend_cma<I: CurrentCpu>(
             regions.drop_area(area.range);
         }
     }
+}
+
+/// The areas that are lent, each with its bitmap, in pages of their own (Linux: `cma_activate_area`).
+pub(super) fn cma_areas<M: Machine>(
+    mm: &Mm<'static, M::Irq, DefaultCore<'static>>,
+    regions: &ReservedRegions<'static>,
+    given: &Given<'_, M>,
+) -> Result<&'static [CmaArea<'static, M::Irq>], BootError> {
+    let count = regions.cma_areas().count();
+    if count == 0 {
+        return Ok(&[]);
+    }
+    let frames = |area: &ReservedRegion<'static>| area.range.whole_frames();
+    let words_of = |area| CmaArea::<M::Irq>::words_for(frames(area).pages());
+    let words: &'static mut [MaybeUninit<u32>] =
+        pages(mm, given, "CMA areas", regions.cma_areas().map(words_of).sum())?;
+    let mut words = slices::fill(words, || 0);
+    let mut areas = regions.cma_areas();
+    let places: &'static mut [MaybeUninit<CmaArea<'static, M::Irq>>] = pages(mm, given, "CMA areas", count)?;
+    let built = slices::fill_some(places, || {
+        let area = areas.next()?;
+        let (own, rest) = core::mem::take(&mut words).split_at_mut_checked(words_of(area))?;
+        words = rest;
+        CmaArea::new(area.name, frames(area), own)
+    });
+    Ok(built)
 }
 
 /// Whether the area's pageblocks are lent.

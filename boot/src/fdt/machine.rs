@@ -88,7 +88,10 @@ fn cpu_node(cpu: &Node<'_>) -> Option<NodeId> {
     let id = cpu.cell("numa-node-id")?;
     let node = NodeId::new(id);
     if node.is_none() {
-        log::warn!("NUMA: Node id {id} exceeds maximum value (/cpus/{} numa-node-id): the first node instead", cpu.name());
+        log::warn!(
+            "NUMA: Node id {id} exceeds maximum value (/cpus/{} numa-node-id): the first node instead",
+            cpu.name()
+        );
     }
     node
 }

@@ -141,23 +141,27 @@ fn addresses_run_out_and_come_back(system: &System) -> Verdict {
     const PART: u32 = 8 * MIB;
     let before = allocated(system)?;
     let device = system.device_space(PART).ok_or(Failed)?;
-    let start = system.layout.vmalloc_start();
+    let room = mm::layout::VMALLOC_END.raw() - system.layout.vmalloc_start().raw();
+    // More than there is room for with every area aligned to a MiB and its guard behind it.
+    let mut areas = [VirtAddr::new(0); 512];
     for round in 0..2 {
         let mut taken = 0;
         let refused = loop {
-            match system.vm.ioremap(device, PART, IoKind::Device) {
-                Ok(_) => taken += 1,
-                Err(error) => break error,
+            match (system.vm.ioremap(device, PART, IoKind::Device), areas.get_mut(taken)) {
+                (Ok(va), Some(place)) => *place = va,
+                (Ok(va), None) => {
+                    log::error!("selftest: {va} is area {taken} in {room:#x} bytes");
+                    return Err(Failed);
+                }
+                (Err(error), _) => break error,
             }
+            taken += 1;
         };
         check!(matches!(refused, VmallocError::NoAddresses { .. }), "{refused}");
-        let room = mm::layout::VMALLOC_END.raw() - start.raw();
-        check!(taken >= room / (PART + MIB) - 1 && taken > 0, "round {round}: {taken} areas in {room:#x} bytes");
-        // The lowest area begins where the addresses do; each one behind it at the next MiB after its guard.
-        let mut va = start;
-        for _ in 0..taken {
-            ok(system.vm.iounmap(va))?;
-            va = VirtAddr::new(va.raw() + PART + MIB);
+        let least = (room / (PART + MIB)) as usize;
+        check!(taken >= least && least > 0, "round {round}: {taken} areas in {room:#x} bytes");
+        for va in areas.iter().take(taken) {
+            ok(system.vm.iounmap(*va))?;
         }
         check!(system.vm.areas() == 0, "{} areas are left", system.vm.areas());
     }

@@ -17,26 +17,30 @@ use crate::system::Zones;
 /// What an area's frames are asked for with: anywhere, and nobody hears of it when smaller blocks will do.
 const AREA: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::HIGHMEM).union(GfpFlags::NOWARN);
 
+/// Tables that may stay although they are empty.
+const POSTPONED: usize = 8;
+
 /// The page allocator as the tables and areas see it.
 #[derive(Debug)]
 pub(super) struct Frames {
     zones: &'static Zones,
     /// The last of memblock's tables that is free; each holds the frame number of the one before in its first word.
     kept: Option<Pfn>,
-    /// A table that is all 0, until the next purge: a table that comes and goes with one mapping costs nothing.
-    spare: Option<PhysAddr>,
+    /// First-level pairs whose tables may be empty, until the next purge: a table that would come and go with one
+    /// mapping stays.
+    postponed: [usize; POSTPONED],
+    postponed_len: usize,
 }
 
 impl Frames {
     pub(super) const fn new(zones: &'static Zones) -> Self {
-        Self { zones, kept: None, spare: None }
+        Self { zones, kept: None, postponed: [0; POSTPONED], postponed_len: 0 }
     }
 
-    /// Gives back what is kept without need.
-    pub(super) fn trim(&mut self) {
-        if let Some(table) = self.spare.take() {
-            self.give_back(table);
-        }
+    /// A first-level pair whose table may be empty; each one once.
+    pub(super) fn next_postponed(&mut self) -> Option<usize> {
+        self.postponed_len = self.postponed_len.checked_sub(1)?;
+        self.postponed.get(self.postponed_len).copied()
     }
 
     /// Keeps a table of memblock's.
@@ -79,15 +83,15 @@ impl TableSource for Frames {
         }
     }
 
-    fn take_clear(&mut self) -> Option<PhysAddr> {
-        self.spare.take()
-    }
-
-    fn give_back_clear(&mut self, table: PhysAddr) {
-        match self.spare {
-            None => self.spare = Some(table),
-            Some(_) => self.give_back(table),
+    fn postpone(&mut self, pair: usize) -> bool {
+        let (known, free) = self.postponed.split_at_mut(self.postponed_len.min(POSTPONED));
+        if known.contains(&pair) {
+            return true;
         }
+        let Some(place) = free.first_mut() else { return false };
+        *place = pair;
+        self.postponed_len += 1;
+        true
     }
 }
 

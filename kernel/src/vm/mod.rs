@@ -272,14 +272,19 @@ impl Vm {
         areas.iounmap(&mut tables.space(), va)
     }
 
-    /// Frees everything that was vfreed and waits for a flush; returns the pages (Linux: `purge_vmap_area_lazy`).
+    /// Frees everything that was vfreed and waits for a flush, and every empty table; returns the pages (Linux:
+    /// `purge_vmap_area_lazy`).
     ///
     /// # Errors
     /// [`VmallocError`] when the tables are broken.
     pub fn purge(&self) -> Result<u32, VmallocError> {
         let (mut areas, mut tables) = (self.areas.lock(), self.tables.lock());
         let purged = areas.purge(&mut tables.space());
-        tables.frames.trim();
+        let LiveTables { mapper, frames } = &mut *tables;
+        while let Some(pair) = frames.next_postponed() {
+            let dropped = mapper.drop_table_if_empty(pair, frames);
+            dropped.map_err(|error| VmallocError::Map { bytes: 0, error })?;
+        }
         purged
     }
 

@@ -260,20 +260,32 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// Unlinks and gives back the table pages of `span` that map nothing any more.
     pub(super) fn drop_empty_tables(&mut self, span: Span, source: &mut dyn TableSource) -> Result<(), MapError> {
         let (first, end) = span.sections();
-        for index in (first & !1..end).step_by(2) {
-            let Some(page) = self.tables().pair_table(index) else { continue };
-            if !self.editor.table_is_empty(page).map_err(|error| edit(section_va(index), error))? {
-                continue;
+        for pair in (first & !1..end).step_by(2) {
+            if self.tables().pair_table(pair).is_some() && !source.postpone(pair) {
+                self.drop_table_if_empty(pair, source)?;
             }
-            for half in [index, index + 1] {
-                if self.table_of(half).is_some() {
-                    self.editor.clear_first(half, half + 1);
-                    self.editor.sync_first(half, half + 1);
-                    self.editor.flush_page(section_va(half));
-                }
-            }
-            source.give_back_clear(page);
         }
+        Ok(())
+    }
+
+    /// Unlinks, flushes and gives back the table page of the first-level pair `pair`, an even index, if it has one that
+    /// maps nothing.
+    ///
+    /// # Errors
+    /// [`MapError::Table`] when the table cannot be read.
+    pub fn drop_table_if_empty(&mut self, pair: usize, source: &mut dyn TableSource) -> Result<(), MapError> {
+        let Some(page) = self.tables().pair_table(pair) else { return Ok(()) };
+        if !self.editor.table_is_empty(page).map_err(|error| edit(section_va(pair), error))? {
+            return Ok(());
+        }
+        for half in [pair, pair + 1] {
+            if self.table_of(half).is_some() {
+                self.editor.clear_first(half, half + 1);
+                self.editor.sync_first(half, half + 1);
+                self.editor.flush_page(section_va(half));
+            }
+        }
+        source.give_back(page);
         Ok(())
     }
 }

@@ -273,7 +273,7 @@ fn clear(words: &[AtomicU32]) {
 }
 
 /// Whether all of `words` are 0.
-fn is_clear(words: &[AtomicU32]) -> bool {
+pub(super) fn is_clear(words: &[AtomicU32]) -> bool {
     let any = |words: &[AtomicU32]| words.iter().fold(0, |any, word| any | word.load(Ordering::Relaxed));
     let (rounds, rest) = words.as_chunks::<ROUND>();
     rounds.iter().all(|round| any(round) == 0) && any(rest) == 0

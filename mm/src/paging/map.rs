@@ -33,14 +33,10 @@ pub trait TableSource {
     /// Takes back a frame that no table word and no TLB refers to any more.
     fn give_back(&mut self, table: PhysAddr);
 
-    /// As [`TableSource::take_table`], a frame that came by [`TableSource::give_back_clear`] and was not written since.
-    fn take_clear(&mut self) -> Option<PhysAddr> {
-        None
-    }
-
-    /// As [`TableSource::give_back`], for a frame whose bytes are all 0: it may serve again without being cleared.
-    fn give_back_clear(&mut self, table: PhysAddr) {
-        self.give_back(table);
+    /// Asked before the table of the first-level pair `pair` is looked through for being empty, which takes a thousand
+    /// loads: `true` keeps it linked for now, and [`Mapper::drop_table_if_empty`] must be called for it later.
+    fn postpone(&mut self, _pair: usize) -> bool {
+        false
     }
 }
 
@@ -101,7 +97,7 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         let span = Span::new(va, bytes)?;
         check_frames(pa, bytes)?;
         let sections = (largest >= PageSize::Section).then_some(pa);
-        if sections.is_some() && self.map_sections(span, pa, prot)? {
+        if sections.is_some() && self.map_sections(span, pa, prot, source)? {
             return Ok(());
         }
         if self.check_free(span, prot, sections)? {
@@ -205,12 +201,11 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
     fn take_one(&mut self, piece: Piece, source: &mut dyn TableSource) -> Result<(), MapError> {
         let index = piece.index();
         let old = self.tables().pair_table(index);
-        let clear = if old.is_none() { source.take_clear() } else { None };
-        let page = match old.or(clear) {
+        let page = match old {
             Some(page) => page,
             None => source.take_table().ok_or(MapError::NoTable(piece.va()))?,
         };
-        let cleared = if clear.is_some() { Ok(()) } else { self.clear_new(page, index, old.is_none()) };
+        let cleared = self.clear_new(page, index, old.is_none());
         cleared.and_then(|()| self.editor.link(index, page)).map_err(|error| {
             if old.is_none() {
                 source.give_back(page);

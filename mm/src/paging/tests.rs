@@ -361,6 +361,58 @@ fn large_pages_and_supersections_walk_to_the_byte() {
     assert_eq!(model(&ram).translate(0xb0f0_0000), None);
 }
 
+/// A pool that keeps every table that may be empty.
+struct Postponing(Pool, Vec<usize>);
+
+impl TableSource for Postponing {
+    fn take_table(&mut self) -> Option<PhysAddr> {
+        self.0.take_table()
+    }
+
+    fn give_back(&mut self, table: PhysAddr) {
+        self.0.give_back(table);
+    }
+
+    fn postpone(&mut self, pair: usize) -> bool {
+        self.1.push(pair);
+        true
+    }
+}
+
+#[test]
+fn an_empty_table_that_was_kept_serves_again_makes_way_for_a_section_and_goes_back_once() {
+    let (ram, tlb) = (ram(), CountingTlb::default());
+    let (mut mapper, mut pool) = (mapper(&ram, &tlb), Postponing(Pool::new(2), Vec::new()));
+    let (at, odd) = (VirtAddr::new(0xa000_0000), VirtAddr::new(0xa010_0000));
+    let (page, mib) = ((PhysAddr::new(0x5000), Prot::KERNEL_RW), (PhysAddr::new(0x10_0000), Prot::KERNEL_RW));
+    for va in [at, odd, at] {
+        mapper.map(va, PAGE, page, PageSize::Section, &mut pool).unwrap();
+        mapper.unmap(va, PAGE, &mut pool).unwrap();
+        assert_eq!((pool.0.taken(), mapper.tables().mappings().count()), (1, 0), "the table stays");
+    }
+    mapper.map(odd, MIB, mib, PageSize::Section, &mut pool).unwrap();
+    assert_eq!(mapper.tables().walk(odd).unwrap().unwrap().size, PageSize::Section);
+    assert_eq!(pool.0.taken(), 1, "the even MiB still has it");
+    mapper.map(at, PAGE, page, PageSize::Section, &mut pool).unwrap();
+    let over = mapper.map(at, 2 * MIB, mib, PageSize::Section, &mut pool);
+    assert_eq!(over, Err(MapError::AlreadyMapped(at)), "a page of it is mapped");
+    mapper.unmap(at, PAGE, &mut pool).unwrap();
+    mapper.map(at, MIB, mib, PageSize::Section, &mut pool).unwrap();
+    assert_eq!(pool.0.taken(), 0, "no MiB is left to it");
+    mapper.unmap(at, 2 * MIB, &mut pool).unwrap();
+    mapper.map(at, PAGE, page, PageSize::Section, &mut pool).unwrap();
+    while let Some(pair) = pool.1.pop() {
+        mapper.drop_table_if_empty(pair, &mut pool).unwrap();
+    }
+    assert_eq!(pool.0.taken(), 1, "it is in use again");
+    mapper.unmap(at, PAGE, &mut pool).unwrap();
+    while let Some(pair) = pool.1.pop() {
+        mapper.drop_table_if_empty(pair, &mut pool).unwrap();
+    }
+    assert_eq!(pool.0.taken(), 0);
+    assert!(ram_words(&ram, ROOT, 4096).iter().all(|word| *word == 0));
+}
+
 #[test]
 fn single_pages_of_a_window_are_what_the_mmu_sees_and_the_audit_accepts() {
     let (ram, tlb) = (ram(), CountingTlb::default());

@@ -183,7 +183,8 @@ impl<'m> Counters<'m> {
     /// A zone's counter, exact while the CPUs are at rest (Linux: `zone_page_state_snapshot`).
     #[must_use]
     pub fn zone(&self, zone: ZoneTag, item: ZoneItem) -> u32 {
-        let of = |zones: &[[AtomicI32; ZoneItem::COUNT]; ZoneTag::COUNT]| zones[zone.index()][item as usize].load(Relaxed);
+        let of =
+            |zones: &[[AtomicI32; ZoneItem::COUNT]; ZoneTag::COUNT]| zones[zone.index()][item as usize].load(Relaxed);
         let parts = self.cpus.iter().map(|cpu| of(&cpu.zones));
         parts.fold(of(&self.zones), i32::wrapping_add).cast_unsigned()
     }

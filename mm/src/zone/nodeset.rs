@@ -122,9 +122,10 @@ mod tests {
         assert_eq!(set.without(NodeId::ZERO), NodeSet::of(two));
         assert_eq!(NodeSet::ALL.len() as usize, NodeId::MAX_NODES);
         assert_eq!(NodeSet::from_bits(set.bits() | 0xf0), set);
-        assert_eq!([0, 1, 2, 5, 6, 13, 15].map(|bits| NodeSet::from_bits(bits).to_string()), [
-            "(none)", "0", "1", "0,2", "1-2", "0,2-3", "0-3"
-        ]);
+        assert_eq!(
+            [0, 1, 2, 5, 6, 13, 15].map(|bits| NodeSet::from_bits(bits).to_string()),
+            ["(none)", "0", "1", "0,2", "1-2", "0,2-3", "0-3"]
+        );
         assert!(NodeSet::EMPTY.is_empty() && set.union(NodeSet::ALL) == NodeSet::ALL);
     }
 }

@@ -70,10 +70,12 @@ mod tests {
             }
             NodePlan { node: node(raw), span: range(0, 1), zones }
         };
-        let plans =
-            [plan(0, &[ZoneType::Normal, ZoneType::HighMem]), plan(1, &[]), plan(2, &[ZoneType::HighMem]), plan(3, &[
-                ZoneType::Movable,
-            ])];
+        let plans = [
+            plan(0, &[ZoneType::Normal, ZoneType::HighMem]),
+            plan(1, &[]),
+            plan(2, &[ZoneType::HighMem]),
+            plan(3, &[ZoneType::Movable]),
+        ];
         let states = NodeStates::of(&plans, NodeSet::of(node(0)).with(node(1)));
         assert_eq!(
             states.to_string(),
