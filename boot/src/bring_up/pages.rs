@@ -63,7 +63,8 @@ pub(super) fn build_memmap<M: Machine>(
     plan: &MachinePlan,
     given: &Given<'_, M>,
 ) -> Result<MemMap<'static>, BootError> {
-    let spans = plan.nodes().iter().map(|node| node.span);
+    // A node without memory has a span that lies nowhere.
+    let spans = plan.nodes().iter().map(|node| node.span).filter(|span| !span.is_empty());
     let span =
         spans.reduce(|all, one| PfnRange::new(all.start.min(one.start), all.end.max(one.end))).unwrap_or_default();
     let pages = MemMap::coverage(span).pages() as usize;
