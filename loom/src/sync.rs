@@ -4,6 +4,9 @@
 mod init_once;
 #[path = "../../mm/src/sync/irq_lock.rs"]
 mod irq_lock;
+#[path = "../../mm/src/sync/seqcount.rs"]
+mod seqcount;
 
 pub use init_once::InitOnce;
 pub use irq_lock::{IrqLock, IrqLockGuard, IrqOff};
+pub use seqcount::{SeqCount, Snapshot};
