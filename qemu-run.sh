@@ -200,10 +200,11 @@ show_figure() {
     printf '%s\n' "$1"
 }
 
+# bench_once BOARD MEM [ROWS]
 bench_once() {
     figures_seen=0
     select_board "$1" "$2"
-    qemu_command 'semihosting=on bench=all selftest=none'
+    qemu_command "semihosting=on bench=${3:-all} selftest=none"
     watch show_figure
     refuse_bad_end
     [ "$STATUS" = 0 ] || fail "the image ended with status $STATUS"
@@ -218,6 +219,7 @@ bench() {
     if [ -z "$board_given$mem" ]; then
         bench_once ast2500 512M
         bench_once vexpress-a15 2G
+        bench_once vexpress-a15 64M boot
         ! comparable || printf '%s\n' "${ROWS[@]}" >"$BUILD/bench.tsv"
         [ -z "$save" ] || cp "$BUILD/bench.tsv" "$ROOT/bench/baseline.tsv"
     else

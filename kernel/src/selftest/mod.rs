@@ -6,11 +6,16 @@
 //! The console gets one line a test, `selftest NAME ... ok (N us)`, and at the end `N passed, N failed`.
 
 mod areas;
+mod contiguous;
 mod faults;
+mod following;
 mod pages;
 mod percpu;
 mod pressure;
 mod translation;
+mod vm;
+mod vm_areas;
+mod vm_highmem;
 
 use linkme::distributed_slice;
 

@@ -6,5 +6,6 @@ pub mod cp15;
 pub mod fault;
 pub mod irq;
 pub mod mmu;
+pub mod page;
 mod report;
 pub mod vectors;
