@@ -4,7 +4,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use quire_loom::NoIrq;
-use quire_loom::sync::{InitOnce, IrqLock, SeqCount};
+use quire_loom::sync::{InitOnce, IrqLock, SeqCount, TaskLock};
 
 /// A lock that was used once, so that loom knows it.
 fn lock<T>(value: T) -> Arc<IrqLock<T, NoIrq>> {
@@ -31,6 +31,26 @@ fn no_increment_under_the_lock_is_lost_and_no_two_cpus_hold_it() {
             })
             .collect();
         cpus.into_iter().for_each(|cpu| cpu.join().unwrap());
+        assert_eq!(*lock.lock(), 2);
+    });
+}
+
+#[test]
+fn no_increment_under_the_task_lock_is_lost() {
+    loom::model(|| {
+        let lock = TaskLock::new(0_u32);
+        drop(lock.lock());
+        let lock = Arc::new(lock);
+        let other = {
+            let lock = lock.clone();
+            thread::spawn(move || *lock.lock() += 1)
+        };
+        if let Some(mut value) = lock.try_lock() {
+            *value += 1;
+        } else {
+            *lock.lock() += 1;
+        }
+        other.join().unwrap();
         assert_eq!(*lock.lock(), 2);
     });
 }
