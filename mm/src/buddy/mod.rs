@@ -104,7 +104,7 @@ pub struct FreeCounts {
 
 impl FreeCounts {
     /// Counts `pages` that came to the lists of `kind`.
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, pages: u32, kind: MigrateType) {
         match kind {
             MigrateType::Isolate => self.isolated += pages,
@@ -116,8 +116,24 @@ impl FreeCounts {
         }
     }
 
+    /// As [`Self::add`], with the type's number.
+    #[inline(always)]
+    fn add_bits(&mut self, pages: u32, bits: u32) {
+        if bits < MigrateType::Cma as u32 {
+            self.free += pages;
+        } else {
+            self.add_apart(pages, bits);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_apart(&mut self, pages: u32, bits: u32) {
+        self.add(pages, MigrateType::new(bits).unwrap_or(MigrateType::Unmovable));
+    }
+
     /// Counts `pages` that left the lists of `kind`.
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, pages: u32, kind: MigrateType) {
         match kind {
             MigrateType::Isolate => self.isolated -= pages,

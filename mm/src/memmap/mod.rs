@@ -30,6 +30,9 @@ pub use usemap::Usemap;
 use crate::addr::{Pfn, PfnRange};
 use crate::order::{MAX_ORDER, Order};
 
+/// Frames of a largest block.
+pub(crate) const GROUP: usize = Order::LARGEST.pages() as usize;
+
 /// The array, and the frame number of its first entry.
 #[derive(Clone, Copy)]
 pub struct MemMap<'m> {
@@ -72,6 +75,17 @@ impl<'m> MemMap<'m> {
     #[inline]
     pub(crate) fn at(&self, pfn: Pfn) -> &'m Page {
         &self.pages[pfn.raw().wrapping_sub(self.base) as usize]
+    }
+
+    /// The entries of the naturally aligned largest block that `pfn`, which is known to be in the array, lies in. The
+    /// buddy of a block is in the same one, and an index that is reduced to its size needs no check.
+    ///
+    /// # Panics
+    /// As [`Self::at`].
+    #[inline(always)]
+    pub(crate) fn around(&self, pfn: Pfn) -> &'m [Page; GROUP] {
+        let (groups, _) = self.pages.as_chunks();
+        &groups[pfn.raw().wrapping_sub(self.base) as usize / GROUP]
     }
 
     /// The frame of an entry; `None` for an entry of another array (Linux: `page_to_pfn`).

@@ -236,6 +236,13 @@ impl<'m> Pageset<'m> {
         self.freed.load(Relaxed).wrapping_add(by_hits)
     }
 
+    /// Takes away from the room what came from the zone since the last count: no hit happened since.
+    pub(super) fn shrink_room(&self, pages: u32) {
+        let granted = self.granted.load(Relaxed).saturating_sub(pages);
+        self.granted.store(granted, Relaxed);
+        self.room.store(granted, Relaxed);
+    }
+
     /// Counts the stock anew; returns how many pages still fit.
     pub(super) fn recount(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
@@ -312,10 +319,14 @@ impl<'m> Pageset<'m> {
         // Those to be returned come again with the others, but are empty by then, or enough was taken.
         let returns = RingIndex::all().filter(|ring| ring.is_returns());
         for ring in returns.chain(RingIndex::from(turn & 0xf)) {
+            let place = &self.rings[ring.index()];
             let order = ring.order();
-            while let Some(pfn) = if left > 0 { self.pop_cold(ring) } else { None } {
-                each(pfn, order);
-                left = left.saturating_sub(order.pages());
+            let blocks = place.len().min(left.div_ceil(order.pages()));
+            let start = place.start.load(Relaxed);
+            place.start.store(start.wrapping_add(blocks), Relaxed);
+            left = left.saturating_sub(blocks << order.log2());
+            for position in 0..blocks {
+                each(Pfn::new(self.slot(ring, start.wrapping_add(position)).load(Relaxed)), order);
             }
         }
     }

@@ -52,14 +52,14 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let ring = RingIndex::of(order, kind);
         let wanted = set.size().refill(order).min(fit);
         let mut last = None;
-        self.with_core(|core| {
+        let taken = self.with_core(|core| {
             // The block taken first is the next one to be popped from the end that the caller uses.
             core.take_many(order, wanted, kind, Holder::Pageset, |pfn| {
                 set.stock(pfn, ring, heat);
                 last = Some(pfn);
             })
         });
-        set.recount();
+        set.shrink_room(taken << order.log2());
         if C::GATHERS {
             set.set_front(ring, pageblock_of(last?).end);
         }
@@ -88,8 +88,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let ring = RingIndex::of(order, kind);
         let mut room = set.recount();
         if C::GATHERS || room < order.pages() {
-            self.with_core(|core| make_room(core, set, order));
-            room = set.recount();
+            room = self.with_core(|core| make_room(core, set, order));
         }
         if room >= order.pages() {
             set.push_freed(pfn, ring, heat, C::GATHERS);
@@ -120,14 +119,21 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 }
 
-/// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
-fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
-    set.take_coldest(set.size().batch, |pfn, order| core.give_claimed(pfn, order));
-    set.recount();
+/// Moves up to a batch of pages from a pageset to the core; returns the room that there is then
+/// (Linux: `free_pcppages_bulk`).
+fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) -> u32 {
+    set.take_coldest(set.size().batch, |pfn, order| give_back(core, pfn, order));
+    set.recount()
 }
 
-/// Makes room in a pageset that has none for a block of `order`, or may have none.
-fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order) {
+/// A function of its own, so that the loop over the rings keeps its registers.
+#[inline(never)]
+fn give_back<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
+    core.give_claimed(pfn, order);
+}
+
+/// Makes room in a pageset that has none for a block of `order`, or may have none; returns how much there is.
+fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order) -> u32 {
     if !C::GATHERS {
         return drain(core, set);
     }
@@ -142,8 +148,8 @@ fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order)
         is_stale = true;
     }
     if is_stale || set.returns() > 0 || set.count().saturating_add(order.pages()) > set.size().high {
-        drain(core, set);
+        drain(core, set)
     } else {
-        set.recount();
+        set.recount()
     }
 }

@@ -12,7 +12,7 @@ use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, PagesetSize, RingIndex, open_rings};
-use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, is_plenty, open_types};
+use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, open_types, plenty};
 use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
 
@@ -28,6 +28,8 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     marks: Marks,
     /// What a first attempt that prefers this zone must leave free, so that it need not be found each time.
     least: AtomicU32,
+    /// With more free largest blocks than this such an attempt gets any block.
+    plenty: AtomicU32,
     /// The rings whose hits the watermark allows, as the pagesets were told.
     open: AtomicU32,
     /// With more free pages than this there is nothing to tell them.
@@ -73,12 +75,6 @@ pub struct ZoneStats {
     pub marks: Watermarks,
 }
 
-/// Pages in largest blocks that are not lent, or a part of them: nearly all are movable.
-#[inline]
-fn in_largest<'m>(core: &impl FreeCore<'m>) -> u32 {
-    core.free_blocks(Order::LARGEST, MigrateType::Movable) << Order::LARGEST.log2()
-}
-
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn new(frames: ZoneFrames<'m>, present: u32, core: C) -> Self {
         let core = IrqLock::new(core);
@@ -93,6 +89,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             free_cma,
             marks: Marks::default(),
             least: zero(),
+            plenty: zero(),
             open: zero(),
             comfort: AtomicU32::new(u32::MAX),
             closures: zero(),
@@ -169,7 +166,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 
     /// Uses the core under the lock and publishes its counts after.
-    #[inline]
+    #[inline(always)]
     pub(super) fn with_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
         let mut core = self.core.lock();
         let result = operate(&mut core);
@@ -241,7 +238,9 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn set_marks(&self, marks: &Watermarks) {
         self.with_core(|_| {
             self.marks.set(marks);
-            self.least.store(self.marks.least_free(self.tag().zone()), Relaxed);
+            let least = self.marks.least_free(self.tag().zone());
+            self.least.store(least, Relaxed);
+            self.plenty.store(plenty(least), Relaxed);
             self.comfort.store(u32::MAX, Relaxed);
         });
     }
@@ -266,18 +265,25 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.managed.fetch_add(pages, Relaxed);
     }
 
-    /// Allocates one block if the low watermark allows it beyond doubt. `None` says nothing about whether there is one.
+    /// Allocates one block of an order that pagesets stock if the low watermark allows it beyond doubt. `None` says
+    /// nothing about whether there is one.
     #[inline]
     pub(super) fn alloc_easy(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
-        if order <= PAGESET_ORDER && !self.pagesets.is_empty() {
-            let is_open = self.open.load(Relaxed) >> RingIndex::of(order, kind).bit() & 1 != 0;
-            return is_open.then(|| self.alloc_stocked(order, kind, Heat::Hot))?;
+        let is_open = self.open.load(Relaxed) >> RingIndex::of(order, kind).bit() & 1 != 0;
+        is_open.then(|| self.alloc_stocked(order, kind, Heat::Hot))?
+    }
+
+    /// As [`Self::alloc_easy`], of any order: past the pagesets.
+    #[inline(always)]
+    pub(super) fn alloc_plenty(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
+        let mut core = self.core.lock();
+        // Nearly all largest blocks are movable: a part of them is enough to know.
+        if core.free_blocks(Order::LARGEST, MigrateType::Movable) <= self.plenty.load(Relaxed) {
+            return None;
         }
-        self.with_core(|core| {
-            let FreeCounts { free, cma, .. } = core.counts();
-            let allowed = is_plenty(order, self.least.load(Relaxed), free, cma, in_largest(core));
-            if allowed { core.take(order, kind, Holder::Caller(kind)) } else { None }
-        })
+        let taken = core.take(order, kind, Holder::Caller(kind));
+        self.publish(&core);
+        taken
     }
 
     /// Takes a block that no pageset has, for a caller.
@@ -286,12 +292,12 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 
     /// Returns a claimed block to the core.
-    #[inline]
+    #[inline(always)]
     pub(super) fn free_to_core(&self, pfn: Pfn, order: Order) {
-        self.with_core(|core| {
-            core.give_claimed(pfn, order);
-            self.count_freed(order.pages());
-        });
+        let mut core = self.core.lock();
+        core.give_claimed(pfn, order);
+        self.count_freed(order.pages());
+        self.publish(&core);
     }
 
     /// Takes single pages for the caller until `each` had `wanted` of them, as far as the low watermark allows it beyond
