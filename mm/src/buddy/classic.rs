@@ -166,13 +166,14 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
     }
 
+    #[inline(never)]
     fn take_many(
         &mut self,
         order: Order,
         wanted: u32,
         kind: MigrateType,
         holder: Holder,
-        mut each: impl FnMut(Pfn),
+        mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
         let mut taken = 0;
         while taken < wanted {
@@ -182,7 +183,9 @@ impl<'m> FreeCore<'m> for Classic<'m> {
             let whole = self.lists.smallest(order, kind).map_or(order, |size| size.min(most));
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
             let Some(pfn) = self.take(size, kind, holder) else { break };
-            taken += self.frames.cut(pfn, size, (order, holder), &mut each);
+            let blocks = self.frames.cut(pfn, size, order, holder);
+            each(pfn, blocks);
+            taken += blocks;
         }
         taken
     }
@@ -192,13 +195,14 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         let bits = self.frames.usemap.bits(pfn);
         self.counts.add_bits(order.pages(), bits);
         let (mut head, mut size) = (pfn, order);
-        if self.lists.can_merge(pfn, order) {
+        let group = self.frames.map.around(pfn);
+        if self.lists.can_merge(group, pfn, order) {
             (head, size) = self.lists.merge(pfn, order);
         }
         if size < self.options.guard_minorder {
             (head, size) = self.absorb_guards((head, size), self.frames.usemap.get(pfn));
         }
-        self.lists.push_freed(head, size, bits);
+        self.lists.push_freed(group, head, size, bits);
     }
 
     fn counts(&self) -> FreeCounts {

@@ -9,7 +9,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
-use crate::memmap::{GROUP, MemMap, NO_FRAME, Page, StateWord, ZoneTag};
+use crate::memmap::{GROUP, Group, MemMap, NO_FRAME, Page, StateWord, ZoneTag};
 use crate::migrate::{MIGRATE_TYPES, MigrateType};
 use crate::order::{MAX_ORDER, Order};
 
@@ -85,8 +85,8 @@ impl<'m> BlockLists<'m> {
     /// Puts a block that was freed on the list of the type numbered `bits`: at the back when it is likely to become part
     /// of a larger one soon, because the buddy of the block that it would merge into is free.
     #[inline(always)]
-    pub(super) fn push_freed(&mut self, pfn: Pfn, order: Order, bits: u32) {
-        let (group, blank) = (self.map.around(pfn), self.blank);
+    pub(super) fn push_freed(&mut self, group: &Group, pfn: Pfn, order: Order, bits: u32) {
+        let blank = self.blank;
         let end = || {
             let parents_buddy = (pfn.raw() & !order.pages()) ^ (order.pages() << 1);
             // The buddy's order is one more than the block's.
@@ -175,11 +175,11 @@ impl<'m> BlockLists<'m> {
         }
     }
 
-    /// Whether the buddy of a block that is being freed is free as a whole.
+    /// Whether the buddy of a block that is being freed is free as a whole; `group` is what lies around it.
     #[inline(always)]
-    pub(super) fn can_merge(&self, pfn: Pfn, order: Order) -> bool {
+    pub(super) fn can_merge(&self, group: &Group, pfn: Pfn, order: Order) -> bool {
         let buddy = order.buddy_of(pfn).raw() as usize % GROUP;
-        order < Order::LARGEST && self.map.around(pfn)[buddy].word().is_like(self.blank, order)
+        order < Order::LARGEST && group[buddy].word().is_like(self.blank, order)
     }
 
     /// Takes the buddies of a block that is being freed off their lists as long as they are free, and makes one block of

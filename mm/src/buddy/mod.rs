@@ -30,7 +30,7 @@ pub use error::{Broken, FreeError};
 pub use validate::Tally;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::memmap::{MemMap, StateWord, Usemap, ZoneTag};
+use crate::memmap::{GROUP, MemMap, StateWord, Usemap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 
@@ -76,14 +76,13 @@ impl Holder {
 }
 
 impl ZoneFrames<'_> {
-    /// Cuts a block that was taken into blocks of `order` for `holder`, lowest first; returns how many.
+    /// Cuts a block that was taken into blocks of `order` for `holder`; returns how many.
     #[inline]
-    fn cut(&self, pfn: Pfn, size: Order, (order, holder): (Order, Holder), each: &mut impl FnMut(Pfn)) -> u32 {
-        let step = order.pages();
-        for offset in (0..size.pages()).step_by(step as usize) {
-            let head = Pfn::new(pfn.raw() | offset);
-            self.map.at(head).set_word(holder.word(order));
-            each(head);
+    fn cut(&self, pfn: Pfn, size: Order, order: Order, holder: Holder) -> u32 {
+        let group = self.map.around(pfn);
+        let word = holder.word(order);
+        for offset in (0..size.pages()).step_by(order.pages() as usize) {
+            group[(pfn.raw() | offset) as usize % GROUP].set_word(word);
         }
         size.pages() >> order.log2()
     }
@@ -166,10 +165,17 @@ pub trait FreeCore<'m>: Sized + Send {
     /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
-    /// Takes up to `wanted` blocks of `order`, handing each to `each`, with one search for as many as a larger block has;
-    /// returns how many there were. The state of each is as `holder` says. Linux: `rmqueue_bulk`.
-    fn take_many(&mut self, order: Order, wanted: u32, kind: MigrateType, holder: Holder, each: impl FnMut(Pfn))
-    -> u32;
+    /// Takes up to `wanted` blocks of `order`, with one search for as many as a larger block has; returns how many there
+    /// were. `each` is handed the first frame and the number of blocks that follow each other, as often as there are such.
+    /// The state of each block is as `holder` says. Linux: `rmqueue_bulk`.
+    fn take_many(
+        &mut self,
+        order: Order,
+        wanted: u32,
+        kind: MigrateType,
+        holder: Holder,
+        each: impl FnMut(Pfn, u32),
+    ) -> u32;
 
     /// Puts a block on the list of its pageblock's type, merged as far as its buddies are free.
     ///
@@ -186,6 +192,17 @@ pub trait FreeCore<'m>: Sized + Send {
 
     /// As [`Self::give`], of a block that this core gave out with this order, which needs no check.
     fn give_claimed(&mut self, pfn: Pfn, order: Order);
+
+    /// As [`Self::give_claimed`], of frames that follow each other and whose states say that they head nothing: the few
+    /// aligned blocks that they are, which costs far less than merging them one by one.
+    #[inline(never)]
+    fn give_run(&mut self, run: PfnRange) {
+        let mut next = run.start;
+        while let Some(order) = Order::largest_at(next, run.end.pages_since(next)) {
+            self.give_claimed(next, order);
+            next = Pfn::new(next.raw().wrapping_add(order.pages()));
+        }
+    }
 
     /// Pages held.
     fn counts(&self) -> FreeCounts;

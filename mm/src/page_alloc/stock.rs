@@ -9,13 +9,13 @@
 //!              for gathering are ours.
 #![forbid(unsafe_code)]
 
-use crate::addr::Pfn;
+use crate::addr::{Pfn, PfnRange};
 use crate::buddy::{FreeCore, Holder};
 use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 use crate::page_alloc::Zone;
-use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, RingIndex};
+use crate::page_alloc::pageset::{Cold, Heat, PAGESET_ORDER, Pageset, RingIndex};
 use crate::page_alloc::route::broken_stock;
 use crate::sync::{CurrentCpu, IrqOff};
 
@@ -45,21 +45,21 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     /// Stocks up to a batch of blocks and hands out the first (Linux: `rmqueue_bulk`).
     fn refill(&self, set: Option<&Pageset<'m>>, order: Order, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        let fit = set.map(|set| (set, set.recount() >> order.log2())).filter(|(_, fit)| *fit > 0);
-        let Some((set, fit)) = fit else {
+        let fit = set.map(|set| (set, set.recount())).filter(|(_, room)| *room >= order.pages());
+        let Some((set, room)) = fit else {
             return self.alloc_direct(order, kind);
         };
         let ring = RingIndex::of(order, kind);
-        let wanted = set.size().refill(order).min(fit);
+        let wanted = set.size().refill(order).min(room >> order.log2());
         let mut last = None;
         let taken = self.with_core(|core| {
             // The block taken first is the next one to be popped from the end that the caller uses.
-            core.take_many(order, wanted, kind, Holder::Pageset, |pfn| {
-                set.stock(pfn, ring, heat);
+            core.take_many(order, wanted, kind, Holder::Pageset, |pfn, blocks| {
+                set.stock(pfn, blocks, ring, heat);
                 last = Some(pfn);
             })
         });
-        set.shrink_room(taken << order.log2());
+        set.recounted(room.saturating_sub(taken << order.log2()));
         if C::GATHERS {
             set.set_front(ring, pageblock_of(last?).end);
         }
@@ -88,7 +88,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let ring = RingIndex::of(order, kind);
         let mut room = set.recount();
         if C::GATHERS || room < order.pages() {
-            room = self.with_core(|core| make_room(core, set, order));
+            room = self.with_core(|core| make_room(core, set, order, room));
         }
         if room >= order.pages() {
             set.push_freed(pfn, ring, heat, C::GATHERS);
@@ -111,31 +111,72 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         loop {
             let _irq = IrqOff::<M>::new();
             let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return };
-            if set.recount() >= set.size().high {
+            let room = set.recount();
+            if room >= set.size().high {
                 return;
             }
-            self.with_core(|core| drain(core, set));
+            self.with_core(|core| drain(core, set, room));
         }
     }
 }
 
-/// Moves up to a batch of pages from a pageset to the core; returns the room that there is then
-/// (Linux: `free_pcppages_bulk`).
-fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) -> u32 {
-    set.take_coldest(set.size().batch, |pfn, order| give_back(core, pfn, order));
-    set.recount()
+/// Gives blocks to the core, those that follow each other as the few larger blocks that they are.
+#[inline(never)]
+fn give_blocks<'m>(core: &mut impl FreeCore<'m>, mut blocks: Cold<'_>, order: Order) {
+    let Some(first) = blocks.next() else { return };
+    let (mut start, mut end) = (first.raw(), first.raw().wrapping_add(order.pages()));
+    for pfn in blocks {
+        let after = pfn.raw().wrapping_add(order.pages());
+        if pfn.raw() == end {
+            end = after;
+        } else if after == start {
+            start = pfn.raw();
+        } else {
+            give_run(core, start, end, order);
+            (start, end) = (pfn.raw(), after);
+        }
+    }
+    give_run(core, start, end, order);
 }
 
-/// A function of its own, so that the loop over the rings keeps its registers.
+/// Gives the blocks of `order` from `start` up to `end`.
+#[inline(always)]
+fn give_run<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: Order) {
+    if end.wrapping_sub(start) == order.pages() {
+        give_one(core, Pfn::new(start), order);
+    } else {
+        give_several(core, PfnRange::new(Pfn::new(start), Pfn::new(end)), order);
+    }
+}
+
 #[inline(never)]
-fn give_back<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
+fn give_one<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
     core.give_claimed(pfn, order);
 }
 
-/// Makes room in a pageset that has none for a block of `order`, or may have none; returns how much there is.
-fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order) -> u32 {
+#[inline(never)]
+fn give_several<'m>(core: &mut impl FreeCore<'m>, frames: PfnRange, order: Order) {
+    let map = core.frames().map;
+    for head in (frames.start.raw()..frames.end.raw()).step_by(order.pages() as usize) {
+        map.at(Pfn::new(head)).set_word(StateWord::INSIDE);
+    }
+    core.give_run(frames);
+}
+
+/// Moves some pages from a pageset, counted before, to the core; returns the room that there is then
+/// (Linux: `free_pcppages_bulk`).
+fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: u32) -> u32 {
+    let wanted = set.size().drain();
+    let taken = set.take_coldest(wanted, C::GATHERS, |blocks, order| give_blocks(core, blocks, order));
+    set.recounted(room + taken);
+    room + taken
+}
+
+/// Makes room in a pageset, counted before, that has none for a block of `order`, or may have none; returns how much
+/// there is.
+fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order, room: u32) -> u32 {
     if !C::GATHERS {
-        return drain(core, set);
+        return drain(core, set, room);
     }
     let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
     let mut is_stale = false;
@@ -147,9 +188,5 @@ fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order)
         set.set_front(ring, lower);
         is_stale = true;
     }
-    if is_stale || set.returns() > 0 || set.count().saturating_add(order.pages()) > set.size().high {
-        drain(core, set)
-    } else {
-        set.recount()
-    }
+    if is_stale || set.returns() > 0 || room < order.pages() { drain(core, set, room) } else { room }
 }

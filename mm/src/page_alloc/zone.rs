@@ -300,9 +300,9 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.publish(&core);
     }
 
-    /// Takes single pages for the caller until `each` had `wanted` of them, as far as the low watermark allows it beyond
-    /// doubt; returns how many.
-    pub(super) fn take_pages(&self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn)) -> u32 {
+    /// Takes single pages for the caller until `each` had `wanted` of them (see [`FreeCore::take_many`]), as far as the low
+    /// watermark allows it beyond doubt; returns how many.
+    pub(super) fn take_pages(&self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn, u32)) -> u32 {
         self.with_core(|core| {
             let FreeCounts { free, cma, .. } = core.counts();
             let spare = free.saturating_sub(cma).saturating_sub(self.least.load(Relaxed));
@@ -313,11 +313,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     /// Returns frames that follow each other, whose states say that they head nothing, to the core.
     pub(super) fn give_pages(&self, range: PfnRange) {
         self.with_core(|core| {
-            let mut next = range.start;
-            while let Some(order) = Order::largest_at(next, range.end.pages_since(next)) {
-                core.give_claimed(next, order);
-                next = Pfn::new(next.raw().wrapping_add(order.pages()));
-            }
+            core.give_run(range);
             self.count_freed(range.pages());
         });
     }

@@ -219,13 +219,14 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         }
     }
 
+    #[inline(never)]
     fn take_many(
         &mut self,
         order: Order,
         wanted: u32,
         kind: MigrateType,
         holder: Holder,
-        mut each: impl FnMut(Pfn),
+        mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
         let mut taken = 0;
         while taken < wanted {
@@ -238,7 +239,9 @@ impl<'m> FreeCore<'m> for Compact<'m> {
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
             let own = block.and_then(|block| self.take_from(block, size, holder));
             let Some(pfn) = own.or_else(|| self.take_elsewhere(size, kind, holder)) else { break };
-            taken += self.frames.cut(pfn, size, (order, holder), &mut each);
+            let blocks = self.frames.cut(pfn, size, order, holder);
+            each(pfn, blocks);
+            taken += blocks;
         }
         taken
     }
