@@ -4,8 +4,11 @@
 //! array handling of the bench itself; nothing is taken off.
 
 mod boot;
+mod fragmentation;
+mod masked;
 mod pages;
 mod rng;
+mod worst;
 
 use crate::arch::armv7::clock;
 use crate::println;
@@ -19,6 +22,11 @@ impl Wanted<'_> {
     /// Whether the row `name` is.
     fn has(self, name: &str) -> bool {
         self.0 == "all" || name.contains(self.0)
+    }
+
+    /// Prints a row that is one number.
+    fn number(self, name: &str, value: u32) {
+        self.row(format_args!("{name}"), value, 1);
     }
 
     /// Prints a row: `total` instructions for `operations` of them, with two digits behind the point.
@@ -44,4 +52,7 @@ pub fn run(system: &System, names: &str) {
     let wanted = Wanted(names);
     boot::run(system, wanted);
     pages::run(system, wanted);
+    worst::run(system, wanted);
+    masked::run(system, wanted);
+    fragmentation::run(system, wanted);
 }

@@ -183,7 +183,6 @@ fn burst(zones: &Zones, gfp: GfpFlags, slots: &mut [u32], order: FreeOrder) -> u
             }
         }
     });
-    crate::println!("bench\tdebug{}_a{}_f{}\t1", slots.len(), allocated, freed);
     allocated.wrapping_add(freed)
 }
 
@@ -214,8 +213,9 @@ fn mixed(zones: &Zones, gfp: GfpFlags, array: &mut [u32], most: u32) -> u32 {
     total
 }
 
+/// The order of that number, or the largest one.
 #[inline(always)]
-fn order_of(raw: u32) -> Order {
+pub(super) fn order_of(raw: u32) -> Order {
     u8::try_from(raw).ok().and_then(Order::new).unwrap_or(Order::LARGEST)
 }
 

@@ -3,8 +3,8 @@
 //! Theory.      A list knows its first and its last block, and ends in `NO_FRAME` on both sides: what happens at an end
 //!              touches one neighbour at most. A bit a non-empty order turns "the smallest block that fits" into one
 //!              count of trailing zeros.
-//! Invariants.  1. A list's ends are frames exactly when bit `order` of `filled[kind]` is set and when its count is not
-//!              0. 2. Each block on it has the state `free(order, kind)` of the lists' zone.
+//! Invariants.  1. A list's first block is a frame exactly when bit `order` of `filled[kind]` is set and when its count is
+//!              not 0; only then its last one and the links of its blocks mean something. 2. Each block on it has the state `free(order, kind)` of the lists' zone.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -34,13 +34,13 @@ struct List {
 impl List {
     const EMPTY: Self = Self { first: NO_FRAME, last: NO_FRAME, blocks: 0 };
 
-    /// Makes it a list of `blocks` blocks, the first and last of which is `pfn`: one block, or none and `NO_FRAME`.
+    /// Makes the block at `pfn` the only one.
     #[inline(always)]
-    fn set(&mut self, pfn: u32, blocks: u32) {
+    fn set_only(&mut self, pfn: u32) {
         // One by one: the assignment of a whole value would write the padding too.
         self.first = pfn;
         self.last = pfn;
-        self.blocks = blocks;
+        self.blocks = 1;
     }
 }
 
@@ -106,7 +106,7 @@ impl<'m> BlockLists<'m> {
         if list.first == NO_FRAME {
             page.next.store(NO_FRAME, Relaxed);
             page.prev.store(NO_FRAME, Relaxed);
-            list.set(pfn.raw(), 1);
+            list.set_only(pfn.raw());
             self.filled[kind] |= order.pages();
             return;
         }
@@ -132,13 +132,13 @@ impl<'m> BlockLists<'m> {
         let list = &mut self.lists[kind.index()][order.index()];
         let pfn = Pfn::new(list.first);
         let page = map.at(pfn);
-        let next = page.next.load(Relaxed);
-        if next == NO_FRAME {
-            list.set(NO_FRAME, 0);
+        list.blocks -= 1;
+        if list.blocks == 0 {
+            list.first = NO_FRAME;
             self.filled[kind.index()] &= !order.pages();
         } else {
+            let next = page.next.load(Relaxed);
             list.first = next;
-            list.blocks -= 1;
             map.at(Pfn::new(next)).prev.store(NO_FRAME, Relaxed);
         }
         (pfn, page)
@@ -165,7 +165,7 @@ impl<'m> BlockLists<'m> {
             page.prev.store(NO_FRAME, Relaxed);
             page.next.store(list.first, Relaxed);
             match list.first {
-                NO_FRAME => list.set(upper, 1),
+                NO_FRAME => list.set_only(upper),
                 first => {
                     map.at(Pfn::new(first)).prev.store(upper, Relaxed);
                     list.first = upper;
@@ -214,15 +214,15 @@ impl<'m> BlockLists<'m> {
     #[inline(always)]
     fn unlink_bits(&mut self, page: &Page, order: Order, bits: u32) {
         let map = self.map;
-        let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
         let kind = bits as usize % TYPES;
         let list = &mut self.lists[kind][order.index()];
-        if prev & next == NO_FRAME {
-            list.set(NO_FRAME, 0);
+        list.blocks -= 1;
+        if list.blocks == 0 {
+            list.first = NO_FRAME;
             self.filled[kind] &= !order.pages();
             return;
         }
-        list.blocks -= 1;
+        let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
         if prev == NO_FRAME {
             list.first = next;
         } else {
@@ -244,8 +244,8 @@ impl<'m> BlockLists<'m> {
 
     /// The last block of a list.
     pub(super) fn last(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
-        let last = self.list(order, kind).last;
-        (last != NO_FRAME).then_some(Pfn::new(last))
+        let list = self.list(order, kind);
+        (list.blocks > 0).then_some(Pfn::new(list.last))
     }
 
     /// The smallest order of at least `order` that has a block of `kind`.

@@ -79,10 +79,12 @@ impl ZoneFrames<'_> {
     /// Cuts a block that was taken into blocks of `order` for `holder`; returns how many.
     #[inline]
     fn cut(&self, pfn: Pfn, size: Order, order: Order, holder: Holder) -> u32 {
-        let group = self.map.around(pfn);
-        let word = holder.word(order);
-        for offset in (0..size.pages()).step_by(order.pages() as usize) {
-            group[(pfn.raw() | offset) as usize % GROUP].set_word(word);
+        let (word, first) = (holder.word(order), pfn.raw() as usize % GROUP);
+        let block = self.map.around(pfn).get(first..first + size.pages() as usize).unwrap_or_default();
+        if order == Order::ZERO {
+            block.iter().for_each(|page| page.set_word(word));
+        } else {
+            block.iter().step_by(order.pages() as usize).for_each(|page| page.set_word(word));
         }
         size.pages() >> order.log2()
     }

@@ -422,17 +422,21 @@ impl<'m> Pageset<'m> {
     #[inline]
     pub(super) fn stock(&self, first: Pfn, blocks: u32, ring: RingIndex, heat: Heat) {
         let place = &self.rings[ring.index()];
-        let (start, end) = (place.start.load(Relaxed), place.end.load(Relaxed));
+        let (slots, pages) = (&self.slots[ring.index()], ring.order().pages());
+        // What is popped from the hot end last lies before what is there, the first block next to it.
+        let (mut position, step) = match heat {
+            Heat::Hot => (place.start.load(Relaxed).wrapping_sub(1), u32::MAX),
+            Heat::Cold => (place.end.load(Relaxed), 1),
+        };
         let mut frame = first.raw();
-        for n in 0..blocks {
-            let position = if heat == Heat::Hot { start.wrapping_sub(n + 1) } else { end.wrapping_add(n) };
-            self.slot(ring, position).store(frame, Relaxed);
-            frame = frame.wrapping_add(ring.order().pages());
+        for _ in 0..blocks {
+            slots[(position % RING_SLOTS) as usize].store(frame, Relaxed);
+            position = position.wrapping_add(step);
+            frame = frame.wrapping_add(pages);
         }
-        if heat == Heat::Hot {
-            place.start.store(start.wrapping_sub(blocks), Relaxed);
-        } else {
-            place.end.store(end.wrapping_add(blocks), Relaxed);
+        match heat {
+            Heat::Hot => place.start.store(position.wrapping_add(1), Relaxed),
+            Heat::Cold => place.end.store(position, Relaxed),
         }
     }
 
