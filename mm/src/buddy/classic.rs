@@ -8,7 +8,7 @@
 
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::list::BlockLists;
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames, validate};
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Wanted, ZoneFrames, validate};
 use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
@@ -170,16 +170,16 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     fn take_many(
         &mut self,
         order: Order,
-        wanted: u32,
+        wanted: Wanted,
         kind: MigrateType,
         holder: Holder,
         mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
         let mut taken = 0;
-        while taken < wanted {
+        while taken < wanted.least {
             // A block that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
             // one by one only.
-            let most = Order::largest_within((wanted - taken) << order.log2()).unwrap_or(order).max(order);
+            let most = wanted.largest(taken, order);
             let whole = self.lists.smallest(order, kind).map_or(order, |size| size.min(most));
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
             let Some(pfn) = self.take(size, kind, holder) else { break };

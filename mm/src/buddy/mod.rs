@@ -90,6 +90,31 @@ impl ZoneFrames<'_> {
     }
 }
 
+/// How many blocks of one order to take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// With so many it is enough.
+    pub least: u32,
+    /// No more than that, even if a larger block must be cut for it.
+    pub most: u32,
+}
+
+impl Wanted {
+    /// Exactly as many, as far as there are.
+    #[must_use]
+    pub const fn exactly(blocks: u32) -> Self {
+        Self { least: blocks, most: blocks }
+    }
+
+    /// The largest block to take when `taken` blocks of `order` are there: one that is enough, if that is not too much.
+    #[inline]
+    fn largest(self, taken: u32, order: Order) -> Order {
+        let pages = |blocks: u32| (blocks - taken) << order.log2();
+        let enough = Order::covering(pages(self.least)).filter(|enough| enough.pages() <= pages(self.most));
+        enough.or_else(|| Order::largest_within(pages(self.most))).unwrap_or(order).max(order)
+    }
+}
+
 /// How many pages a core holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FreeCounts {
@@ -167,13 +192,14 @@ pub trait FreeCore<'m>: Sized + Send {
     /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
-    /// Takes up to `wanted` blocks of `order`, with one search for as many as a larger block has; returns how many there
-    /// were. `each` is handed the first frame and the number of blocks that follow each other, as often as there are such.
-    /// The state of each block is as `holder` says. Linux: `rmqueue_bulk`.
+    /// Takes blocks of `order`, with one search for as many as a larger block has, until there are as many as the least of
+    /// `wanted`, but no more than its most; returns how many there were. `each` is handed the first frame and the number
+    /// of blocks that follow each other, as often as there are such. The state of each block is as `holder` says.
+    /// Linux: `rmqueue_bulk`.
     fn take_many(
         &mut self,
         order: Order,
-        wanted: u32,
+        wanted: Wanted,
         kind: MigrateType,
         holder: Holder,
         each: impl FnMut(Pfn, u32),

@@ -335,6 +335,22 @@ impl<'m> Pageset<'m> {
         Some(Pfn::new(pfn))
     }
 
+    /// Whether there may be no room for `pages` more because of this ring: it has most of what the pageset may hold, and
+    /// more than a drain takes.
+    #[inline]
+    pub(super) fn fills(&self, ring: RingIndex, pages: u32) -> bool {
+        let stocked = self.rings[ring.index()].len() << ring.order().log2();
+        let is_large = stocked > self.size.high / 2 && stocked > self.size.drain();
+        is_large && self.room.load(Relaxed) < pages && self.closed.load(Relaxed) == 0
+    }
+
+    /// Adds to the room what went to the zone.
+    #[inline]
+    pub(super) fn make_room(&self, pages: u32) {
+        add(&self.granted, pages);
+        add(&self.room, pages);
+    }
+
     /// Takes blocks of `wanted` pages or a little more from the cold ends and hands them, a ring's at a time, to `each`;
     /// returns how many pages. Those to be returned come first, if the core `gathers` and there are such, then one ring
     /// after the other, every time beginning with another ring.
@@ -356,8 +372,9 @@ impl<'m> Pageset<'m> {
         taken
     }
 
+    /// The same from one ring.
     #[inline]
-    fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order)) -> u32 {
+    pub(super) fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order)) -> u32 {
         let place = &self.rings[ring.index()];
         let (start, len) = (place.start.load(Relaxed), place.len());
         if len == 0 {

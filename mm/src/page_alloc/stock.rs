@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::{FreeCore, Holder};
+use crate::buddy::{FreeCore, Holder, Wanted};
 use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
@@ -50,7 +50,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             return self.alloc_direct(order, kind);
         };
         let ring = RingIndex::of(order, kind);
-        let wanted = set.size().refill(order).min(room >> order.log2());
+        let most = room >> order.log2();
+        let wanted = Wanted { least: set.size().refill(order).min(most), most };
         let mut last = None;
         let taken = self.with_core(|core| {
             // The block taken first is the next one to be popped from the end that the caller uses.
@@ -86,6 +87,12 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             return self.free_to_core(pfn, order);
         };
         let ring = RingIndex::of(order, kind);
+        if !C::GATHERS && set.fills(ring, order.pages()) {
+            // There is no need to count: what was freed last is there, and makes room.
+            let taken = self.with_core(|core| drain_ring(core, set, ring));
+            set.make_room(taken);
+            return set.push_freed(pfn, ring, heat, C::GATHERS);
+        }
         let mut room = set.recount();
         if C::GATHERS || room < order.pages() {
             room = self.with_core(|core| make_room(core, set, order, room));
@@ -170,6 +177,11 @@ fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: u32) -> u32
     let taken = set.take_coldest(wanted, C::GATHERS, |blocks, order| give_blocks(core, blocks, order));
     set.recounted(room + taken);
     room + taken
+}
+
+/// Moves some pages from one ring to the core; returns how many.
+fn drain_ring<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>, ring: RingIndex) -> u32 {
+    set.take_ring(ring, set.size().drain(), &mut |blocks, order| give_blocks(core, blocks, order))
 }
 
 /// Makes room in a pageset, counted before, that has none for a block of `order`, or may have none; returns how much

@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
+use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, Wanted, ZoneFrames};
 use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
@@ -306,7 +306,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.with_core(|core| {
             let FreeCounts { free, cma, .. } = core.counts();
             let spare = free.saturating_sub(cma).saturating_sub(self.least.load(Relaxed));
-            core.take_many(Order::ZERO, wanted.min(spare), kind, Holder::Caller(kind), each)
+            core.take_many(Order::ZERO, Wanted::exactly(wanted.min(spare)), kind, Holder::Caller(kind), each)
         })
     }
 
