@@ -21,7 +21,7 @@ use crate::page_alloc::{AllocError, PageAllocator, Zone};
 use crate::sync::CurrentCpu;
 
 /// Most pages under one hold of a zone's lock: interrupts are off meanwhile.
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
 
 /// Frames that follow each other in one zone, claimed; not empty.
 #[derive(Clone, Copy)]
@@ -56,11 +56,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         for chunk in out.chunks_mut(CHUNK) {
             // A chunk is short.
             let wanted = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let mut places = chunk.iter_mut();
-            let each = |pfn| {
-                if let Some(place) = places.next() {
-                    *place = pfn;
+            let mut rest = &mut *chunk;
+            let each = |first: Pfn, pages: u32| {
+                let (places, behind) =
+                    core::mem::take(&mut rest).split_at_mut_checked(pages as usize).unwrap_or_default();
+                for (place, offset) in places.iter_mut().zip(0..) {
+                    *place = Pfn::new(first.raw() + offset);
                 }
+                rest = behind;
             };
             let taken = zone.take_pages(wanted, kind, each);
             done += taken as usize;

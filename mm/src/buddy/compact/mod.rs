@@ -21,7 +21,7 @@ mod tree;
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::compact::block::{Blocks, Orders, RECORD};
 use crate::buddy::compact::tree::{Class, Trees};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames};
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Wanted, ZoneFrames};
 use crate::memmap::StateWord;
 use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::{MAX_ORDER, Order};
@@ -219,26 +219,29 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         }
     }
 
+    #[inline(never)]
     fn take_many(
         &mut self,
         order: Order,
-        wanted: u32,
+        wanted: Wanted,
         kind: MigrateType,
         holder: Holder,
-        mut each: impl FnMut(Pfn),
+        mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
         let mut taken = 0;
-        while taken < wanted {
+        while taken < wanted.least {
             // A chunk that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
             // one by one only.
-            let most = Order::largest_within((wanted - taken) << order.log2()).unwrap_or(order).max(order);
+            let most = wanted.largest(taken, order);
             let block = self.best_block(order, kind);
             let chunk = block.and_then(|block| self.blocks.orders(block).smallest(order));
             let whole = chunk.map_or(order, |size| size.min(most));
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
             let own = block.and_then(|block| self.take_from(block, size, holder));
             let Some(pfn) = own.or_else(|| self.take_elsewhere(size, kind, holder)) else { break };
-            taken += self.frames.cut(pfn, size, (order, holder), &mut each);
+            let blocks = self.frames.cut(pfn, size, order, holder);
+            each(pfn, blocks);
+            taken += blocks;
         }
         taken
     }
