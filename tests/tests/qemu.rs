@@ -242,7 +242,7 @@ fn sparse_node_trials(images: &Path) -> Vec<Trial> {
     let file = image(images, Profile::Release);
     let trial = |(name, nodes, says): (&str, String, &str)| {
         let (file, name, says) = (file.clone(), format!("nodes-{name}"), says.to_owned());
-        let title = format!("sparse-nodes::{name}");
+        let title = format!("sparse-nodes/{name}");
         let run = move || {
             let given = Given::Blob(virt_tree(&nodes, "node,every_invariant_holds")?);
             run_on_virt(&Case { name, given, fate: Fate::Boots, says: vec![says] }, &file)
