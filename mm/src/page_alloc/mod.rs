@@ -151,6 +151,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     }
 
     /// Allocates a block that is in no pageset: from the preferred zone if that has plenty, else the long way.
+    #[cold]
     #[inline(never)]
     #[track_caller]
     fn alloc_missed(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
