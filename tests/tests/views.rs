@@ -1,5 +1,6 @@
 //! The views of memory, read by those who read Linux's: the `procfs` crate, and for what it does not know a reader that
 //! takes lines apart as monitoring agents do. A machine of two nodes boots on the host and shows them.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a line that cannot be read ends a test here")]
 
 use std::collections::BTreeMap;
 
@@ -47,7 +48,8 @@ fn read_zoneinfo(text: &str) -> Vec<Zone> {
         };
         if name.starts_with("protection: (") {
             let inside = line.trim_start_matches("protection: (").trim_end_matches(')');
-            assert_eq!(inside.split(", ").map(|value| value.parse::<u32>().unwrap()).count(), 4);
+            let values: Vec<u32> = inside.split(", ").map(|value| value.parse().unwrap()).collect();
+            assert_eq!(values.len(), 4);
             continue;
         }
         let values = &mut zones.last_mut().unwrap().values;
