@@ -4,6 +4,7 @@ mod drain;
 pub(crate) mod fixture;
 mod keeping;
 mod nodes;
+mod owned;
 mod policies;
 mod pressure;
 mod random_pressure;
