@@ -80,7 +80,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// # Safety
     /// The frames must belong to a value that is mutably borrowed for `'v`.
-    #[expect(clippy::mut_from_ref, reason = "the bytes are the frames', not the allocator's")]
     unsafe fn lend_mut<'v>(&self, frames: PfnRange) -> Option<&'v mut [u8]> {
         let (first, len) = self.reach(frames)?;
         // SAFETY: `PhysMap` vouches for the bytes, and they are the value's alone (invariant 3), which is borrowed.

@@ -54,8 +54,8 @@ impl<'a, 'm, M: CurrentCpu, C: FreeCore<'m>> SharedPages<'a, 'm, M, C> {
     /// `self`, when there are other owners.
     pub fn try_into_owned(self) -> Result<OwnedPages<'a, 'm, M, C>, Self> {
         // What the others read came before they gave their shares up, so it must not be seen to come after: a swap.
-        let page = self.allocator.map.page(self.pfn);
-        if !page.is_some_and(|page| page.update(|word| (word.references() == 1).then_some(word)).is_ok()) {
+        let last = |word: StateWord| (word.references() == 1).then_some(word);
+        if self.allocator.map.page(self.pfn).is_none_or(|page| page.update(last).is_err()) {
             return Err(self);
         }
         let owned = OwnedPages::marked(self.allocator, self.pfn, self.order);
