@@ -3,21 +3,26 @@
 use boot::bring_up::Booted;
 use boot::head::HeadInfo;
 use boot::image::ImageLayout;
-use mm::addr::PhysRange;
+use mm::addr::{PhysAddr, PhysRange};
 use mm::layout::VirtualLayout;
 use mm::memblock::Region;
 use mm::page_alloc::{DefaultCore, PageAllocator};
 use mm::paging::{Audit, AuditError, Rules, Tables, audit};
 use mm::report::{BuddyInfo, MemInfo, PageTypeInfo, ZoneInfo};
+use mm::sync::InitOnce;
 
 use crate::arch::armv7::irq::ArmIrq;
 use crate::ram::LinearRam;
+use crate::vm::Vm;
 
 /// The machine's page allocator.
 pub type Zones = PageAllocator<'static, ArmIrq, DefaultCore<'static>>;
 
 /// One of its zones.
 pub type Zone = mm::page_alloc::Zone<'static, DefaultCore<'static>, ArmIrq>;
+
+/// The address space, for reports of faults, once it is known.
+pub static LAYOUT: InitOnce<VirtualLayout> = InitOnce::new();
 
 /// Everything that the boot left.
 #[derive(Debug)]
@@ -33,7 +38,9 @@ pub struct System {
     /// The device tree's bytes.
     pub dtb: PhysRange,
     /// Page allocator, memblock's frozen map, regions.
-    pub booted: Booted<ArmIrq>,
+    pub booted: &'static Booted<ArmIrq>,
+    /// What is mapped beyond lowmem, and how the tables change.
+    pub vm: &'static Vm,
 }
 
 impl System {
@@ -45,6 +52,17 @@ impl System {
     /// Contiguous-memory areas.
     pub fn cma_areas(&self) -> impl Iterator<Item = PhysRange> {
         self.booted.regions.cma_areas().map(|area| area.range)
+    }
+
+    /// The lowest `bytes` bytes, aligned to as many, in which there is no RAM: what benches and tests map as a device,
+    /// and never touch. `bytes`: a power of two.
+    pub fn device_space(&self, bytes: u32) -> Option<PhysAddr> {
+        let memory = self.booted.mm.frozen().memory();
+        let candidates = (0..=u32::MAX).step_by(bytes as usize).map(|start| PhysAddr::new(u64::from(start)));
+        candidates
+            .map(|start| PhysRange::new(start, start.saturating_add(u64::from(bytes))))
+            .find(|range| !memory.iter().any(|region| region.range().overlaps(*range)))
+            .map(|range| range.start)
     }
 
     /// Judges the tables in use: nothing writable and executable, no no-map frame in the linear map, nothing outside
@@ -69,7 +87,11 @@ impl System {
         if let Err(error) = &zones {
             log::error!("validate: {error}");
         }
-        audit.is_ok() && zones.is_ok()
+        let vm = self.vm.validate();
+        if let Err(error) = &vm {
+            log::error!("validate: {error}");
+        }
+        audit.is_ok() && zones.is_ok() && vm.is_ok()
     }
 
     /// Prints each view that `names` lists, with commas between (`dump=`): `pagetables` as Linux's
@@ -80,11 +102,12 @@ impl System {
             match name {
                 "pagetables" => self.dump_tables(),
                 "memblock" => self.dump_memblock(),
+                "vmallocinfo" => self.vm.print_info(),
                 "buddyinfo" => print_lines(&BuddyInfo(zones)),
                 "zoneinfo" => print_lines(&ZoneInfo(zones)),
                 "pagetypeinfo" => print_lines(&PageTypeInfo(zones)),
                 "meminfo" => print_lines(&MemInfo(zones)),
-                unknown => log::error!("dump={unknown}: not one of pagetables, memblock, {ZONE_VIEWS}"),
+                unknown => log::error!("dump={unknown}: not one of pagetables, memblock, vmallocinfo, {ZONE_VIEWS}"),
             }
         }
     }

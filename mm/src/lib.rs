@@ -23,9 +23,10 @@
 //! | [`zone`] | nodes and zones: the plan, fallback order, watermarks' sizes |
 //! | [`memmap`], [`migrate`] | a `Page` for each frame; kinds of pageblocks |
 //! | [`buddy`], [`page_alloc`], [`gfp`] | free lists of one zone; the allocator over all zones; its flags |
+//! | [`vmalloc`], [`highmem`] | addresses beyond the linear map: areas; windows on frames that have no address |
 //! | [`percpu`] | the per-CPU areas' first chunk |
 //! | [`phase`] | the steps as types |
-//! | [`report`], [`fault`] | Linux's tables of numbers; what an abort was |
+//! | [`report`], [`trace`], [`fault`] | Linux's tables of numbers; what the allocator did; what an abort was |
 //!
 //! A kernel of one's own brings three small traits: how frames are reached, how interrupts are masked, which CPU this is.
 //! (One that also has its translation tables written brings a fourth, [`platform::TlbControl`].) This is all of it; on the
@@ -75,6 +76,7 @@ pub mod addr;
 pub mod buddy;
 pub mod fault;
 pub mod gfp;
+pub mod highmem;
 pub mod layout;
 pub mod memblock;
 pub mod memmap;
@@ -89,5 +91,6 @@ pub mod report;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod trace;
 pub mod vmalloc;
 pub mod zone;

@@ -50,6 +50,22 @@ pub trait TlbControl {
 
     /// Drops every TLB entry, on all CPUs, with the barriers before and after.
     fn flush_all(&self);
+
+    /// Drops every TLB entry of the page at `va` on this CPU, with the barriers before and after: for mappings that no
+    /// other CPU uses (Linux: `local_flush_tlb_kernel_page`).
+    fn flush_page_local(&self, va: VirtAddr) {
+        self.flush_page(va);
+    }
+}
+
+/// Reaches the bytes of any frame of RAM, also of one outside the linear map (Linux: `kmap_local_page`).
+///
+/// # Safety
+/// `use_it` must be called once at most, with a pointer through which all bytes of the frame can be read and written
+/// until it returns.
+pub unsafe trait PageAccess: Sync {
+    /// Maps one frame for the time of `use_it`; false when it cannot.
+    fn with_frame(&self, pfn: Pfn, use_it: &mut dyn FnMut(NonNull<u8>)) -> bool;
 }
 
 /// Has work done on other CPUs.

@@ -1,7 +1,8 @@
 //! Boots the image under QEMU and lists every in-kernel self-test by name, configuration by configuration.
 //!
 //! Names.       `ast2500/512M/release::boot` the run as a whole; `…::NAME` one self-test in it; `…::transcript` its log
-//!              held against `reference/`; `malformed::NAME` one wrong device tree.
+//!              held against `reference/`; `malformed::NAME` one wrong device tree; `report/release::NAME` one fault that
+//!              nobody expects.
 //! Images.      Built by `scripts/build.sh`, unless `QUIRE_IMAGES` names a folder with `release/quire.bin` and
 //!              `debug/quire.bin`. `QUIRE_LONG` set: more configurations.
 //! Order.       Which self-tests there are is known only after a boot, so the configurations run before the list is
@@ -9,6 +10,8 @@
 
 #[path = "qemu/configurations.rs"]
 mod configurations;
+#[path = "qemu/reports.rs"]
+mod reports;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let mut trials = boot_all(&chosen(&arguments), &images);
     trials.extend(malformed_trials(&images));
     trials.extend(faulting_bus_trials(&images));
+    trials.extend(reports::trials(|profile| image(&images, profile)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -64,7 +68,7 @@ fn image(images: &Path, profile: Profile) -> PathBuf {
 fn chosen(arguments: &Arguments) -> Vec<Configuration> {
     let long = std::env::var_os("QUIRE_LONG").is_some();
     let wanted = |name: &str| match &arguments.filter {
-        Some(filter) if filter.contains("malformed") => false,
+        Some(filter) if filter.contains("malformed") || filter.contains("report/") => false,
         Some(filter) if filter.contains('/') => name.contains(filter.as_str()) || filter.starts_with(name),
         _ => true,
     };

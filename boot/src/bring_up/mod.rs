@@ -13,6 +13,7 @@
 mod arrays;
 mod cpus;
 mod error;
+mod follow;
 mod memory;
 mod pages;
 mod probe;
@@ -31,7 +32,7 @@ pub use summary::Timeline;
 use mm::addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use mm::layout::PAGE_OFFSET;
 use mm::memblock::{Memblock, Region};
-use mm::page_alloc::DefaultCore;
+use mm::page_alloc::{CmaArea, DefaultCore};
 use mm::phase::{EarlyMm, Mm};
 use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
@@ -44,6 +45,7 @@ use crate::image::ImageLayout;
 use crate::info::BootInfo;
 use crate::lowmem::{self, LowmemBounds};
 use crate::reserve::ReservedRegions;
+use crate::shown::Shown;
 
 /// One past the last byte that can be reached without LPAE.
 const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
@@ -114,6 +116,8 @@ pub struct Booted<I: CurrentCpu + 'static> {
     pub bounds: LowmemBounds,
     /// Contiguous-memory areas and device pools.
     pub regions: ReservedRegions<'static>,
+    /// The contiguous-memory areas among them, to allocate from.
+    pub cma: &'static [CmaArea<'static, I>],
     /// The per-CPU areas.
     pub percpu: PerCpu,
     /// When each phase was over.
@@ -131,7 +135,7 @@ where
     M::Irq: 'static,
 {
     let mut timeline = Timeline::default();
-    log::info!("OF: fdt: Machine model: {}", given.info.model);
+    log::info!("OF: fdt: Machine model: {}", Shown(given.info.model));
     given.fdt.require_memory()?;
     let (memory, reserved) = (core::mem::take(&mut given.arrays.0), core::mem::take(&mut given.arrays.1));
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
@@ -154,8 +158,9 @@ where
     timeline.memmap = given.machine.cycles();
 
     let percpu = cpus::first_chunk(paged.memblock(), &given)?;
-    let zones = pages::build_allocator(paged.memblock(), map, &plan, &given)?;
-    log::info!("Kernel command line: {}", given.info.bootargs);
+    let mut zones = pages::build_allocator(paged.memblock(), map, &plan, &given)?;
+    follow::switch_on(paged.memblock(), &mut zones, &given)?;
+    log::info!("Kernel command line: {}", Shown(given.info.bootargs));
     given.args.report();
 
     paged.memblock().validate()?;
@@ -169,9 +174,10 @@ where
     pages::set_watermarks(&mm, &plan);
     pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
     pages::lend_cma(&mut mm, &mut regions)?;
+    let cma = pages::cma_areas(&mm, &regions, &given)?;
     // Not before the boot has what it needs: it has no other way to get it.
     mm.allocator().set_fail_page_alloc(given.args.fail_page_alloc.map(FailArg::attributes));
-    Ok(Booted { mm, bounds, regions, percpu, timeline, memory })
+    Ok(Booted { mm, bounds, regions, cma, percpu, timeline, memory })
 }
 
 impl<M> Given<'_, M> {

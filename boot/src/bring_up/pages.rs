@@ -10,7 +10,7 @@ use mm::memblock::{Memblock, RegionFlags};
 use mm::memmap::{MemMap, Page};
 use mm::migrate::MigrateType;
 use mm::order::Order;
-use mm::page_alloc::{DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, frame_runs};
+use mm::page_alloc::{CmaArea, DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, frame_runs};
 use mm::phase::Mm;
 use mm::sync::CurrentCpu;
 use mm::zone::pageblock::PAGEBLOCK_PAGES;
@@ -22,10 +22,10 @@ use mm::zone::{NodeSet, ZoneRef, Zonelist};
 
 use super::{BootError, Given, Machine, slices};
 use crate::lowmem::LowmemBounds;
-use crate::reserve::ReservedRegions;
+use crate::reserve::{ReservedRegion, ReservedRegions};
 
 /// The allocator of a machine.
-type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, DefaultCore<'static>>;
+pub(super) type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, DefaultCore<'static>>;
 
 /// Memblock's memory as the plan wants it.
 fn memory_ranges<'a>(memblock: &'a Memblock<'_>) -> impl Iterator<Item = MemoryRange> + Clone + 'a {
@@ -163,6 +163,31 @@ pub(super) fn lend_cma<I: CurrentCpu>(
     }
 }
 
+/// The areas that are lent, each with its bitmap, in pages of their own (Linux: `cma_activate_area`).
+pub(super) fn cma_areas<M: Machine>(
+    mm: &Mm<'static, M::Irq, DefaultCore<'static>>,
+    regions: &ReservedRegions<'static>,
+    given: &Given<'_, M>,
+) -> Result<&'static [CmaArea<'static, M::Irq>], BootError> {
+    let count = regions.cma_areas().count();
+    if count == 0 {
+        return Ok(&[]);
+    }
+    let frames = |area: &ReservedRegion<'static>| area.range.whole_frames();
+    let words_of = |area| CmaArea::<M::Irq>::words_for(frames(area).pages());
+    let words: &'static mut [MaybeUninit<u32>] = pages(mm, given, regions.cma_areas().map(words_of).sum())?;
+    let mut words = slices::fill(words, || 0);
+    let mut areas = regions.cma_areas();
+    let places: &'static mut [MaybeUninit<CmaArea<'static, M::Irq>>] = pages(mm, given, count)?;
+    let built = slices::fill_some(places, || {
+        let area = areas.next()?;
+        let (own, rest) = core::mem::take(&mut words).split_at_mut_checked(words_of(area))?;
+        words = rest;
+        CmaArea::new(area.name, frames(area), own)
+    });
+    Ok(built)
+}
+
 /// Whether the area's pageblocks are lent.
 fn is_lent<I: CurrentCpu>(mm: &Mm<'static, I, DefaultCore<'static>>, area: PhysRange) -> bool {
     let first = area.whole_frames().start;
@@ -188,7 +213,7 @@ fn pages<T, M: Machine>(
     count: usize,
 ) -> Result<&'static mut [MaybeUninit<T>], BootError> {
     let bytes = count.saturating_mul(size_of::<T>());
-    let no_memory = BootError::NoMemory { what: "pagesets", bytes: bytes as u64 };
+    let no_memory = BootError::NoMemory { what: "pagesets and CMA areas", bytes: bytes as u64 };
     let pages = u32::try_from(bytes.div_ceil(PAGE_SIZE as usize)).ok().and_then(Order::covering).ok_or(no_memory)?;
     let block = mm.allocator().alloc_pages(GfpFlags::GFP_KERNEL, pages).map_err(|_| no_memory)?;
     let places = slices::places(given.machine.ram(), block.base(), count).ok_or(no_memory)?;

@@ -11,6 +11,7 @@ use super::cells::{number, take};
 use super::chosen::console;
 use super::tree::{Node, StrList};
 use crate::info::{BootInfo, Conduit, Cpu, CpuList, Distance, Distances, Psci};
+use crate::shown::Shown;
 
 /// The affinity bits of an MPIDR: a `reg` with others is no ARMv7 processor.
 const MPIDR_AFFINITY: u64 = 0x00ff_ffff;
@@ -87,7 +88,11 @@ fn psci(node: &Node<'_>) -> Option<Psci> {
         Some("hvc") => Conduit::Hvc,
         Some("smc") => Conduit::Smc,
         method => {
-            log::warn!("psci: /{}: method \"{}\" is neither hvc nor smc, ignoring", node.name(), method.unwrap_or(""));
+            log::warn!(
+                "psci: /{}: method \"{}\" is neither hvc nor smc, ignoring",
+                node.name(),
+                Shown(method.unwrap_or(""))
+            );
             return None;
         }
     };

@@ -6,6 +6,7 @@
 mod boot;
 mod pages;
 mod rng;
+mod vm;
 
 use crate::arch::armv7::clock;
 use crate::println;
@@ -44,4 +45,5 @@ pub fn run(system: &System, names: &str) {
     let wanted = Wanted(names);
     boot::run(system, wanted);
     pages::run(system, wanted);
+    vm::run(system, wanted);
 }

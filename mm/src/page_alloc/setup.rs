@@ -11,9 +11,11 @@ use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
 use crate::page_alloc::route::{LANES, Routes};
 use crate::page_alloc::slow::Pressure;
+use crate::page_alloc::watch::Watch;
 use crate::page_alloc::{PageAllocator, Pageset, Policies, SetupError, Zone};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
+use crate::trace::TraceRing;
 use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
 
 /// Memory that an allocator for certain plans asks of its caller.
@@ -61,6 +63,8 @@ pub struct Options<'m> {
     pub policies: Policies,
     /// Reaches pages that are to be zeroed; without it requests with `ZERO` fail.
     pub ram: Option<&'m (dyn PhysMap + Sync)>,
+    /// Where events are written while [`Hooks::TRACE`](super::Hooks::TRACE) is on.
+    pub trace: Option<&'m TraceRing<'m>>,
 }
 
 impl core::fmt::Debug for Options<'_> {
@@ -137,7 +141,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 let (ours, rest) = types.split_at_checked(Usemap::bytes_for(size.span))?;
                 types = rest;
                 let usemap = Usemap::new(ours, size.span, kind)?;
-                let frames = ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap };
+                let frames =
+                    ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap, trace: options.trace };
                 let (own, rest) = core::mem::take(&mut core_words).split_at_mut_checked(C::words_for(size.span))?;
                 core_words = rest;
                 Some(Zone::new(frames, size.present, C::new(frames, options.core, own)?))
@@ -170,6 +175,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             pressure: Pressure::new(),
             hooks: AtomicU32::new(0),
             ram: options.ram,
+            watch: Watch { trace: options.trace, ..Watch::default() },
         };
         allocator.build_routes();
         allocator.set_hooks(policies.hooks(), true);

@@ -25,6 +25,7 @@ use crate::page_alloc::{
     ZoneReclaimed,
 };
 use crate::sync::CurrentCpu;
+use crate::trace::What;
 use crate::zone::{NodeSet, ZoneRef, ZoneType, Zonelist};
 
 /// A request, with its flags as they count on this machine.
@@ -91,6 +92,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// See [`Self::alloc_pages`].
     #[inline]
+    #[track_caller]
     pub fn alloc_pages_node(&self, node: NodeId, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         self.alloc_pages_nodemask(node, gfp, order, None)
     }
@@ -101,6 +103,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// See [`Self::alloc_pages`].
     #[inline(never)]
+    #[track_caller]
     pub fn alloc_pages_nodemask(
         &self,
         node: NodeId,
@@ -109,6 +112,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         nodes: Option<NodeSet>,
     ) -> Result<Pfn, AllocError> {
         let request = self.request(gfp, order)?;
+        self.note(What::Request { gfp }, None, order);
         if self.hooks().contains(Hooks::FAIL_PAGE_ALLOC) && self.should_fail(&request) {
             return Err(AllocError::Injected { gfp: request.gfp, order });
         }
@@ -120,6 +124,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 Err(error) => error,
             };
             if seen.is_none_or(|seen| !self.task().mems_changed(seen)) {
+                self.note(What::Failed { gfp }, None, order);
                 self.report_failure(&request, error);
                 return Err(error);
             }

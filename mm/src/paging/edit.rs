@@ -192,9 +192,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// [`EditError`]; nothing is written.
     pub fn clear_run(&mut self, page: PhysAddr, run: Run) -> Result<(), EditError> {
         let (software, hardware) = self.run_words(page, run)?;
-        // Not chained: two plain loops take a fraction of the instructions where little is inlined.
-        hardware.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        software.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        clear(hardware);
+        clear(software);
         Ok(())
     }
 
@@ -204,8 +203,7 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// [`EditError::Table`].
     pub fn table_is_empty(&self, page: PhysAddr) -> Result<bool, EditError> {
         let words = self.tables.page(page)?;
-        let unused = |word: &AtomicU32| word.load(Ordering::Relaxed) == 0;
-        Ok((0..2).all(|half| words.hardware(half).iter().chain(words.software(half)).all(unused)))
+        Ok((0..2).all(|half| is_clear(words.hardware(half)) && is_clear(words.software(half))))
     }
 
     /// Makes the table page `page` visible to the MMU's walk.
@@ -237,6 +235,13 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
         }
     }
 
+    /// Makes hardware words visible to the MMU's walk.
+    #[inline]
+    pub(super) fn sync_words(&self, hardware: &[AtomicU32]) {
+        let (ptr, bytes) = bytes_of(hardware);
+        self.tlb.sync_table(ptr, bytes);
+    }
+
     /// Drops what the TLBs know of the page (or the whole MiB, if it is or was a section) at `va`.
     pub fn flush_page(&self, va: VirtAddr) {
         self.tlb.flush_page(va);
@@ -255,6 +260,23 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
         let hardware = words.hardware(run.index).get(run.page..end).ok_or(EditError::Run(run_va(run)))?;
         Ok((software, hardware))
     }
+}
+
+/// Words that are cleared or looked at in one round of a loop.
+const ROUND: usize = 16;
+
+/// Writes 0 to all of `words`.
+fn clear(words: &[AtomicU32]) {
+    let (rounds, rest) = words.as_chunks::<ROUND>();
+    rounds.iter().for_each(|round| round.iter().for_each(|word| word.store(0, Ordering::Relaxed)));
+    rest.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+}
+
+/// Whether all of `words` are 0.
+pub(super) fn is_clear(words: &[AtomicU32]) -> bool {
+    let any = |words: &[AtomicU32]| words.iter().fold(0, |any, word| any | word.load(Ordering::Relaxed));
+    let (rounds, rest) = words.as_chunks::<ROUND>();
+    rounds.iter().all(|round| any(round) == 0) && any(rest) == 0
 }
 
 /// Where a run begins.

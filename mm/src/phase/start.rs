@@ -192,6 +192,7 @@ fn build_allocator<'m, M: CurrentCpu, C: FreeCore<'m>>(
         grouping_off: !mobility_grouping(plan.total_pages(), PAGEBLOCK_PAGES),
         policies: setup.policies,
         ram: Some(ram),
+        ..Options::default()
     };
     Ok(PageAllocator::new(map, plan.nodes(), &by_node, storage, options)?)
 }

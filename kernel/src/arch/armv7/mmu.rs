@@ -46,6 +46,7 @@ impl TlbControl for ArmTlb {
             }
         }
         dsb();
+        isb();
     }
 
     fn flush_page(&self, va: VirtAddr) {
@@ -57,6 +58,14 @@ impl TlbControl for ArmTlb {
             // SAFETY: as above.
             unsafe { TlbIMvaa::write_raw(va.raw()) }
         }
+        dsb();
+        isb();
+    }
+
+    fn flush_page_local(&self, va: VirtAddr) {
+        dsb();
+        // SAFETY: dropping TLB entries only makes the MMU walk again.
+        unsafe { TlbIMvaa::write_raw(va.raw()) }
         dsb();
         isb();
     }

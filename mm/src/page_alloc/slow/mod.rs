@@ -31,7 +31,7 @@ use crate::page_alloc::fault_inject::FaultInjection;
 use crate::page_alloc::services::Services;
 use crate::page_alloc::walk::{Goal, Walk, first_zone};
 use crate::page_alloc::watermark::Attempt;
-use crate::page_alloc::{AllocError, AllocFlags, Mark, PageAllocator, Scopes, Shortage, Task};
+use crate::page_alloc::{AllocError, AllocFlags, CompactOutcome, Mark, PageAllocator, Scopes, Shortage, Task};
 use crate::sync::{CurrentCpu, InitOnce, IrqLock};
 use crate::zone::{NodeSet, ZoneType};
 
@@ -253,10 +253,15 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// Compacts each zone that may serve the request; `true` when anything moved (Linux: `try_to_compact_pages`).
     fn compact(&self, walk: &Walk<'_>) -> bool {
-        let Some(compactor) = self.services().compactor else { return false };
         let shortage = self.shortage(walk);
         let _scope = self.task().enter(Scopes::MEMALLOC);
         let zones = walk.list.up_to(shortage.highest).filter(|zone| shortage.nodes.contains(zone.node));
-        zones.fold(false, |moved, zone| compactor.compact_zone(zone, &shortage, self) | moved)
+        zones.fold(false, |moved, zone| {
+            moved
+                | match self.services().compactor {
+                    Some(compactor) => compactor.compact_zone(zone, &shortage, self),
+                    None => self.compact_for(zone, shortage.order) == CompactOutcome::Success,
+                }
+        })
     }
 }
