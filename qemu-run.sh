@@ -23,6 +23,7 @@ Builds the image, installing what that takes, and runs it on an emulated board.
   --board NAME    ast2500      vexpress-a15 dressed as an AST2500: 512 MiB at 0x80000000 (default)
                   vexpress-a15 the same machine with its own device tree
                   virt         RAM at 0x40000000, QEMU's own device tree
+                  virt-numa    the same in two nodes, with 2 CPUs
                   raspi2b      RAM at 0, 1 GiB and 4 CPUs
   --smp N         number of CPUs (default 1; raspi2b always 4)
   --mem SIZE      RAM, such as 64M or 2G

@@ -91,6 +91,7 @@ extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
         fdt,
         info,
         args,
+        mpidr: facts.mpidr,
         percpu: image::percpu_template(),
         arrays: (&mut arrays.0, &mut arrays.1),
         aliasing_cache: facts.vipt_aliasing(),

@@ -26,6 +26,7 @@
 //! | [`vmalloc`], [`highmem`] | addresses beyond the linear map: areas; windows on frames that have no address |
 //! | [`percpu`] | the per-CPU areas' first chunk |
 //! | [`phase`] | the steps as types |
+//! | [`vmstat`] | counters that several CPUs write |
 //! | [`report`], [`trace`], [`fault`] | Linux's tables of numbers; what the allocator did; what an abort was |
 //!
 //! A kernel of one's own brings three small traits: how frames are reached, how interrupts are masked, which CPU this is.
@@ -93,4 +94,5 @@ pub mod sync;
 pub mod testing;
 pub mod trace;
 pub mod vmalloc;
+pub mod vmstat;
 pub mod zone;

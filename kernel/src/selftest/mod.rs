@@ -9,6 +9,7 @@ mod areas;
 mod contiguous;
 mod faults;
 mod following;
+mod nodes;
 mod pages;
 mod percpu;
 mod pressure;

@@ -43,6 +43,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.release(pfn, Order::ZERO, Heat::Cold)
     }
 
+    #[cold]
     #[inline(never)]
     #[track_caller]
     fn release(&self, pfn: Pfn, order: Order, heat: Heat) -> Result<(), FreeError> {

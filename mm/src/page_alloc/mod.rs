@@ -16,6 +16,7 @@ mod cma;
 mod compaction;
 mod compound;
 mod contig;
+mod counters;
 mod error;
 mod failure;
 mod fault_inject;
@@ -25,10 +26,12 @@ mod hooks;
 mod isolate;
 mod many;
 mod movable;
+mod node;
 mod owned;
 mod owner;
 mod pageset;
 mod policy;
+mod resize;
 mod route;
 mod services;
 mod setup;
@@ -50,6 +53,7 @@ pub use cma::{CmaArea, CmaError};
 pub use compaction::CompactOutcome;
 pub use compound::{CompoundDtor, DtorId};
 pub use contig::ContigError;
+pub use counters::NumaStats;
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use failure::GfpNames;
 pub use fault_inject::FailPageAlloc;
@@ -57,10 +61,12 @@ pub use hand_over::HandOver;
 pub use hooks::{Hooks, PAGE_POISON};
 pub use isolate::IsolateError;
 pub use movable::{MAX_OWNERS, MigrationOps, MoveError, OwnerId, Pinned};
+pub use node::NodeStats;
 pub use owned::{OwnedBatch, OwnedPages, OwnedRange, SharedPages};
 pub use owner::{FreeRecord, OwnerRecord, PageOwner, PageOwnerInfo};
 pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS};
 pub use policy::{Policies, ReservePolicy};
+pub use resize::{MIN_PAGELIST_FRACTION, ResizeError};
 pub use services::{
     BackgroundReclaim, Compactor, DirtyLimits, OomHandler, Pages, Services, Shortage, ZoneReclaim, ZoneReclaimed,
 };
@@ -84,6 +90,7 @@ use crate::page_alloc::route::{LANES, Lane, Routes};
 use crate::page_alloc::slow::Pressure;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
+use crate::vmstat::Counters;
 use crate::zone::{ZoneRef, Zonelist};
 
 /// The free-list core that the build chose: the classic one, or with feature `core_compact` the compact one.
@@ -121,6 +128,7 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     /// Whether a policy wants to know of zones that had nothing.
     looks_at_misses: bool,
     pressure: Pressure<'m, M>,
+    counters: Counters<'m>,
     allowed: AtomicU32,
     /// [`Hooks`]: while there are any, no request is served by a hit.
     hooks: AtomicU32,
@@ -146,6 +154,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     }
 
     /// Allocates a block that is in no pageset: from the preferred zone if that has plenty, else the long way.
+    #[cold]
     #[inline(never)]
     #[track_caller]
     fn alloc_missed(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {

@@ -123,7 +123,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 }
 
 /// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
-fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
+pub(super) fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
     set.take_coldest(set.size().batch, |pfn, order| {
         core.give_claimed(pfn, order);
         core.frames().note_given(pfn, order);

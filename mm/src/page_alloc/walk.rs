@@ -26,6 +26,7 @@ use crate::page_alloc::{
 };
 use crate::sync::CurrentCpu;
 use crate::trace::What;
+use crate::vmstat::VmEvent;
 use crate::zone::{NodeSet, ZoneRef, ZoneType, Zonelist};
 
 /// A request, with its flags as they count on this machine.
@@ -257,6 +258,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             Some(pfn) => pfn,
             None => zone.alloc(order, kind, heat, &attempt)?,
         };
+        self.count_far(zone, walk.preferred, order);
         if self.policies.fair_zones {
             zone.policy.charge(order);
         }
@@ -318,6 +320,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
         let _scope = self.task().enter(Scopes::MEMALLOC);
         let shortage = Shortage { nodes: NodeSet::of(zone.node), highest: zone.zone, ..self.shortage(walk) };
-        Some(service.reclaim(zone, &shortage, self))
+        let result = service.reclaim(zone, &shortage, self);
+        if matches!(result, ZoneReclaimed::NotScanned | ZoneReclaimed::Full) {
+            self.counters.count::<M>(VmEvent::ZoneReclaimFailed, 1);
+        }
+        Some(result)
     }
 }

@@ -21,6 +21,7 @@ use crate::page_alloc::{
 use crate::phase::{Mm, PagedMm, PhaseError};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
+use crate::vmstat::CpuCounters;
 use crate::zone::pageblock::PAGEBLOCK_PAGES;
 use crate::zone::plan::{MachinePlan, MemoryRange, PlanError, PlanRequest};
 use crate::zone::watermark::Tunables;
@@ -132,8 +133,10 @@ impl<'m> PagedMm<'m> {
         let sets = take(&mut self.memblock, ram, "pagesets", zones.saturating_mul(setup.cpus))?;
         let slots = zones.saturating_mul(setup.cpus).saturating_mul(Pageset::SLOTS);
         let slots = take(&mut self.memblock, ram, "the slots of pagesets", slots)?;
+        let counters = take(&mut self.memblock, ram, "counters", setup.cpus)?;
         let mut mm = self.hand_over(allocator, ram, &mut || ())?;
         mm.allocator().init_watermarks(plan.movable_source(), &setup.watermarks);
+        mm.allocator_mut().install_counters(write_front(counters, core::iter::repeat_with(CpuCounters::new)));
         open_pagesets(&mut mm, setup.cpus, sets, slots)?;
         Ok(mm)
     }

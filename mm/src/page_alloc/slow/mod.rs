@@ -33,6 +33,7 @@ use crate::page_alloc::walk::{Goal, Walk, first_zone};
 use crate::page_alloc::watermark::Attempt;
 use crate::page_alloc::{AllocError, AllocFlags, CompactOutcome, Mark, PageAllocator, Scopes, Shortage, Task};
 use crate::sync::{CurrentCpu, InitOnce, IrqLock};
+use crate::vmstat::VmEvent;
 use crate::zone::{NodeSet, ZoneType};
 
 /// Blocks up to this order are worth any number of rounds; larger ones may never come (Linux:
@@ -153,9 +154,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     fn round(&self, walk: &Walk<'_>, flags: AllocFlags, effort: &mut Effort) -> Round {
         let gfp = walk.request.gfp;
         let again = || self.walk(walk, &Goal { mark: Mark::Min, flags: flags - AllocFlags::NO_WATERMARKS, gfp });
-        let moved = walk.request.order > Order::ZERO && self.compact(walk);
-        if let Some(pfn) = if moved { again() } else { None } {
-            return Round::Got(pfn);
+        if walk.request.order > Order::ZERO {
+            let found = if self.compact(walk) { again() } else { None };
+            self.counters.count::<M>(VmEvent::CompactStall, 1);
+            let event = if found.is_some() { VmEvent::CompactSuccess } else { VmEvent::CompactFail };
+            self.counters.count::<M>(event, 1);
+            if let Some(pfn) = found {
+                return Round::Got(pfn);
+            }
         }
         let freed = self.reclaim(walk);
         if freed > 0 {
@@ -223,7 +229,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             && !gfp.contains(GfpFlags::THISNODE);
         let Some(handler) = self.services().oom.filter(|_| would_help || must) else { return Round::GiveUp };
         let _scope = self.task().enter(Scopes::MEMALLOC);
-        if handler.out_of_memory(&self.shortage(walk), self) { Round::Again } else { Round::GiveUp }
+        if !handler.out_of_memory(&self.shortage(walk), self) {
+            return Round::GiveUp;
+        }
+        self.counters.count::<M>(VmEvent::OomKill, 1);
+        Round::Again
     }
 
     /// What the services are told.
