@@ -90,7 +90,8 @@ impl<'m> BlockLists<'m> {
         let end = || {
             let parents_buddy = (pfn.raw() & !order.pages()) ^ (order.pages() << 1);
             // The buddy's order is one more than the block's.
-            let is_free = order < LARGEST_HALF && group[parents_buddy as usize % GROUP].word().is_like(blank.up(), order);
+            let is_free =
+                order < LARGEST_HALF && group[parents_buddy as usize % GROUP].word().is_like(blank.up(), order);
             if is_free { End::Back } else { End::Front }
         };
         self.push_at(pfn, &group[pfn.raw() as usize % GROUP], order, bits, end);
