@@ -219,11 +219,13 @@ pub(super) fn order_of(raw: u32) -> Order {
     u8::try_from(raw).ok().and_then(Order::new).unwrap_or(Order::LARGEST)
 }
 
-/// 512 pages by one call, and back by one call.
+/// 512 pages by one call, and back by one call. The rows before this one left pages in this CPU's pagesets: they are
+/// drained, so that the free lists are as the boot left them. The second round counts.
 fn bulk(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags) {
     if !wanted.has("bulk512") {
         return;
     }
+    zones.drain_local();
     let mut pages = [Pfn::new(NONE); BULK as usize];
     let mut once = || {
         count(|| {

@@ -121,12 +121,15 @@ impl<'m> Classic<'m> {
             let page = self.frames.map.at(next);
             let word = page.word();
             let order = word.head_order().unwrap_or_default();
-            if let Some(from) = word.list().filter(|_| page.zone() == self.frames.zone) {
-                self.lists.unlink(page, order, from);
-                self.lists.push(next, page, order, to);
-                self.counts.remove(order.pages(), from);
-                self.counts.add(order.pages(), to);
+            if word.is_free_in(order, self.frames.zone) {
+                let from = word.list().unwrap_or(to);
                 moved += order.pages();
+                if from != to {
+                    self.lists.unlink(page, order, from);
+                    self.lists.push(next, page, order, to);
+                    self.counts.remove(order.pages(), from);
+                    self.counts.add(order.pages(), to);
+                }
             }
             let Some(after) = next.checked_add(order.pages()) else { break };
             next = after;

@@ -190,39 +190,43 @@ impl<'m> BlockLists<'m> {
     #[inline(never)]
     pub(super) fn merge(&mut self, pfn: Pfn, order: Order) -> (Pfn, Order) {
         let group = self.map.around(pfn);
-        let (mut head, mut order) = (pfn.raw(), order);
-        while let Some(next) = order.next() {
-            let buddy = &group[(head ^ order.pages()) as usize % GROUP];
+        let (mut head, mut half) = (pfn.raw(), order.pages());
+        // What a free buddy's state is but for the type: the order counts up in it.
+        let mut free = self.blank.with(order, 0).raw();
+        while half < Order::LARGEST.pages() {
+            let buddy = &group[(head ^ half) as usize % GROUP];
             let word = buddy.word();
-            if !word.is_like(self.blank, order) {
+            if word.without_type().raw() != free {
                 break;
             }
-            self.unlink_bits(buddy, order, word.kind_bits());
+            self.unlink_from(buddy, word.kind_bits() as usize % TYPES, free as usize % LISTS);
             // The upper half stops being a head; the lower one gets its state when the merging ends.
-            group[(head | order.pages()) as usize % GROUP].set_word(StateWord::INSIDE);
-            head &= !order.pages();
-            order = next;
+            group[(head | half) as usize % GROUP].set_word(StateWord::INSIDE);
+            head &= !half;
+            half <<= 1;
+            free += 1;
         }
-        (Pfn::new(head), order)
+        (Pfn::new(head), Order::of_log2(half.trailing_zeros()).unwrap_or(Order::LARGEST))
     }
 
     /// Takes a block off its list; its state still says that it is free, and the caller changes that.
     #[inline]
     pub(super) fn unlink(&mut self, page: &Page, order: Order, kind: MigrateType) {
-        self.unlink_bits(page, order, kind as u32);
+        self.unlink_from(page, kind.index(), order.index());
     }
 
+    /// The list is given by its places in `lists`, both below the lengths there.
     #[inline(always)]
-    fn unlink_bits(&mut self, page: &Page, order: Order, bits: u32) {
+    fn unlink_from(&mut self, page: &Page, kind: usize, order: usize) {
         let map = self.map;
-        let kind = bits as usize % TYPES;
-        let list = &mut self.lists[kind][order.index()];
+        let list = &mut self.lists[kind][order];
         list.blocks -= 1;
         if list.blocks == 0 {
             list.first = NO_FRAME;
-            self.filled[kind] &= !order.pages();
+            self.filled[kind] &= !(1 << order);
             return;
         }
+        core::hint::cold_path();
         let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
         if prev == NO_FRAME {
             list.first = next;

@@ -225,6 +225,22 @@ impl FreeCounts {
         }
     }
 
+    /// As [`Self::remove`], with the type's number.
+    #[inline(always)]
+    fn remove_bits(&mut self, pages: u32, bits: u32) {
+        if bits < MigrateType::Cma as u32 {
+            self.free -= pages;
+        } else {
+            self.remove_apart(pages, bits);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_apart(&mut self, pages: u32, bits: u32) {
+        self.remove(pages, MigrateType::new(bits).unwrap_or(MigrateType::Unmovable));
+    }
+
     #[cold]
     #[inline(never)]
     fn add_apart(&mut self, pages: u32, bits: u32) {

@@ -283,6 +283,12 @@ impl StateWord {
         self.0 & !TYPE_MASK == FREE | order.log2() | zone.bits() << ZONE_SHIFT
     }
 
+    /// The same, of the type with number 0.
+    #[inline(always)]
+    pub(crate) const fn without_type(self) -> Self {
+        Self(self.0 & !TYPE_MASK)
+    }
+
     /// Whether the frame heads a free block of exactly `order`, on whatever list of the zone that `blank` is a word of
     /// (see [`Self::with`]).
     #[inline(always)]
