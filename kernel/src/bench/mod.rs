@@ -6,6 +6,7 @@
 mod boot;
 mod pages;
 mod rng;
+mod space;
 mod vm;
 
 use crate::arch::armv7::clock;
@@ -46,4 +47,5 @@ pub fn run(system: &System, names: &str) {
     boot::run(system, wanted);
     pages::run(system, wanted);
     vm::run(system, wanted);
+    space::run(system, wanted);
 }
