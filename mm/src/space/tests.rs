@@ -131,10 +131,14 @@ enum Op {
     Clear {
         space: usize,
     },
-    /// The kernel maps or unmaps `mib` MiB or, if `page`, one page there.
+    /// The kernel maps the MiB `mib` or, if `page`, one page there; what is there it unmaps.
     Kernel {
         mib: u64,
         page: bool,
+    },
+    /// The kernel unmaps the MiB `mib`, if all of it is mapped, in two steps.
+    Retire {
+        mib: u64,
     },
 }
 
@@ -163,6 +167,7 @@ fn any_op() -> impl Strategy<Value = Op> {
             .prop_map(|(space, (at, pages), prot)| Op::Protect { space, at, pages, prot }),
         1 => space.prop_map(|space| Op::Clear { space }),
         3 => (0..6_u64, any::<bool>()).prop_map(|(mib, page)| Op::Kernel { mib, page }),
+        1 => (0..6_u64).prop_map(|mib| Op::Retire { mib }),
     ]
 }
 
@@ -250,6 +255,13 @@ fn run(ops: &[Op], pxn: bool) {
                 spaces[space].clear(&tlb, &mut pool);
                 wanted[space].clear();
             }
+            Op::Retire { mib } => {
+                let at = va(VMALLOC + mib * MIB);
+                if mapper.retire(at, MIB).is_ok() {
+                    mapper.flush_all();
+                    mapper.reap(at, MIB, PageSize::Section, &mut pool, |_, _| {}).unwrap();
+                }
+            }
             Op::Kernel { mib, page } => {
                 let (at, bytes) = (va(VMALLOC + mib * MIB), if page { PAGE } else { MIB });
                 let to = (PhysAddr::new(0x2000_0000 + mib * MIB), Prot::KERNEL_RW);
@@ -266,8 +278,7 @@ fn run(ops: &[Op], pxn: bool) {
         for (number, space) in spaces.iter().enumerate() {
             compare(&ram, number, &wanted[number], pxn);
             let pages = audit(space.tables(), &kernel, HALF, &|_| false).unwrap();
-            let open = wanted[number].len();
-            assert_eq!(pages as usize, open, "the audit counts every page");
+            assert_eq!(pages as usize, wanted[number].len(), "the audit counts every page");
         }
     }
     spaces.iter_mut().for_each(|space| space.clear(&tlb, &mut pool));
