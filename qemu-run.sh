@@ -23,6 +23,7 @@ Builds the image, installing what that takes, and runs it on an emulated board.
   --board NAME    ast2500      vexpress-a15 dressed as an AST2500: 512 MiB at 0x80000000 (default)
                   vexpress-a15 the same machine with its own device tree
                   virt         RAM at 0x40000000, QEMU's own device tree
+                  virt-numa    the same in two nodes, with 2 CPUs
                   raspi2b      RAM at 0, 1 GiB and 4 CPUs
   --smp N         number of CPUs (default 1; raspi2b always 4)
   --mem SIZE      RAM, such as 64M or 2G
@@ -200,10 +201,11 @@ show_figure() {
     printf '%s\n' "$1"
 }
 
+# bench_once BOARD MEM [ROWS]
 bench_once() {
     figures_seen=0
     select_board "$1" "$2"
-    qemu_command 'semihosting=on bench=all selftest=none'
+    qemu_command "semihosting=on bench=${3:-all} selftest=none"
     watch show_figure
     refuse_bad_end
     [ "$STATUS" = 0 ] || fail "the image ended with status $STATUS"
@@ -218,6 +220,7 @@ bench() {
     if [ -z "$board_given$mem" ]; then
         bench_once ast2500 512M
         bench_once vexpress-a15 2G
+        bench_once vexpress-a15 64M boot
         ! comparable || printf '%s\n' "${ROWS[@]}" >"$BUILD/bench.tsv"
         [ -z "$save" ] || cp "$BUILD/bench.tsv" "$ROOT/bench/baseline.tsv"
     else

@@ -45,6 +45,17 @@ keep() {
     mv "$RECORD.new" "$RECORD"
 }
 
+# tests_of PART: the tests that are about it, by the beginnings of their names.
+tests_of() {
+    case ${1%%/*} in
+        buddy) echo buddy:: page_alloc:: ;;
+        paging) echo paging:: vmalloc:: ;;
+        zone) echo zone:: page_alloc:: ;;
+        *.rs) echo "${1%.rs}::" ;;
+        *) echo "${1%%/*}::" ;;
+    esac
+}
+
 setup_toolchain
 need_tool cargo-mutants 27.1.0
 for part in "${parts[@]}"; do
@@ -52,9 +63,10 @@ for part in "${parts[@]}"; do
     [ -e "$ROOT/mm/src/$part" ] || usage_error "mm has no '$part'"
     out=$BUILD/mutants/${part//\//-}
     mkdir -p "$out"
-    # Tests run the module's own and those above it; a mutant that hangs is caught.
+    read -ra tests <<<"$(tests_of "$part")"
+    # A mutant that hangs is caught.
     PATH="$TOOLS/bin:$PATH" cargo_host mutants --package mm "${files[@]}" "${shard[@]}" --jobs "$jobs" --output "$out" \
-        --no-shuffle --minimum-test-timeout 60 --colors never -- --lib
+        --no-shuffle --minimum-test-timeout 60 --colors never -- --lib -- "${tests[@]}"
     found=$out/mutants.out
     caught=$(lines_in "$found/caught.txt") missed=$(lines_in "$found/missed.txt")
     hung=$(lines_in "$found/timeout.txt") broken=$(lines_in "$found/unviable.txt")

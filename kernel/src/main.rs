@@ -92,6 +92,7 @@ extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
         fdt,
         info,
         args,
+        mpidr: facts.mpidr,
         percpu: image::percpu_template(),
         arrays: (&mut arrays.0, &mut arrays.1),
         aliasing_cache: facts.vipt_aliasing(),
@@ -158,6 +159,8 @@ fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootAr
     if let Err(error) = space::start(head, booted.mm.allocator()) {
         refuse(format_args!("address spaces cannot be set up: {error}"));
     }
+    // Set here alone, once.
+    let _ = booted.mm.allocator().set_page_access(vm);
     let start = PhysAddr::new(u64::from(head.dtb));
     let dtb = PhysRange::new(start, start.saturating_add(u64::from(dtb_bytes)));
     let system = System { head, image: image::layout(head), layout, tables, dtb, booted, vm };

@@ -4,11 +4,11 @@ use boot::bring_up::Booted;
 use boot::head::HeadInfo;
 use boot::image::ImageLayout;
 use mm::addr::{PhysAddr, PhysRange};
-use mm::layout::VirtualLayout;
+use mm::layout::{VMALLOC_END, VirtualLayout};
 use mm::memblock::Region;
 use mm::page_alloc::{DefaultCore, PageAllocator};
 use mm::paging::{Audit, AuditError, Rules, Tables, audit};
-use mm::report::{BuddyInfo, MemInfo, PageTypeInfo, ZoneInfo};
+use mm::report::{BuddyInfo, MemInfo, MemUsers, NodeMemInfo, PageTypeInfo, VmStat, ZoneInfo};
 use mm::sync::InitOnce;
 
 use crate::arch::armv7::irq::ArmIrq;
@@ -115,9 +115,21 @@ impl System {
                 "buddyinfo" => print_lines(&BuddyInfo(zones)),
                 "zoneinfo" => print_lines(&ZoneInfo(zones)),
                 "pagetypeinfo" => print_lines(&PageTypeInfo(zones)),
-                "meminfo" => print_lines(&MemInfo(zones)),
+                "meminfo" => print_lines(&MemInfo(zones, self.mem_users())),
+                "nodeinfo" => zones.nodes().iter().for_each(|node| print_lines(&NodeMemInfo(zones, node))),
+                "vmstat" => print_lines(&VmStat { zones, more: &[("pgfault", crate::arch::armv7::vectors::taken())] }),
                 unknown => log::error!("dump={unknown}: not one of pagetables, memblock, vmallocinfo, {ZONE_VIEWS}"),
             }
+        }
+    }
+
+    /// What others than the page allocator know of memory, in KiB.
+    fn mem_users(&self) -> MemUsers {
+        let vmalloc = VMALLOC_END.raw().saturating_sub(self.layout.vmalloc_start().raw());
+        MemUsers {
+            vmalloc_total: u64::from(vmalloc) >> 10,
+            vmalloc_used: self.vm.used_bytes() >> 10,
+            ..MemUsers::default()
         }
     }
 
@@ -140,7 +152,7 @@ impl System {
 }
 
 /// The views of the zones that `dump=` knows.
-const ZONE_VIEWS: &str = "buddyinfo, zoneinfo, pagetypeinfo, meminfo";
+const ZONE_VIEWS: &str = "buddyinfo, zoneinfo, pagetypeinfo, meminfo, nodeinfo, vmstat";
 
 /// Prints a view without stamps: tools that read Linux's files read these lines.
 fn print_lines(view: &dyn core::fmt::Display) {

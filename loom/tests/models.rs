@@ -1,9 +1,10 @@
 //! Every interleaving, and every order that the memory model allows, of two or three CPUs.
 
 use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use quire_loom::NoIrq;
-use quire_loom::sync::{InitOnce, IrqLock};
+use quire_loom::sync::{InitOnce, IrqLock, SeqCount, TaskLock};
 
 /// A lock that was used once, so that loom knows it.
 fn lock<T>(value: T) -> Arc<IrqLock<T, NoIrq>> {
@@ -30,6 +31,26 @@ fn no_increment_under_the_lock_is_lost_and_no_two_cpus_hold_it() {
             })
             .collect();
         cpus.into_iter().for_each(|cpu| cpu.join().unwrap());
+        assert_eq!(*lock.lock(), 2);
+    });
+}
+
+#[test]
+fn no_increment_under_the_task_lock_is_lost() {
+    loom::model(|| {
+        let lock = TaskLock::new(0_u32);
+        drop(lock.lock());
+        let lock = Arc::new(lock);
+        let other = {
+            let lock = lock.clone();
+            thread::spawn(move || *lock.lock() += 1)
+        };
+        if let Some(mut value) = lock.try_lock() {
+            *value += 1;
+        } else {
+            *lock.lock() += 1;
+        }
+        other.join().unwrap();
         assert_eq!(*lock.lock(), 2);
     });
 }
@@ -83,5 +104,51 @@ fn a_reader_sees_the_whole_value_or_none() {
         }
         writer.join().unwrap();
         assert_eq!(cell.get(), Some(&[7, 7]));
+    });
+}
+
+/// Two words under a count that was looked at once.
+fn pair() -> Arc<(SeqCount, [AtomicU32; 2])> {
+    let seq = SeqCount::new();
+    let _ = seq.begin();
+    Arc::new((seq, [AtomicU32::new(0), AtomicU32::new(0)]))
+}
+
+fn write((seq, words): &(SeqCount, [AtomicU32; 2]), value: u32) {
+    seq.write::<NoIrq, _>(|| words.iter().for_each(|word| word.store(value, Ordering::Relaxed)));
+}
+
+#[test]
+fn a_read_that_is_not_told_of_a_change_saw_no_half_of_one() {
+    loom::model(|| {
+        let shared = pair();
+        let writer = {
+            let shared = shared.clone();
+            thread::spawn(move || write(&shared, 1))
+        };
+        let (seq, words) = &*shared;
+        let seen = seq.begin();
+        let values = [0, 1].map(|at: usize| words[at].load(Ordering::Relaxed));
+        if !seq.has_changed(seen) {
+            assert_eq!(values[0], values[1], "half of a change");
+        }
+        writer.join().unwrap();
+        assert!(!seq.has_changed(seq.begin()));
+    });
+}
+
+#[test]
+fn two_writers_change_one_after_the_other() {
+    loom::model(|| {
+        let shared = pair();
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || write(&shared, 1))
+        };
+        write(&shared, 2);
+        other.join().unwrap();
+        let (_, words) = &*shared;
+        let values = [0, 1].map(|at: usize| words[at].load(Ordering::Relaxed));
+        assert_eq!(values[0], values[1], "two changes at once");
     });
 }

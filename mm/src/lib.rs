@@ -27,7 +27,8 @@
 //! | [`space`] | user halves: their tables, rights and ASIDs |
 //! | [`percpu`] | the per-CPU areas' first chunk |
 //! | [`phase`] | the steps as types |
-//! | [`report`], [`fault`] | Linux's tables of numbers; what an abort was |
+//! | [`vmstat`] | counters that several CPUs write |
+//! | [`report`], [`trace`], [`fault`] | Linux's tables of numbers; what the allocator did; what an abort was |
 //!
 //! A kernel of one's own brings a `PhysMap` (how frames are reached) and a `CurrentCpu` (how interrupts are masked); on the
 //! host `testing` has both:
@@ -102,5 +103,7 @@ pub mod space;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod trace;
 pub mod vmalloc;
+pub mod vmstat;
 pub mod zone;

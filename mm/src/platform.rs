@@ -74,7 +74,11 @@ pub trait TlbControl {
 }
 
 /// Reaches the bytes of any frame of RAM, also of one outside the linear map (Linux: `kmap_local_page`).
-pub trait PageAccess {
+///
+/// # Safety
+/// `use_it` must be called once at most, with a pointer through which all bytes of the frame can be read and written
+/// until it returns.
+pub unsafe trait PageAccess: Sync {
     /// Maps one frame for the time of `use_it`; false when it cannot.
     fn with_frame(&self, pfn: Pfn, use_it: &mut dyn FnMut(NonNull<u8>)) -> bool;
 }

@@ -14,11 +14,11 @@ use crate::read;
 /// Per cent that a row may grow by before it fails.
 const SLACK: f64 = 3.0;
 
-type Rows = BTreeMap<String, f64>;
+pub(crate) type Rows = BTreeMap<String, f64>;
 
 /// A bound that a row should keep.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Bound {
+pub(crate) enum Bound {
     AtMost(f64),
     AtLeast(f64),
 }
@@ -34,7 +34,7 @@ impl Bound {
         }
     }
 
-    fn holds(self, value: f64) -> bool {
+    pub(crate) fn holds(self, value: f64) -> bool {
         match self {
             Self::AtMost(most) => value <= most,
             Self::AtLeast(least) => value >= least,
@@ -44,13 +44,14 @@ impl Bound {
 
 /// One line of the table of targets.
 #[derive(Debug)]
-struct Target {
-    row: String,
-    linux: String,
-    must: Option<Bound>,
-    goal: Option<Bound>,
+pub(crate) struct Target {
+    pub(crate) row: String,
+    /// A number, or `-`.
+    pub(crate) linux: String,
+    pub(crate) must: Option<Bound>,
+    pub(crate) goal: Option<Bound>,
     /// MUST and GOAL as written.
-    words: [String; 2],
+    pub(crate) words: [String; 2],
 }
 
 /// Lines with tabs, without comments.
@@ -59,7 +60,7 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, Vec<&str>)> {
     lines.map(|(at, line)| (at + 1, line.split('\t').collect()))
 }
 
-fn rows(text: &str) -> Result<Rows, String> {
+pub(crate) fn rows(text: &str) -> Result<Rows, String> {
     let mut rows = Rows::new();
     for (at, fields) in lines(text) {
         let row = match fields.as_slice() {
@@ -72,7 +73,7 @@ fn rows(text: &str) -> Result<Rows, String> {
     if rows.is_empty() { Err("no rows".to_owned()) } else { Ok(rows) }
 }
 
-fn targets(text: &str) -> Result<Vec<Target>, String> {
+pub(crate) fn targets(text: &str) -> Result<Vec<Target>, String> {
     let target = |(at, fields): (usize, Vec<&str>)| match fields.as_slice() {
         [row, linux, must, goal] => Ok(Target {
             row: (*row).to_owned(),
@@ -87,7 +88,7 @@ fn targets(text: &str) -> Result<Vec<Target>, String> {
 }
 
 /// What a target's row or sum of rows came to; `None` when one of them was not measured.
-fn measured(name: &str, rows: &Rows) -> Option<f64> {
+pub(crate) fn measured(name: &str, rows: &Rows) -> Option<f64> {
     name.split('+').map(|part| rows.get(part).copied()).sum()
 }
 
@@ -144,7 +145,7 @@ fn table(rows: &Rows, baseline: &Rows, targets: &[Target]) -> String {
 }
 
 /// A count as a row writes it.
-fn plain(value: f64) -> String {
+pub(crate) fn plain(value: f64) -> String {
     let text = format!("{value:.2}");
     text.strip_suffix(".00").unwrap_or(&text).to_owned()
 }

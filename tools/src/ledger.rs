@@ -111,7 +111,7 @@ pub(crate) fn run(root: &Path, save: bool) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::scan::{Kind, entries_of};
+    use super::scan::{Kind, entries_of, forbids_unsafe};
     use super::*;
 
     fn of(source: &str) -> Vec<Entry> {
@@ -165,6 +165,15 @@ mod tests {
         let entries = of("#[cfg(test)]\nmod tests {\n fn f() { unsafe { g() } }\n}\n");
         assert!(entries[0].test);
         assert_eq!(unreasoned(&[crate_with(entries, &[])]).len(), 1);
+    }
+
+    #[test]
+    fn a_module_is_pure_when_it_forbids_unsafe_code_outside_tests_at_least() {
+        let pure = |source: &str| forbids_unsafe(&syn::parse_file(source).unwrap().attrs);
+        assert!(pure("#![forbid(unsafe_code)]"));
+        assert!(pure("#![cfg_attr(not(test), forbid(unsafe_code))]"));
+        assert!(!pure("#![deny(unsafe_code)]"));
+        assert!(!pure("#![cfg_attr(feature = \"x\", forbid(unsafe_code))]"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod bench;
 mod coverage;
 mod ledger;
+mod performance;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: tools bench ROWS BASELINE TARGETS   holds measured rows against the baseline and the targets
        tools unsafe [--save]               holds docs/unsafe.md against the code, or writes it anew
-       tools coverage LCOV                 lines and branches by crate and module";
+       tools coverage LCOV                 lines and branches by crate and module
+       tools performance [--save]          holds docs/performance.md and its plots against the baseline, or writes them";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +24,8 @@ fn main() -> ExitCode {
         ["bench", rows, baseline, targets] => bench::run(rows, baseline, targets),
         ["unsafe"] => ledger::run(&root(), false),
         ["unsafe", "--save"] => ledger::run(&root(), true),
+        ["performance"] => performance::run(&root(), false),
+        ["performance", "--save"] => performance::run(&root(), true),
         ["coverage", lcov] => coverage::run(&root(), lcov),
         _ => Err(USAGE.to_owned()),
     };

@@ -13,7 +13,9 @@
 mod arrays;
 mod cpus;
 mod error;
+mod follow;
 mod memory;
+mod nodes;
 mod pages;
 mod probe;
 mod slices;
@@ -31,7 +33,7 @@ pub use summary::Timeline;
 use mm::addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use mm::layout::PAGE_OFFSET;
 use mm::memblock::{Memblock, Region};
-use mm::page_alloc::DefaultCore;
+use mm::page_alloc::{CmaArea, DefaultCore};
 use mm::phase::{EarlyMm, Mm};
 use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
@@ -98,6 +100,8 @@ pub struct Given<'a, M> {
     pub info: BootInfo<'static>,
     /// The boot arguments.
     pub args: BootArgs<'static>,
+    /// MPIDR of the CPU that boots.
+    pub mpidr: u32,
     /// The template of the per-CPU variables.
     pub percpu: &'static [u8],
     /// The first arrays of memblock: 128 regions each, as Linux's.
@@ -115,6 +119,8 @@ pub struct Booted<I: CurrentCpu + 'static> {
     pub bounds: LowmemBounds,
     /// Contiguous-memory areas and device pools.
     pub regions: ReservedRegions<'static>,
+    /// The contiguous-memory areas among them, to allocate from.
+    pub cma: &'static [CmaArea<'static, I>],
     /// The per-CPU areas.
     pub percpu: PerCpu,
     /// When each phase was over.
@@ -149,13 +155,15 @@ where
     let mut paged = tables::switch(early, &bounds, &regions, mapped_end, &given)?;
     timeline.tables = given.machine.cycles();
 
-    let plan = pages::plan_zones(paged.memblock(), &bounds, &given)?;
+    let nodes = nodes::Nodes::find(paged.memblock(), &given);
+    let plan = pages::plan_zones(paged.memblock(), &bounds, &nodes, &given)?;
     timeline.memmap_start = given.machine.cycles();
     let map = pages::build_memmap(paged.memblock(), &plan, &given)?;
     timeline.memmap = given.machine.cycles();
 
     let percpu = cpus::first_chunk(paged.memblock(), &given)?;
-    let zones = pages::build_allocator(paged.memblock(), map, &plan, &given)?;
+    let mut zones = pages::build_allocator(paged.memblock(), map, &plan, &nodes, &given)?;
+    follow::switch_on(paged.memblock(), &mut zones, &given)?;
     log::info!("Kernel command line: {}", Shown(given.info.bootargs));
     given.args.report();
 
@@ -168,11 +176,14 @@ where
     timeline.memory_line = given.machine.cycles();
 
     pages::set_watermarks(&mm, &plan);
-    pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
+    // Before the pagesets: their size follows from what each zone manages.
     pages::lend_cma(&mut mm, &mut regions)?;
+    pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
+    pages::install_counters(&mut mm, percpu.cpus() as usize, &given)?;
+    let cma = pages::cma_areas(&mm, &regions, &given)?;
     // Not before the boot has what it needs: it has no other way to get it.
     mm.allocator().set_fail_page_alloc(given.args.fail_page_alloc.map(FailArg::attributes));
-    Ok(Booted { mm, bounds, regions, percpu, timeline, memory })
+    Ok(Booted { mm, bounds, regions, cma, percpu, timeline, memory })
 }
 
 impl<M> Given<'_, M> {

@@ -129,7 +129,7 @@ pub struct BootArgs<'a> {
     pub zonelist_order: ZonelistOrder,
     /// `debug_guardpage_minorder=`: blocks below this order are guarded; 0: none. At most 5.
     pub guardpage_minorder: u8,
-    /// `debug_pagealloc=`: free pages are unmapped.
+    /// `debug_pagealloc=`: free pages are unmapped where the machine can do that, and poisoned.
     pub debug_pagealloc: bool,
     /// `init_on_alloc=`: pages are zeroed when allocated.
     pub init_on_alloc: bool,
@@ -258,15 +258,7 @@ impl<'a> BootArgs<'a> {
 
     /// The arguments that ask for something that is not there yet.
     fn without_effect(&self) -> impl Iterator<Item = &'static str> {
-        let asked = [
-            ("debug_pagealloc", self.debug_pagealloc),
-            ("init_on_alloc", self.init_on_alloc),
-            ("init_on_free", self.init_on_free),
-            ("page_poison", self.page_poison),
-            ("page_owner", self.page_owner),
-            ("percpu_alloc=page", self.percpu_alloc == FirstChunk::Page),
-            ("monitor", self.monitor),
-        ];
+        let asked = [("percpu_alloc=page", self.percpu_alloc == FirstChunk::Page), ("monitor", self.monitor)];
         asked.into_iter().filter_map(|(name, asked)| asked.then_some(name))
     }
 

@@ -4,7 +4,7 @@
 //!              drivers/firmware/psci, drivers/of/of_numa.c for the bindings.
 #![forbid(unsafe_code)]
 
-use mm::addr::PhysAddr;
+use mm::addr::{NodeId, PhysAddr};
 
 use super::ValidFdt;
 use super::cells::{number, take};
@@ -56,6 +56,7 @@ impl<'a> ValidFdt<'a> {
                     mpidr: u32::try_from(id).unwrap_or_default(),
                     enable_method: node.text("enable-method").or(method).unwrap_or_default(),
                     release: node.property("cpu-release-addr").and_then(number).map(PhysAddr::new),
+                    node: cpu_node(&node),
                 }),
                 Some(id) => log::warn!("OF: fdt: /cpus/{}: reg {id:#x} is no MPIDR, ignoring", node.name()),
                 None => log::warn!("OF: fdt: /cpus/{}: no reg, ignoring", node.name()),
@@ -80,6 +81,19 @@ impl<'a> ValidFdt<'a> {
         }
         Distances::new(matrix)
     }
+}
+
+/// The NUMA node of a processor; a number that no node can have is told of.
+fn cpu_node(cpu: &Node<'_>) -> Option<NodeId> {
+    let id = cpu.cell("numa-node-id")?;
+    let node = NodeId::new(id);
+    if node.is_none() {
+        log::warn!(
+            "NUMA: Node id {id} exceeds maximum value (/cpus/{} numa-node-id): the first node instead",
+            cpu.name()
+        );
+    }
+    node
 }
 
 /// Reads the firmware's node; a conduit that is missing or unknown leaves it out, with a line.

@@ -6,7 +6,10 @@
 //! The console gets one line a test, `selftest NAME ... ok (N us)`, and at the end `N passed, N failed`.
 
 mod areas;
+mod contiguous;
 mod faults;
+mod following;
+mod nodes;
 mod pages;
 mod percpu;
 mod pressure;

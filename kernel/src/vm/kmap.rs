@@ -222,7 +222,8 @@ impl Vm {
     }
 }
 
-impl PageAccess for Vm {
+// SAFETY: the window maps the whole frame, readable and writable, until it is given up after the one call.
+unsafe impl PageAccess for Vm {
     fn with_frame(&self, pfn: Pfn, use_it: &mut dyn FnMut(NonNull<u8>)) -> bool {
         let Ok(map) = self.kmap_local(pfn) else { return false };
         use_it(map.page());

@@ -293,6 +293,12 @@ impl Vm {
         self.areas.lock().areas().len()
     }
 
+    /// Bytes of all areas, guard pages and those that wait for a purge included.
+    pub fn used_bytes(&self) -> u64 {
+        let areas = self.areas.lock();
+        areas.info().map(|line| u64::from(line.0.end().raw().wrapping_sub(line.0.start.raw()))).sum()
+    }
+
     /// Prints `vmallocinfo` as Linux's file of that name.
     pub fn print_info(&self) {
         self.areas.lock().info().for_each(|line| crate::println!("{line}"));

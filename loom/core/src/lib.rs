@@ -104,6 +104,20 @@ pub mod sync {
             )*};
         }
 
+        impl AtomicBool {
+            /// As `core`'s, but where it would write what is there already it does not write: loom would let a CPU that
+            /// waits read its own writes for ever.
+            pub fn swap(&self, value: bool, order: Ordering) -> bool {
+                let failed = match order {
+                    Ordering::Relaxed | Ordering::Release => Ordering::Relaxed,
+                    _ => Ordering::Acquire,
+                };
+                match self.compare_exchange(!value, value, order, failed) {
+                    Ok(old) | Err(old) => old,
+                }
+            }
+        }
+
         atomics! { AtomicBool bool, AtomicU8 u8, AtomicU32 u32, AtomicUsize usize, }
     }
 }

@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use bitflags::bitflags;
+
 use crate::addr::Pfn;
 use crate::memmap::ZoneTag;
 use crate::migrate::MigrateType;
@@ -68,8 +70,27 @@ const ALLOCATED: u32 = 4 << KIND_SHIFT;
 const SLAB: u32 = 5 << KIND_SHIFT;
 const GUARD: u32 = 6 << KIND_SHIFT;
 
+bitflags! {
+    /// What else is known of an allocated block. A block with any of these is freed the long way: a hit wants a word
+    /// without them, so they cost it nothing.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Marks: u32 {
+        /// Head and tails form one page of this order (Linux: `PageHead`).
+        const COMPOUND = 1 << 11;
+        /// Its owner is registered and can move it (Linux: `__PageMovable`).
+        const MOVABLE = 1 << 12;
+        /// It is being moved (Linux: `PageIsolated`).
+        const MOVING = 1 << 13;
+        /// Its owner freed it while it was being moved: whoever moves it frees it.
+        const ORPHAN = 1 << 14;
+        /// Translation tables refer to it (Linux: `page_mapped`).
+        const MAPPED = 1 << 15;
+    }
+}
+
 /// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the migrate type, of the list that a free block is
-/// on, or of the request that an allocated one served; 11-14: the zone of a free block; 16-31: how many owners an
+/// on, or of the request that an allocated one served; 11-14: the zone of a free block; 11-15: the
+/// [`Marks`] of an allocated one; 16-31: how many owners an
 /// allocated block has besides the first. One word, so that one compare-and-swap checks all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
@@ -107,6 +128,18 @@ impl StateWord {
     #[inline]
     pub(crate) const fn allocated_for(order: Order, kind_bits: u32) -> Self {
         Self(ALLOCATED | order.log2() | kind_bits << TYPE_SHIFT & TYPE_MASK)
+    }
+
+    /// This word with `marks`, and with no others.
+    #[must_use]
+    pub const fn marked(self, marks: Marks) -> Self {
+        Self(self.0 & !Marks::all().bits() | marks.bits())
+    }
+
+    /// The marks of an allocated block; none for any other frame.
+    #[must_use]
+    pub const fn marks(self) -> Marks {
+        if self.is_in_use() { Marks::from_bits_truncate(self.0) } else { Marks::empty() }
     }
 
     /// Heads a block that is cut into objects.

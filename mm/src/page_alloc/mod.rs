@@ -10,16 +10,27 @@
 //! Not here.    Who has memory that could be freed (`services`, shrinkers); which zones there are (`zone`).
 //! Source.      Linux 4.1: `alloc_pages`, `buffered_rmqueue`, `__free_pages`.
 
+mod bad_page;
 mod bulk;
+mod cma;
+mod compaction;
+mod compound;
+mod contig;
+mod counters;
 mod error;
 mod failure;
 mod fault_inject;
 mod free;
 mod hand_over;
 mod hooks;
+mod isolate;
 mod many;
+mod movable;
+mod node;
+mod owner;
 mod pageset;
 mod policy;
+mod resize;
 mod route;
 mod services;
 mod setup;
@@ -27,6 +38,7 @@ mod slow;
 mod stock;
 mod task;
 mod walk;
+mod watch;
 mod watermark;
 mod zero;
 mod zone;
@@ -34,19 +46,31 @@ mod zone;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use bad_page::PageDump;
+pub use cma::{CmaArea, CmaError};
+pub use compaction::CompactOutcome;
+pub use compound::{CompoundDtor, DtorId};
+pub use contig::ContigError;
+pub use counters::NumaStats;
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
 pub use failure::GfpNames;
 pub use fault_inject::FailPageAlloc;
 pub use hand_over::HandOver;
-pub use hooks::Hooks;
+pub use hooks::{Hooks, PAGE_POISON};
+pub use isolate::IsolateError;
+pub use movable::{MAX_OWNERS, MigrationOps, MoveError, OwnerId, Pinned};
+pub use node::NodeStats;
+pub use owner::{FreeRecord, OwnerRecord, PageOwner, PageOwnerInfo};
 pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS};
 pub use policy::{Policies, ReservePolicy};
+pub use resize::{MIN_PAGELIST_FRACTION, ResizeError};
 pub use services::{
     BackgroundReclaim, Compactor, DirtyLimits, OomHandler, Pages, Services, Shortage, ZoneReclaim, ZoneReclaimed,
 };
 pub use setup::{Needs, Options, Storage, frame_runs};
 pub use slow::{Balance, SHRINKERS, Shrinker};
 pub use task::{Mems, Scopes, Task, TaskContext, TaskScope};
+pub use watch::{PageMapping, ShadowChecker};
 pub use watermark::{AllocFlags, Mark, Watermarks};
 pub use zone::{Traffic, Zone, ZoneStats};
 
@@ -63,6 +87,7 @@ use crate::page_alloc::route::{LANES, Lane, Routes};
 use crate::page_alloc::slow::Pressure;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
+use crate::vmstat::Counters;
 use crate::zone::{ZoneRef, Zonelist};
 
 /// The free-list core that the build chose: the classic one, or with feature `core_compact` the compact one.
@@ -100,10 +125,13 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     /// Whether a policy wants to know of zones that had nothing.
     looks_at_misses: bool,
     pressure: Pressure<'m, M>,
+    counters: Counters<'m>,
     allowed: AtomicU32,
     /// [`Hooks`]: while there are any, no request is served by a hit.
     hooks: AtomicU32,
     ram: Option<&'m (dyn PhysMap + Sync)>,
+    /// What follows pages besides.
+    watch: watch::Watch<'m>,
 }
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
@@ -114,6 +142,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// [`AllocError`]; nothing has changed.
     #[inline]
+    #[track_caller]
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         match self.alloc_hit(gfp, order) {
             Some(pfn) => Ok(pfn),
@@ -122,7 +151,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     }
 
     /// Allocates a block that is in no pageset: from the preferred zone if that has plenty, else the long way.
+    #[cold]
     #[inline(never)]
+    #[track_caller]
     fn alloc_missed(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         match self.alloc_easy(gfp, order) {
             Some(pfn) => Ok(pfn),
@@ -135,6 +166,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// See [`Self::alloc_pages`].
     #[inline]
+    #[track_caller]
     pub fn alloc_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
         self.alloc_pages(gfp, Order::ZERO)
     }

@@ -167,7 +167,10 @@ pub struct Pageset<'m> {
     rings: [Ring; RINGS],
     /// By ring: the first frame that is not for reuse.
     front: [AtomicU32; RINGS],
-    size: PagesetSize,
+    /// [`PagesetSize::high`]; changed by a resize.
+    pub(super) high: AtomicU32,
+    /// [`PagesetSize::batch`].
+    pub(super) batch: AtomicU32,
     /// The ring that a drain looks at next.
     turn: AtomicU32,
     /// Not 0 while no hits are allowed.
@@ -201,7 +204,8 @@ impl<'m> Pageset<'m> {
             open: zero(),
             rings: Default::default(),
             front: core::array::from_fn(|_| AtomicU32::new(NO_FRONT)),
-            size,
+            high: AtomicU32::new(size.high),
+            batch: AtomicU32::new(size.batch),
             turn: zero(),
             closed: zero(),
             granted: AtomicU32::new(size.high),
@@ -212,7 +216,7 @@ impl<'m> Pageset<'m> {
     /// Its bounds.
     #[must_use]
     pub fn size(&self) -> PagesetSize {
-        self.size
+        PagesetSize { high: self.high.load(Relaxed), batch: self.batch.load(Relaxed) }
     }
 
     /// Pages in stock; exact on its own CPU.
@@ -240,7 +244,7 @@ impl<'m> Pageset<'m> {
     pub(super) fn recount(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
         add(&self.freed, by_hits);
-        let room = self.size.high.saturating_sub(self.count());
+        let room = self.size().high.saturating_sub(self.count());
         let granted = if self.closed.load(Relaxed) == 0 { room } else { 0 };
         self.granted.store(granted, Relaxed);
         self.room.store(granted, Relaxed);

@@ -26,7 +26,7 @@ pub(super) const LANES: usize = 2 * ZoneTag::COUNT;
 /// Leads to a lane that is always empty.
 const NOWHERE: u8 = 16 << 2;
 /// What a hit cannot do.
-const LONG_WAY: GfpFlags = GfpFlags::ZERO.union(GfpFlags::COLD);
+const LONG_WAY: GfpFlags = GfpFlags::ZERO.union(GfpFlags::COLD).union(GfpFlags::COMP);
 
 const _: () = assert!(NOWHERE as usize == ZoneTag::COUNT << 2 && LANES << 2 <= u8::MAX as usize);
 const _: () = assert!(GfpFlags::ZONE_MASK.bits() == 0xf);

@@ -114,7 +114,7 @@ pub struct Services<'m> {
     pub cpus: Option<&'m dyn CrossCall>,
     /// Background reclaim.
     pub background: Option<&'m dyn BackgroundReclaim>,
-    /// Compaction.
+    /// Compaction; without one the allocator asks registered owners of pages to move them.
     pub compactor: Option<&'m dyn Compactor>,
     /// Zone reclaim, with [`super::Policies::zone_reclaim`].
     pub zone_reclaim: Option<&'m dyn ZoneReclaim>,

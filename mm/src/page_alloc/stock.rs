@@ -18,6 +18,7 @@ use crate::page_alloc::Zone;
 use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, RingIndex};
 use crate::page_alloc::route::broken_stock;
 use crate::sync::{CurrentCpu, IrqOff};
+use crate::trace::What;
 
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     /// Makes a block of the stock the caller's.
@@ -57,7 +58,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             core.take_many(order, wanted, kind, Holder::Pageset, |pfn| {
                 set.stock(pfn, ring, heat);
                 last = Some(pfn);
-            })
+            });
+            core.frames().note(What::Refill { kind, pages: set.count() }, last, Order::ZERO);
         });
         set.recount();
         if C::GATHERS {
@@ -121,9 +123,13 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 }
 
 /// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
-fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
-    set.take_coldest(set.size().batch, |pfn, order| core.give_claimed(pfn, order));
+pub(super) fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
+    set.take_coldest(set.size().batch, |pfn, order| {
+        core.give_claimed(pfn, order);
+        core.frames().note_given(pfn, order);
+    });
     set.recount();
+    core.frames().note(What::Drain { pages: set.size().batch }, None, Order::ZERO);
 }
 
 /// Makes room in a pageset that has none for a block of `order`, or may have none.

@@ -25,6 +25,8 @@ use crate::page_alloc::{
     ZoneReclaimed,
 };
 use crate::sync::CurrentCpu;
+use crate::trace::What;
+use crate::vmstat::VmEvent;
 use crate::zone::{NodeSet, ZoneRef, ZoneType, Zonelist};
 
 /// A request, with its flags as they count on this machine.
@@ -91,6 +93,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// See [`Self::alloc_pages`].
     #[inline]
+    #[track_caller]
     pub fn alloc_pages_node(&self, node: NodeId, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         self.alloc_pages_nodemask(node, gfp, order, None)
     }
@@ -101,6 +104,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// See [`Self::alloc_pages`].
     #[inline(never)]
+    #[track_caller]
     pub fn alloc_pages_nodemask(
         &self,
         node: NodeId,
@@ -109,6 +113,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         nodes: Option<NodeSet>,
     ) -> Result<Pfn, AllocError> {
         let request = self.request(gfp, order)?;
+        self.note(What::Request { gfp }, None, order);
         if self.hooks().contains(Hooks::FAIL_PAGE_ALLOC) && self.should_fail(&request) {
             return Err(AllocError::Injected { gfp: request.gfp, order });
         }
@@ -120,6 +125,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 Err(error) => error,
             };
             if seen.is_none_or(|seen| !self.task().mems_changed(seen)) {
+                self.note(What::Failed { gfp }, None, order);
                 self.report_failure(&request, error);
                 return Err(error);
             }
@@ -252,6 +258,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             Some(pfn) => pfn,
             None => zone.alloc(order, kind, heat, &attempt)?,
         };
+        self.count_far(zone, walk.preferred, order);
         if self.policies.fair_zones {
             zone.policy.charge(order);
         }
@@ -313,6 +320,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
         let _scope = self.task().enter(Scopes::MEMALLOC);
         let shortage = Shortage { nodes: NodeSet::of(zone.node), highest: zone.zone, ..self.shortage(walk) };
-        Some(service.reclaim(zone, &shortage, self))
+        let result = service.reclaim(zone, &shortage, self);
+        if matches!(result, ZoneReclaimed::NotScanned | ZoneReclaimed::Full) {
+            self.counters.count::<M>(VmEvent::ZoneReclaimFailed, 1);
+        }
+        Some(result)
     }
 }

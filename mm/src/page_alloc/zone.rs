@@ -303,13 +303,17 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.with_core(|core| {
             let FreeCounts { free, cma, .. } = core.counts();
             let allowed = is_plenty(order, self.least.load(Relaxed), free, cma, in_largest(core));
-            if allowed { core.take(order, kind, Holder::Caller(kind)) } else { None }
+            let taken = if allowed { core.take(order, kind, Holder::Caller(kind)) } else { None };
+            taken.inspect(|pfn| self.frames.note_taken(*pfn, order))
         })
     }
 
     /// Takes a block that no pageset has, for a caller.
     pub(super) fn alloc_direct(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
-        self.with_core(|core| core.take(order, kind, Holder::Caller(kind)))
+        self.with_core(|core| {
+            let taken = core.take(order, kind, Holder::Caller(kind));
+            taken.inspect(|pfn| self.frames.note_taken(*pfn, order))
+        })
     }
 
     /// Returns a claimed block to the core.
@@ -317,6 +321,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn free_to_core(&self, pfn: Pfn, order: Order) {
         self.with_core(|core| {
             core.give_claimed(pfn, order);
+            self.frames.note_given(pfn, order);
             self.count_freed(order.pages());
         });
     }
@@ -361,7 +366,10 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             let is_allowed = allows(&self.core.lock());
             return is_allowed.then(|| self.alloc_stocked(order, kind, heat))?;
         }
-        self.with_core(|core| if allows(core) { core.take(order, kind, Holder::Caller(kind)) } else { None })
+        self.with_core(|core| {
+            let taken = if allows(core) { core.take(order, kind, Holder::Caller(kind)) } else { None };
+            taken.inspect(|pfn| self.frames.note_taken(*pfn, order))
+        })
     }
 
     /// Tests every invariant of the zone while no CPU allocates or frees.

@@ -82,6 +82,28 @@ impl FromIterator<NodeId> for NodeSet {
     }
 }
 
+/// Runs of numbers as Linux lists them: `0,2-3`; `(none)` for the empty set.
+impl fmt::Display for NodeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("(none)");
+        }
+        let mut separator = "";
+        let mut left = self.0;
+        while left != 0 {
+            let first = left.trailing_zeros();
+            let run = (left >> first).trailing_ones();
+            write!(f, "{separator}{first}")?;
+            if run > 1 {
+                write!(f, "-{}", first + run - 1)?;
+            }
+            separator = ",";
+            left &= !(((1 << run) - 1) << first);
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for NodeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter().map(NodeId::raw)).finish()
@@ -100,6 +122,10 @@ mod tests {
         assert_eq!(set.without(NodeId::ZERO), NodeSet::of(two));
         assert_eq!(NodeSet::ALL.len() as usize, NodeId::MAX_NODES);
         assert_eq!(NodeSet::from_bits(set.bits() | 0xf0), set);
+        assert_eq!(
+            [0, 1, 2, 5, 6, 13, 15].map(|bits| NodeSet::from_bits(bits).to_string()),
+            ["(none)", "0", "1", "0,2", "1-2", "0,2-3", "0-3"]
+        );
         assert!(NodeSet::EMPTY.is_empty() && set.union(NodeSet::ALL) == NodeSet::ALL);
     }
 }

@@ -71,18 +71,20 @@ impl<'m, C: FreeCore<'m>> Model<C> {
         match choices.below(8) {
             0..=2 => {
                 let (order, kind) = (order(choices.below(11)), MigrateType::ALL[choices.below(3) as usize]);
-                match self.core.take(order, kind, Holder::Caller) {
+                match self.core.take(order, kind, Holder::Caller(kind)) {
                     Some(pfn) => self.taken(pfn, order),
                     None => assert!(self.guards || !self.could_serve(order, kind), "{order:?} was free"),
                 }
             }
             3 => {
                 let (wanted, kind) = (choices.below(40), MigrateType::ALL[choices.below(3) as usize]);
-                let mut pages = Vec::new();
-                let told = self.core.take_singles(wanted, kind, |pfn| pages.push(pfn));
-                assert_eq!(told as usize, pages.len());
+                let order = order(choices.below(4));
+                let holder = choices.pick(&[Holder::Pageset, Holder::Caller(kind)]);
+                let mut blocks = Vec::new();
+                let told = self.core.take_many(order, wanted, kind, holder, |pfn| blocks.push(pfn));
+                assert_eq!(told as usize, blocks.len());
                 assert!(told <= wanted);
-                pages.into_iter().for_each(|pfn| self.taken(pfn, Order::ZERO));
+                blocks.into_iter().for_each(|pfn| self.taken(pfn, order));
             }
             4..=6 if !self.live.is_empty() => {
                 let at = choices.below(self.live.len() as u32) as usize;

@@ -127,10 +127,17 @@ fn read_file(root: &Path, file: Pending, found: &mut Crate, pending: &mut Vec<Pe
     Ok(())
 }
 
-fn forbids_unsafe(attributes: &[Attribute]) -> bool {
-    let forbids =
-        |list: &syn::MetaList| list.path.is_ident("forbid") && list.tokens.to_string().contains("unsafe_code");
-    attributes.iter().any(|attribute| matches!(&attribute.meta, Meta::List(list) if forbids(list)))
+/// `#![forbid(unsafe_code)]`, in tests or not.
+pub(super) fn forbids_unsafe(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        let Meta::List(list) = &attribute.meta else { return false };
+        let words: String = list.tokens.to_string().split_whitespace().collect();
+        match list.path.get_ident().map(ToString::to_string).as_deref() {
+            Some("forbid") => words.split(',').any(|lint| lint == "unsafe_code"),
+            Some("cfg_attr") => words == "not(test),forbid(unsafe_code)",
+            _ => false,
+        }
+    })
 }
 
 fn path_attribute(attributes: &[Attribute]) -> Option<String> {

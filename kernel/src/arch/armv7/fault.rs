@@ -235,6 +235,9 @@ struct Call<F, R> {
 }
 
 /// Runs the body of the `Call<F, R>` at `data`.
+///
+/// # Safety
+/// `data` must point to a `Call<F, R>` that nobody else uses meanwhile.
 unsafe extern "C" fn run<F: FnOnce() -> R, R>(data: *mut ()) {
     // SAFETY: `catch_fault` hands over its own `Call<F, R>` and does not touch it meanwhile.
     let call = unsafe { &mut *data.cast::<Call<F, R>>() };

@@ -265,6 +265,17 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         self.settle(block, before);
     }
 
+    fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
+        let (order, kind) = self.frames.listed(pfn)?;
+        let block = self.blocks.index_of(pfn);
+        let before = (self.blocks.kind(block), self.blocks.orders(block));
+        self.unlist(block, pfn, order);
+        self.counts.remove(order.pages(), kind);
+        self.frames.map.at(pfn).set_word(holder.word(order));
+        self.settle(block, before);
+        Some(order)
+    }
+
     fn counts(&self) -> FreeCounts {
         self.counts
     }

@@ -29,6 +29,13 @@ impl ZonePolicy {
 }
 
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
+    /// Pages that the zone may still give before it is another's turn; counted only while
+    /// [`Policies::fair_zones`](crate::page_alloc::Policies::fair_zones) is on (Linux: `NR_ALLOC_BATCH`).
+    #[must_use]
+    pub fn alloc_batch(&self) -> i32 {
+        self.policy.batch.load(Relaxed)
+    }
+
     /// Gives the zone a new batch.
     pub(super) fn reset_batch(&self) {
         let marks = self.marks().get();

@@ -3,12 +3,15 @@
 //! Source.      Linux 4.1: `drain_local_pages`, `drain_all_pages`.
 
 use crate::buddy::FreeCore;
+use crate::order::Order;
 use crate::page_alloc::{PageAllocator, Pageset, Zone};
 use crate::sync::{CpuId, CurrentCpu};
+use crate::trace::What;
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Returns the pages in this CPU's pagesets to the zones (Linux: `drain_local_pages`).
     pub fn drain_local(&self) {
+        self.note(What::DrainLocal, None, Order::ZERO);
         self.zones().iter().for_each(Zone::drain_local);
     }
 

@@ -31,8 +31,9 @@ use crate::page_alloc::fault_inject::FaultInjection;
 use crate::page_alloc::services::Services;
 use crate::page_alloc::walk::{Goal, Walk, first_zone};
 use crate::page_alloc::watermark::Attempt;
-use crate::page_alloc::{AllocError, AllocFlags, Mark, PageAllocator, Scopes, Shortage, Task};
+use crate::page_alloc::{AllocError, AllocFlags, CompactOutcome, Mark, PageAllocator, Scopes, Shortage, Task};
 use crate::sync::{CurrentCpu, InitOnce, IrqLock};
+use crate::vmstat::VmEvent;
 use crate::zone::{NodeSet, ZoneType};
 
 /// Blocks up to this order are worth any number of rounds; larger ones may never come (Linux:
@@ -153,9 +154,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     fn round(&self, walk: &Walk<'_>, flags: AllocFlags, effort: &mut Effort) -> Round {
         let gfp = walk.request.gfp;
         let again = || self.walk(walk, &Goal { mark: Mark::Min, flags: flags - AllocFlags::NO_WATERMARKS, gfp });
-        let moved = walk.request.order > Order::ZERO && self.compact(walk);
-        if let Some(pfn) = if moved { again() } else { None } {
-            return Round::Got(pfn);
+        if walk.request.order > Order::ZERO {
+            let found = if self.compact(walk) { again() } else { None };
+            self.counters.count::<M>(VmEvent::CompactStall, 1);
+            let event = if found.is_some() { VmEvent::CompactSuccess } else { VmEvent::CompactFail };
+            self.counters.count::<M>(event, 1);
+            if let Some(pfn) = found {
+                return Round::Got(pfn);
+            }
         }
         let freed = self.reclaim(walk);
         if freed > 0 {
@@ -223,7 +229,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             && !gfp.contains(GfpFlags::THISNODE);
         let Some(handler) = self.services().oom.filter(|_| would_help || must) else { return Round::GiveUp };
         let _scope = self.task().enter(Scopes::MEMALLOC);
-        if handler.out_of_memory(&self.shortage(walk), self) { Round::Again } else { Round::GiveUp }
+        if !handler.out_of_memory(&self.shortage(walk), self) {
+            return Round::GiveUp;
+        }
+        self.counters.count::<M>(VmEvent::OomKill, 1);
+        Round::Again
     }
 
     /// What the services are told.
@@ -253,10 +263,15 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     /// Compacts each zone that may serve the request; `true` when anything moved (Linux: `try_to_compact_pages`).
     fn compact(&self, walk: &Walk<'_>) -> bool {
-        let Some(compactor) = self.services().compactor else { return false };
         let shortage = self.shortage(walk);
         let _scope = self.task().enter(Scopes::MEMALLOC);
         let zones = walk.list.up_to(shortage.highest).filter(|zone| shortage.nodes.contains(zone.node));
-        zones.fold(false, |moved, zone| compactor.compact_zone(zone, &shortage, self) | moved)
+        zones.fold(false, |moved, zone| {
+            moved
+                | match self.services().compactor {
+                    Some(compactor) => compactor.compact_zone(zone, &shortage, self),
+                    None => self.compact_for(zone, shortage.order) == CompactOutcome::Success,
+                }
+        })
     }
 }

@@ -14,6 +14,7 @@ use crate::page_alloc::walk::Walk;
 use crate::page_alloc::watermark::Attempt;
 use crate::page_alloc::{AllocFlags, Mark, PageAllocator, Scopes, Shortage, Zone};
 use crate::sync::CurrentCpu;
+use crate::vmstat::VmEvent;
 use crate::zone::{NodeSet, ZoneType};
 
 /// How many shrinkers there can be.
@@ -22,6 +23,9 @@ pub const SHRINKERS: usize = 16;
 const DEF_PRIORITY: u32 = 12;
 /// Pages that a reclaim is to free at least (Linux: `SWAP_CLUSTER_MAX`).
 const CLUSTER: u32 = 32;
+/// What is counted as asked for and as freed.
+const DIRECT: [VmEvent; 2] = [VmEvent::PgScanDirect, VmEvent::PgStealDirect];
+const BACKGROUND: [VmEvent; 2] = [VmEvent::PgScanKswapd, VmEvent::PgStealKswapd];
 
 /// Owns pages that it could do without (Linux: `struct shrinker`).
 pub trait Shrinker: Sync {
@@ -65,11 +69,13 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Reclaims for a request; returns the pages freed (Linux: `__perform_reclaim`).
     pub(super) fn reclaim(&self, walk: &Walk<'_>) -> u32 {
         let shortage = self.shortage(walk);
-        self.shrink(&shortage, CLUSTER.max(shortage.order.pages()))
+        self.counters.count::<M>(VmEvent::AllocStall, 1);
+        self.shrink(&shortage, CLUSTER.max(shortage.order.pages()), DIRECT)
     }
 
-    /// Has the shrinkers free `wanted` pages; returns how many they freed (Linux: `do_try_to_free_pages`).
-    fn shrink(&self, shortage: &Shortage, wanted: u32) -> u32 {
+    /// Has the shrinkers free `wanted` pages; returns how many they freed. The two events count what was asked for and
+    /// what was freed (Linux: `do_try_to_free_pages`).
+    fn shrink(&self, shortage: &Shortage, wanted: u32, [scanned, stolen]: [VmEvent; 2]) -> u32 {
         let shrinkers = *self.pressure.shrinkers.lock();
         let _scope = self.task().enter(Scopes::MEMALLOC);
         let mut freed = 0_u32;
@@ -78,7 +84,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 let count = shrinker.count(shortage);
                 let share = (count >> priority).max(shortage.order.pages()).min(count);
                 if share > 0 {
-                    freed = freed.saturating_add(shrinker.scan(shortage, share, self));
+                    let had = shrinker.scan(shortage, share, self);
+                    self.counters.count::<M>(scanned, share);
+                    self.counters.count::<M>(stolen, had);
+                    freed = freed.saturating_add(had);
                 }
             }
             if freed >= wanted {
@@ -108,7 +117,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Balance::Balanced;
         }
         let shortage = Shortage { gfp: GfpFlags::GFP_KERNEL, order: Order::ZERO, highest, nodes: NodeSet::of(node) };
-        match self.shrink(&shortage, lacking.max(CLUSTER)) {
+        self.counters.count::<M>(VmEvent::PageOutRun, 1);
+        match self.shrink(&shortage, lacking.max(CLUSTER), BACKGROUND) {
             0 => Balance::Stuck,
             freed => Balance::Freed(freed),
         }

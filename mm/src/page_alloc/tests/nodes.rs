@@ -21,20 +21,20 @@ use crate::testing::HostIrq;
 use crate::zone::zonelist::{Topology, ZonelistOrder, Zonelists};
 use crate::zone::{NodePlan, NodeSet, ZoneRef, ZoneSize, ZoneType};
 
-const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN);
+pub(super) const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN);
 const USER: GfpFlags = GfpFlags::GFP_USER.union(GfpFlags::NOWARN);
 
-type Allocator = PageAllocator<'static, HostIrq, Core>;
+pub(super) type Allocator = PageAllocator<'static, HostIrq, Core>;
 
-fn node(raw: u32) -> NodeId {
+pub(super) fn node(raw: u32) -> NodeId {
     NodeId::new(raw).unwrap()
 }
 
-fn normal(raw: u32) -> ZoneRef {
+pub(super) fn normal(raw: u32) -> ZoneRef {
     ZoneRef { node: node(raw), zone: ZoneType::Normal }
 }
 
-const HIGH: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::HighMem };
+pub(super) const HIGH: ZoneRef = ZoneRef { node: NodeId::ZERO, zone: ZoneType::HighMem };
 
 fn only(raw: u32) -> Mems {
     Mems { own: NodeSet::of(node(raw)), wall: NodeSet::ALL }
@@ -42,7 +42,7 @@ fn only(raw: u32) -> Mems {
 
 /// Node 0: Normal 0x400-0xc00, `HighMem` 0xc00-0x1000; node 1: Normal 0x1000-0x1800; node 2: Normal 0x1800-0x1c00.
 /// Each node tries its own zones, then the others' in a ring.
-fn plans() -> [NodePlan; 3] {
+pub(super) fn plans() -> [NodePlan; 3] {
     let zone = |start, end| ZoneSize { span: range(start, end), present: end - start, real_size: end - start };
     let none = ZoneSize::default();
     [
@@ -56,7 +56,7 @@ fn plans() -> [NodePlan; 3] {
     ]
 }
 
-fn machine(policies: Policies) -> Allocator {
+pub(super) fn machine(policies: Policies) -> Allocator {
     let plans = plans();
     let memory = plans.iter().map(|plan| (plan.span, plan.node)).collect();
     let lists = [
@@ -80,7 +80,7 @@ fn alloc(machine: &Allocator, gfp: GfpFlags) -> Result<ZoneRef, AllocError> {
 }
 
 /// Takes everything that nodes `nodes` have.
-fn fill(machine: &Allocator, nodes: NodeSet) -> Vec<Pfn> {
+pub(super) fn fill(machine: &Allocator, nodes: NodeSet) -> Vec<Pfn> {
     let gfp = GfpFlags::GFP_HIGHUSER | GfpFlags::NOWARN;
     core::iter::from_fn(|| machine.alloc_pages_nodemask(node(0), gfp, Order::ZERO, Some(nodes)).ok()).collect()
 }
