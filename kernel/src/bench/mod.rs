@@ -8,6 +8,7 @@ mod fragmentation;
 mod masked;
 mod pages;
 mod rng;
+mod space;
 mod vm;
 mod worst;
 
@@ -54,6 +55,7 @@ pub fn run(system: &System, names: &str) {
     boot::run(system, wanted);
     pages::run(system, wanted);
     vm::run(system, wanted);
+    space::run(system, wanted);
     worst::run(system, wanted);
     masked::run(system, wanted);
     fragmentation::run(system, wanted);
