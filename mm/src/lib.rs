@@ -24,6 +24,7 @@
 //! | [`memmap`], [`migrate`] | a `Page` for each frame; kinds of pageblocks |
 //! | [`buddy`], [`page_alloc`], [`gfp`] | free lists of one zone; the allocator over all zones; its flags |
 //! | [`vmalloc`], [`highmem`] | addresses beyond the linear map: areas; windows on frames that have no address |
+//! | [`space`] | user halves: their tables, rights and ASIDs |
 //! | [`percpu`] | the per-CPU areas' first chunk |
 //! | [`phase`] | the steps as types |
 //! | [`vmstat`] | counters that several CPUs write |
@@ -89,6 +90,7 @@ pub mod percpu;
 pub mod phase;
 pub mod platform;
 pub mod report;
+pub mod space;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

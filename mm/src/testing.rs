@@ -146,6 +146,8 @@ pub struct CountingTlb {
     pub pages: Cell<u32>,
     /// Calls of `flush_all`.
     pub all: Cell<u32>,
+    /// Calls of `flush_asid`.
+    pub asids: Cell<u32>,
 }
 
 impl TlbControl for CountingTlb {
@@ -157,6 +159,10 @@ impl TlbControl for CountingTlb {
 
     fn flush_all(&self) {
         self.all.set(self.all.get() + 1);
+    }
+
+    fn flush_asid(&self, _asid: u8) {
+        self.asids.set(self.asids.get() + 1);
     }
 }
 

@@ -235,14 +235,14 @@ fn sparse_node_trials(images: &Path) -> Vec<Trial> {
             banks(1) + &cpu(1) + &distances("1 0 40 1 3 15 0 3 25"),
             "node 1 is full: node 3 helps out",
         ),
-        ("none", banks(1) + &cpu(1), "node 1 is full: node 3 helps out"),
+        ("higher-number-first", banks(1) + &cpu(1), "node 1 is full: node 3 helps out"),
         ("without-memory", banks(0) + &cpu(2) + &distances("2 0 40 2 3 15"), "node 2 has no memory: node 3 helps out"),
-        ("memoryless-line", banks(0) + &cpu(2), "Initmem setup node 2 as memoryless"),
+        ("memoryless", banks(0) + &cpu(2), "Initmem setup node 2 as memoryless"),
     ];
     let file = image(images, Profile::Release);
     let trial = |(name, nodes, says): (&str, String, &str)| {
+        let title = format!("sparse-nodes/{name}");
         let (file, name, says) = (file.clone(), format!("nodes-{name}"), says.to_owned());
-        let title = format!("sparse-nodes::{name}");
         let run = move || {
             let given = Given::Blob(virt_tree(&nodes, "node,every_invariant_holds")?);
             run_on_virt(&Case { name, given, fate: Fate::Boots, says: vec![says] }, &file)

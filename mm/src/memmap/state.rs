@@ -113,6 +113,19 @@ impl StateWord {
         Self(FREE | order.log2() | (kind as u32) << TYPE_SHIFT | zone.bits() << ZONE_SHIFT)
     }
 
+    /// This word, of a free block of order 0 and the type with number 0, with an order and the number of a type in their
+    /// places.
+    #[inline(always)]
+    pub(crate) const fn with(self, order: Order, kind_bits: u32) -> Self {
+        Self(self.0 | order.log2() | kind_bits << TYPE_SHIFT)
+    }
+
+    /// The same, of an order more.
+    #[inline(always)]
+    pub(crate) const fn up(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// Heads a block in the allocator's own hands.
     #[must_use]
     #[inline]
@@ -268,6 +281,19 @@ impl StateWord {
     #[inline]
     pub const fn is_free_in(self, order: Order, zone: ZoneTag) -> bool {
         self.0 & !TYPE_MASK == FREE | order.log2() | zone.bits() << ZONE_SHIFT
+    }
+
+    /// The same, of the type with number 0.
+    #[inline(always)]
+    pub(crate) const fn without_type(self) -> Self {
+        Self(self.0 & !TYPE_MASK)
+    }
+
+    /// Whether the frame heads a free block of exactly `order`, on whatever list of the zone that `blank` is a word of
+    /// (see [`Self::with`]).
+    #[inline(always)]
+    pub(crate) const fn is_like(self, blank: Self, order: Order) -> bool {
+        self.0 & !TYPE_MASK == blank.0 + order.log2()
     }
 
     /// Whether the frame heads a guard block of exactly `order`.

@@ -44,8 +44,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> fmt::Display for VmStat<'_, 'm, M, C> {
 /// `PGALLOC` by zone type.
 const PGALLOC: [&str; 4] = ["pgalloc_dma", "pgalloc_normal", "pgalloc_high", "pgalloc_movable"];
 
+/// A line's name, and which of the numbers stands there.
+type NumaLine = (&'static str, fn(NumaStats) -> u32);
+
 /// The lines on where pages were wanted.
-pub(super) const NUMA: [(&str, fn(NumaStats) -> u32); 5] = [
+pub(super) const NUMA: [NumaLine; 5] = [
     ("numa_hit", |numa| numa.hit),
     ("numa_miss", |numa| numa.miss),
     ("numa_foreign", |numa| numa.foreign),

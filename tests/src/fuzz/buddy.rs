@@ -159,7 +159,7 @@ pub(super) fn run(data: &[u8]) {
     let map = MemMap::init(&mut storage, span, parts.map(|frames| FrameRun { frames, zone: ZONE })).unwrap();
     let types: Vec<AtomicU8> = (0..Usemap::bytes_for(span)).map(|_| AtomicU8::new(0)).collect();
     let usemap = Usemap::new(&types, span, MigrateType::Movable).unwrap();
-    let zone = ZoneFrames { map, zone: ZONE, span, usemap };
+    let zone = ZoneFrames { map, zone: ZONE, span, usemap, trace: None };
     let guards = order(choices.pick(&[0, 0, 0, 3]));
     if choices.flag() {
         let mut words = vec![u32::MAX; Compact::words_for(span)];

@@ -71,7 +71,7 @@ fn the_local_node_is_the_one_that_was_named_and_need_not_be_the_first() {
 #[test]
 fn misses_of_many_cpus_add_up_to_the_pages_that_left_their_node() {
     let mut machine = machine(Policies::default());
-    machine.install_counters(leak([const { () }; 4].map(|()| CpuCounters::new())));
+    machine.install_counters(leak((0..4).map(|_| CpuCounters::new()).collect::<Vec<_>>()));
     fill(&machine, NodeSet::of(node(0)));
     let machine = &machine;
     std::thread::scope(|scope| {
