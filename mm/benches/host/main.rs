@@ -9,6 +9,8 @@
 //! Prints a table of times (ours) and ratios (theirs to ours, above 1: ours is faster), and writes every figure to
 //! `bench/host.tsv` in the target folder.
 
+#![expect(clippy::expect_used, reason = "a bench without its allocators has nothing to measure")]
+
 mod ours;
 mod peers;
 mod workloads;

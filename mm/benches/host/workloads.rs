@@ -56,7 +56,7 @@ impl Random {
 
     /// Below `end`.
     fn below(&mut self, end: usize) -> usize {
-        (u64::from(self.next()) * end as u64 >> 32) as usize
+        ((u64::from(self.next()) * end as u64) >> 32) as usize
     }
 
     /// 0 to 3, each half as likely as the one below it.
@@ -193,7 +193,7 @@ fn churned(frames: &mut dyn Frames) -> Figure {
         }
         held.extend((0..part).map_while(|_| frames.alloc(0)));
     }
-    let live = held.len() as u32;
+    let live = held.iter().map(|_| 1).sum();
     share_of_large(frames, live)
 }
 
