@@ -410,6 +410,7 @@ fn check(va: VirtAddr, bytes: usize) -> Result<(), UserFault> {
 
 /// The result of an access to `bytes` bytes at `va` of which `left` were not done.
 fn done(va: VirtAddr, bytes: usize, left: usize) -> Result<(), UserFault> {
-    let at = VirtAddr::new(va.raw().wrapping_add(bytes.saturating_sub(left) as u32));
+    let offset = u32::try_from(bytes.saturating_sub(left)).unwrap_or(u32::MAX);
+    let at = VirtAddr::new(va.raw().wrapping_add(offset));
     if left == 0 { Ok(()) } else { Err(UserFault::At(at)) }
 }

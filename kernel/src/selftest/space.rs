@@ -50,10 +50,8 @@ fn balanced(system: &System, test: impl FnOnce() -> Verdict) -> Verdict {
 fn marked(system: &System, mark: u32) -> Result<Pfn, Failed> {
     let page = ok(system.booted.mm.allocator().alloc_page(GfpFlags::GFP_KERNEL))?;
     let words = RAM.frames_ptr(page, 1).ok_or(Failed)?.cast::<u32>();
-    for at in 0..PAGE_SIZE as usize / 4 {
-        // SAFETY: the page was just allocated from lowmem: nobody else uses its bytes.
-        unsafe { words.add(at).write_volatile(mark) }
-    }
+    // SAFETY: the page was just allocated from lowmem: nobody else uses its bytes.
+    unsafe { core::slice::from_raw_parts_mut(words.as_ptr(), PAGE_SIZE as usize / 4) }.fill(mark);
     Ok(page)
 }
 
