@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicU8;
 
 use mm::addr::{NodeId, Pfn, PfnRange};
-use mm::buddy::{Classic, Compact, CoreOptions, FreeCore, Holder, ZoneFrames};
+use mm::buddy::{Classic, Compact, CoreOptions, FreeCore, Holder, Wanted, ZoneFrames};
 use mm::memmap::{FrameRun, MemMap, Page, Usemap, ZoneTag};
 use mm::migrate::MigrateType;
 use mm::order::Order;
@@ -77,13 +77,17 @@ impl<'m, C: FreeCore<'m>> Model<C> {
                 }
             }
             3 => {
-                let (wanted, kind) = (choices.below(40), MigrateType::ALL[choices.below(3) as usize]);
+                let (least, kind) = (choices.below(40), MigrateType::ALL[choices.below(3) as usize]);
+                let wanted = Wanted { least, most: least + choices.below(40) };
                 let order = order(choices.below(4));
                 let holder = choices.pick(&[Holder::Pageset, Holder::Caller(kind)]);
                 let mut blocks = Vec::new();
-                let told = self.core.take_many(order, wanted, kind, holder, |pfn| blocks.push(pfn));
+                let each = |first: Pfn, count| {
+                    blocks.extend((0..count).map(|at| Pfn::new(first.raw() + (at << order.log2()))));
+                };
+                let told = self.core.take_many(order, wanted, kind, holder, each);
                 assert_eq!(told as usize, blocks.len());
-                assert!(told <= wanted);
+                assert!(told <= wanted.most);
                 blocks.into_iter().for_each(|pfn| self.taken(pfn, order));
             }
             4..=6 if !self.live.is_empty() => {
