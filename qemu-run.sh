@@ -15,13 +15,15 @@ Builds the image, installing what that takes, and runs it on an emulated board.
             0 when every self-test passed; 1 on a failed one, a panic, a boot that stopped or a QEMU that died;
             124 on a hang. Each failure gives its reason in one line.
   bench     measures, and prints one line each: bench<TAB>NAME<TAB>COUNT. Use --icount for guest instructions, which
-            repeat exactly. Without --board and --mem it measures 512 MiB on ast2500 and 2 GiB on vexpress-a15.
+            repeat exactly. Without --board and --mem it measures 512 MiB on ast2500 and 2 GiB on vexpress-a15, writes
+            the rows to build/bench.tsv, and with --save to bench/baseline.tsv, which the test run compares with.
   monitor   a prompt on the board's console (not there yet)
   gdb       stops before the first instruction and waits for a debugger, with symbols loaded
 
   --board NAME    ast2500      vexpress-a15 dressed as an AST2500: 512 MiB at 0x80000000 (default)
                   vexpress-a15 the same machine with its own device tree
                   virt         RAM at 0x40000000, QEMU's own device tree
+                  virt-numa    the same in two nodes, with 2 CPUs
                   raspi2b      RAM at 0, 1 GiB and 4 CPUs
   --smp N         number of CPUs (default 1; raspi2b always 4)
   --mem SIZE      RAM, such as 64M or 2G
@@ -32,6 +34,7 @@ Builds the image, installing what that takes, and runs it on an emulated board.
   --debug         the debug image: every check on, less optimised
   --core NAME     the image with this free-list core: classic (default) or compact
   --icount        one instruction is one nanosecond of virtual time: -icount shift=0
+  --save          bench --icount: makes what was measured the committed baseline
   --timeout S     seconds after which a run counts as hung (default 120; bench 300; gdb 3600)
   --port N        gdb: the TCP port (default 1234)
   -h, --help      this page
@@ -45,7 +48,7 @@ PAGE
 # --- the command line -----------------------------------------------------------------------------------------------
 
 command=boot profile=release core=classic board=ast2500 board_given='' smp='' mem='' dtb='' initrd='' image='' append=''
-icount='' limit='' port=1234
+icount='' save='' limit='' port=1234
 
 is_number() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]]; }
 
@@ -65,6 +68,7 @@ parse_command_line() {
             -h | --help) help; exit 0 ;;
             --debug) profile=debug; continue ;;
             --icount) icount=1; continue ;;
+            --save) save=1; continue ;;
             --board=* | --smp=* | --mem=* | --dtb=* | --initrd=* | --image=* | --append=* | --timeout=* | --port=* | --core=*)
                 value=${option#*=} option=${option%%=*} ;;
             --board | --smp | --mem | --dtb | --initrd | --image | --append | --timeout | --port | --core)
@@ -187,6 +191,7 @@ boot() {
 
 # Prints a figure, the first time that its name comes.
 declare -A FIGURES=()
+ROWS=()
 figures_seen=0
 show_figure() {
     local tag name _
@@ -195,24 +200,32 @@ show_figure() {
     figures_seen=$((figures_seen + 1))
     [ -z "${FIGURES[$name]:-}" ] || return 0
     FIGURES[$name]=1
+    ROWS+=("${1#*$'\t'}")
     printf '%s\n' "$1"
 }
 
+# bench_once BOARD MEM [ROWS]
 bench_once() {
     figures_seen=0
     select_board "$1" "$2"
-    qemu_command 'semihosting=on bench=all selftest=none'
+    qemu_command "semihosting=on bench=${3:-all} selftest=none"
     watch show_figure
     refuse_bad_end
     [ "$STATUS" = 0 ] || fail "the image ended with status $STATUS"
     ((figures_seen)) || fail "no figures from board $1, $BOARD_MEM"
 }
 
+# Whether the run is the one whose rows are kept: all of them, exact, from the image as it is.
+comparable() { [ "$icount:$profile:$board_given$mem$smp$dtb$image$append" = 1:release: ]; }
+
 bench() {
     limit=${limit:-300}
     if [ -z "$board_given$mem" ]; then
         bench_once ast2500 512M
         bench_once vexpress-a15 2G
+        bench_once vexpress-a15 64M boot
+        ! comparable || printf '%s\n' "${ROWS[@]}" >"$BUILD/bench.tsv"
+        [ -z "$save" ] || cp "$BUILD/bench.tsv" "$ROOT/bench/baseline.tsv"
     else
         bench_once "$board" "$mem"
     fi
@@ -237,6 +250,9 @@ gdb() {
 }
 
 parse_command_line "$@"
+if [ -n "$save" ] && ! { [ "$command" = bench ] && comparable; }; then
+    usage_error "--save goes with 'bench --icount' and nothing else: the baseline holds every row"
+fi
 [ "$command" != monitor ] || { echo "$ME: the monitor comes later" >&2; exit 2; }
 select_board "$board" "$mem" # a wrong name or size is told before anything is built
 LOG=$BUILD/$command.log

@@ -6,6 +6,7 @@ fn main() {
     let manifest = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let script = Path::new(&manifest).join("../linker.ld");
     println!("cargo:rerun-if-changed={}", script.display());
+    println!("cargo:rerun-if-changed={}", Path::new(&manifest).join("../scripts/ld-symbols.sh").display());
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("none") {
         println!("cargo:rustc-link-arg-bins=-T{}", script.display());
         // As `mm::layout::PAGE_OFFSET` has it; the linker cannot ask Rust.

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034 # what is set here is used by those that source it
 # Sourced after lib.sh: the table of boards, and what each needs to boot our image under QEMU.
 
-BOARDS=(ast2500 vexpress-a15 virt raspi2b)
+BOARDS=(ast2500 vexpress-a15 virt virt-numa raspi2b)
 
 # board_select NAME: sets the defaults that the caller may then change.
 #   BOARD_MACHINE, BOARD_CPU     QEMU's -M and -cpu (empty: the machine's own)
@@ -18,6 +18,8 @@ board_select() {
             BOARD_MACHINE=vexpress-a15 BOARD_CPU=cortex-a15 BOARD_SMP_MAX=2 BOARD_TREE=debian:vexpress-v2p-ca15-tc1 ;;
         virt) # RAM at 0x4000_0000
             BOARD_MACHINE=virt BOARD_CPU=cortex-a15 BOARD_SMP_MAX=8 BOARD_TREE=none BOARD_EXTRA=(-nic none) ;;
+        virt-numa) # the same in two nodes, each with half of RAM and of the CPUs; one CPU leaves node 1 without
+            BOARD_MACHINE=virt BOARD_CPU=cortex-a15 BOARD_SMP=2 BOARD_SMP_MAX=8 BOARD_TREE=none BOARD_EXTRA=(-nic none) ;;
         raspi2b) # RAM at 0; the machine has 1 GiB and four CPUs, or does not start
             BOARD_MACHINE=raspi2b BOARD_MEM=1G BOARD_MEM_FIXED=1G BOARD_SMP=4 BOARD_TREE=debian:bcm2836-rpi-2-b ;;
         *) usage_error "unknown board '$1': there are ${BOARDS[*]}" ;;
@@ -77,6 +79,18 @@ board_tree() {
     esac
 }
 
+# numa_args: prints what splits the machine into two nodes, one argument a line.
+numa_args() {
+    local half=$((${BOARD_MEM%M} / 2)) near=$(((BOARD_SMP + 1) / 2)) node cpus=()
+    cpus[0]=,cpus=0-$((near - 1))
+    ((BOARD_SMP == near)) || cpus[1]=,cpus=$near-$((BOARD_SMP - 1))
+    for node in 0 1; do
+        printf '%s\n' -object "memory-backend-ram,id=node$node,size=${half}M" \
+            -numa "node,nodeid=$node,memdev=node$node${cpus[node]:-}"
+    done
+    printf '%s\n' -numa dist,src=0,dst=1,val=15
+}
+
 # board_qemu_args [DTB]: sets QEMU_ARGS, all but the image, the initrd and the kernel's arguments.
 board_qemu_args() {
     local tree=${1:-}
@@ -85,6 +99,11 @@ board_qemu_args() {
     [ -z "$BOARD_CPU" ] || QEMU_ARGS+=(-cpu "$BOARD_CPU")
     [ -z "$tree" ] || QEMU_ARGS+=(-dtb "$tree")
     QEMU_ARGS+=("${BOARD_EXTRA[@]}")
+    if [ "$BOARD" = virt-numa ]; then
+        local numa
+        mapfile -t numa < <(numa_args)
+        QEMU_ARGS+=("${numa[@]}")
+    fi
 }
 
 # newc_entry NAME MODE DATA: one record of a cpio archive; every number in it is 8 hexadecimal digits.

@@ -4,11 +4,11 @@
 # Two roads, chosen by what works here; QUIRE_TOOLCHAIN=rustup|debian forces one.
 #   rustup  the version that rust-toolchain.toml pins, with its prebuilt core and its own linker
 #   debian  the packages rustc-web, cargo-web, rust-web-src: core is built from source, linked with ld.lld
-# Afterwards: TOOLCHAIN names the road, cargo_host and cargo_target run cargo, OBJCOPY makes a raw image,
-# have_cargo_tool tells whether clippy or fmt is there.
+# Afterwards: TOOLCHAIN names the road, cargo_host and cargo_target run cargo (the latter links by ld-symbols.sh, with LLD
+# and NM), OBJCOPY makes a raw image, have_cargo_tool tells whether clippy or fmt is there.
 
 TOOLCHAIN=
-OBJCOPY=
+OBJCOPY='' NM='' LLD=''
 DEBIAN_PACKAGES=(rustc-web cargo-web rust-web-src lld)
 TOOLCHAIN_TROUBLE=()
 
@@ -48,7 +48,7 @@ road_rustup() {
             return 1
         fi
     fi
-    OBJCOPY=$OBJCOPY_FOUND
+    OBJCOPY=$OBJCOPY_FOUND NM=${OBJCOPY_FOUND%/*}/llvm-nm LLD=${OBJCOPY_FOUND%/*}/rust-lld
     need cc="gcc libc6-dev" # the host's linker: build scripts and tests
     TOOLCHAIN=rustup
 }
@@ -90,6 +90,7 @@ road_debian() {
     fi
     need cc="gcc libc6-dev"
     OBJCOPY=$(command -v llvm-objcopy || command -v arm-none-eabi-objcopy)
+    NM=$(command -v llvm-nm || command -v arm-none-eabi-nm) LLD=ld.lld
     # Not through rustup's stand-ins on PATH: they would look for the pinned version.
     unset RUSTUP_TOOLCHAIN
     export RUSTC=/usr/bin/rustc RUSTDOC=/usr/bin/rustdoc PATH="/usr/bin:$PATH"
@@ -123,10 +124,11 @@ cargo_host() {
 cargo_target() {
     local sub=$1
     shift
+    local -x QUIRE_LD=$LLD QUIRE_NM=$NM CARGO_TARGET_ARMV7A_NONE_EABI_LINKER=$ROOT/scripts/ld-symbols.sh
     case $TOOLCHAIN in
         rustup) cargo_host "$sub" --target "$TARGET" "$@" ;;
         debian)
-            RUSTC_BOOTSTRAP=1 CARGO_TARGET_ARMV7A_NONE_EABI_LINKER=ld.lld cargo_host "$sub" \
+            RUSTC_BOOTSTRAP=1 cargo_host "$sub" \
                 -Zbuild-std=core,alloc,compiler_builtins -Zbuild-std-features=compiler-builtins-mem \
                 --target "$TARGET" "$@" ;;
     esac

@@ -188,6 +188,8 @@ pub struct Cpu<'a> {
     pub enable_method: &'a str,
     /// `cpu-release-addr`: the word that a spinning processor waits on.
     pub release: Option<PhysAddr>,
+    /// `numa-node-id`; `None` without one, or when it is no node's.
+    pub node: Option<NodeId>,
 }
 
 /// The processors of the tree, the first [`CpuList::MAX`] of them.

@@ -21,6 +21,7 @@
 //! | [`image`], [`info`] | the running image and the tree's facts, as plain data |
 //! | [`fdt`] | the device tree: validated once, then read without a check |
 //! | [`cmdline`] | boot arguments |
+//! | [`shown`] | text from outside on its way into the log |
 //! | [`cpu`] | the processor's name and features, from its registers' values |
 //! | [`early_map`] | the first bank by sections |
 //! | [`reserve`], [`lowmem`] | what is RAM, what is taken, what has a linear address |
@@ -45,5 +46,6 @@ pub mod info;
 pub mod lowmem;
 pub mod paging_init;
 pub mod reserve;
+pub mod shown;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

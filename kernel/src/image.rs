@@ -19,7 +19,19 @@ unsafe extern "C" {
     static _vectors: u8;
     static _fixmap_table: u8;
     static _boot_stack_guard: u8;
+    static _boot_stack_bottom: u8;
+    static _boot_stack_top: u8;
     static _exception_stack_guard: u8;
+    static _exception_stack_bottom: u8;
+    static _exception_stack_top: u8;
+    static _exidx_start: u8;
+    static _exidx_end: u8;
+    static _symbols_start: u8;
+    static _symbols_end: u8;
+    static _init_text_start: u8;
+    static _init_text_end: u8;
+    static _init_bss_start: u8;
+    static _init_bss_end: u8;
     static _percpu_start: u8;
     static _percpu_end: u8;
 }
@@ -58,7 +70,7 @@ pub fn layout(head: &HeadInfo) -> ImageLayout {
 pub fn sections() -> ImageSections {
     ImageSections {
         text: (at!(_image_start), at!(_rodata_end)),
-        init: (at!(_rodata_end), at!(_rodata_end)),
+        init: (at!(_init_text_start), at!(_init_text_end)),
         data: (at!(_data_start), at!(_edata)),
         bss: (at!(_bss_start), at!(_end)),
     }
@@ -67,19 +79,88 @@ pub fn sections() -> ImageSections {
 /// Bytes of the parts as the `Memory:` line counts them.
 pub fn sizes() -> ImageSizes {
     let size = |start: VirtAddr, end: VirtAddr| u64::from(end.raw().wrapping_sub(start.raw()));
+    let init_code = size(at!(_init_text_start), at!(_init_text_end));
+    let init_variables = size(at!(_init_bss_start), at!(_init_bss_end));
     ImageSizes {
-        code: size(at!(_image_start), at!(_etext)),
+        code: size(at!(_image_start), at!(_etext)).saturating_sub(init_code),
         rodata: size(at!(_rodata_start), at!(_data_start)),
         rwdata: size(at!(_data_start), at!(_edata)),
-        init: 0,
-        bss: size(at!(_bss_start), at!(_end)),
+        init: init_code.saturating_add(init_variables),
+        bss: size(at!(_bss_start), at!(_end)).saturating_sub(init_variables),
     }
 }
 
-/// The template of the per-CPU variables.
+/// What only the boot uses: its code, its variables. Whole pages.
+pub fn init_memory(head: &HeadInfo) -> [PhysRange; 2] {
+    let range = |start, end| PhysRange::new(phys(head, start), phys(head, end));
+    [range(at!(_init_text_start), at!(_init_text_end)), range(at!(_init_bss_start), at!(_init_bss_end))]
+}
+
+/// The template of the per-CPU variables; nothing writes it, each CPU has a copy of its own.
 pub fn percpu_template() -> &'static [u8] {
-    let (start, end) = (at!(_percpu_start), at!(_percpu_end));
+    // SAFETY: the linker lays the section, which is read-only, between the two symbols.
+    unsafe { bytes(at!(_percpu_start), at!(_percpu_end)) }
+}
+
+/// The table of the image's functions, as `mm::fault::symbols` reads it; empty in an image that was linked without.
+pub fn symbols() -> &'static [u8] {
+    // SAFETY: as above.
+    unsafe { bytes(at!(_symbols_start), at!(_symbols_end)) }
+}
+
+/// The bytes between two symbols.
+///
+/// # Safety
+/// They must be mapped, and never written.
+unsafe fn bytes(start: VirtAddr, end: VirtAddr) -> &'static [u8] {
     let bytes = end.raw().wrapping_sub(start.raw()) as usize;
-    // SAFETY: the linker lays the section between the two symbols; nothing writes it, each CPU has a copy of its own.
+    // SAFETY: the caller's.
     unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(start.raw() as usize), bytes) }
+}
+
+/// Begin and end of the index of the unwind tables.
+pub fn unwind_index() -> (VirtAddr, VirtAddr) {
+    (at!(_exidx_start), at!(_exidx_end))
+}
+
+/// The addresses of the image's instructions.
+pub fn code() -> core::ops::Range<VirtAddr> {
+    at!(_image_start)..at!(_etext)
+}
+
+/// A stack of the image, with the unmapped page below it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stack {
+    /// Whose it is.
+    pub name: &'static str,
+    /// The guard page, which ends at `bottom`.
+    pub guard: VirtAddr,
+    /// The lowest address.
+    pub bottom: VirtAddr,
+    /// One past the highest.
+    pub top: VirtAddr,
+}
+
+/// Every stack: what the kernel runs on, and what exceptions are taken and reported on.
+pub fn stacks() -> [Stack; 2] {
+    let (guard, bottom, top) = (at!(_boot_stack_guard), at!(_boot_stack_bottom), at!(_boot_stack_top));
+    let boot = Stack { name: "boot", guard, bottom, top };
+    let (guard, bottom, top) = (at!(_exception_stack_guard), at!(_exception_stack_bottom), at!(_exception_stack_top));
+    [boot, Stack { name: "exception", guard, bottom, top }]
+}
+
+/// The part of the image that `va` lies in.
+pub fn part_of(va: VirtAddr) -> Option<&'static str> {
+    if let Some(stack) = stacks().into_iter().find(|stack| stack.guard <= va && va < stack.top) {
+        return Some(if va < stack.bottom { "guard page below a stack" } else { "stack" });
+    }
+    let parts = [
+        ("init text, which the boot's end frees", at!(_init_text_start), at!(_init_text_end)),
+        ("init variables, which the boot's end frees", at!(_init_bss_start), at!(_init_bss_end)),
+        ("text", at!(_image_start), at!(_etext)),
+        ("rodata", at!(_etext), at!(_data_start)),
+        ("data", at!(_data_start), at!(_edata)),
+        ("bss", at!(_edata), at!(_end)),
+    ];
+    parts.into_iter().find(|(_, start, end)| *start <= va && va < *end).map(|(name, ..)| name)
 }

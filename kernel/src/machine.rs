@@ -12,6 +12,8 @@ use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use mm::layout::{FIXADDR_START, FixmapSlot};
 use mm::paging::{EditError, Editor, MemType, Prot, Run, TableError, Tables, page_index, section_index};
 use mm::platform::PhysMap;
+use mm::sync::TaskLock;
+use mm::vmalloc::{EarlyIo, EarlyIoError, EarlyWindow};
 
 use crate::arch::armv7::mmu::ArmTlb;
 use crate::arch::armv7::{clock, fault, irq::ArmIrq, vectors};
@@ -23,6 +25,7 @@ pub struct ArmMachine {
     head: &'static HeadInfo,
     image: ImageLayout,
     tlb: ArmTlb,
+    early_io: TaskLock<EarlyIo>,
 }
 
 /// Why an early mapping was not made.
@@ -34,6 +37,8 @@ pub enum WindowError {
     Edit(EditError),
     /// The fixmap has no such slot.
     Slot,
+    /// No window of early_ioremap was given or taken back.
+    EarlyIo(EarlyIoError),
 }
 
 impl fmt::Display for WindowError {
@@ -42,6 +47,7 @@ impl fmt::Display for WindowError {
             Self::Table(error) => error.fmt(f),
             Self::Edit(error) => write!(f, "{error:?}"),
             Self::Slot => f.write_str("the fixmap has no such slot"),
+            Self::EarlyIo(error) => error.fmt(f),
         }
     }
 }
@@ -55,7 +61,7 @@ impl ArmMachine {
     /// # Safety
     /// Call once, on the boot CPU, before anything else uses the tables.
     pub unsafe fn new(head: &'static HeadInfo, image: ImageLayout) -> Result<Self, WindowError> {
-        let machine = Self { head, image, tlb: ArmTlb::detect() };
+        let machine = Self { head, image, tlb: ArmTlb::detect(), early_io: TaskLock::new(EarlyIo::new()) };
         let mapped = PhysRange::new(PhysAddr::new(u64::from(head.phys_offset)), image.whole.end).whole_frames();
         // SAFETY: the head mapped RAM from its start to the image's end by sections at PAGE_OFFSET.
         unsafe { RAM.set(mapped.start, mapped.end) }
@@ -75,6 +81,57 @@ impl ArmMachine {
         let tables = unsafe { Tables::new(&RAM, root) }.map_err(WindowError::Table)?;
         // SAFETY: the early boot runs on one CPU and makes one editor at a time.
         Ok(unsafe { Editor::new(tables, &self.tlb) })
+    }
+
+    /// Maps `bytes` bytes at `pa`, which need not be whole pages, until [`Self::early_iounmap`]; returns where `pa` is
+    /// (Linux: `early_ioremap`).
+    ///
+    /// # Errors
+    /// No window is left or fits, or the tables cannot be written; nothing is mapped.
+    pub fn early_ioremap(&self, pa: PhysAddr, bytes: u32, prot: Prot) -> Result<NonNull<u8>, WindowError> {
+        let window = self.early_io.lock().take(pa, bytes).map_err(WindowError::EarlyIo)?;
+        let mut first = None;
+        for (slot, frame) in window.slots() {
+            match self.window(slot, frame, prot) {
+                Ok(page) => first = first.or(Some(page)),
+                Err(error) => {
+                    self.unmap_early(window)?;
+                    return Err(error);
+                }
+            }
+        }
+        let offset = pa.as_u32().map_or(0, |address| address & (PAGE_SIZE - 1));
+        // SAFETY: the offset is below a page, and the first page was just mapped.
+        first.map(|first| unsafe { first.add(offset as usize) }).ok_or(WindowError::Slot)
+    }
+
+    /// Unmaps what [`Self::early_ioremap`] returned (Linux: `early_iounmap`).
+    ///
+    /// # Errors
+    /// Nothing is mapped there.
+    pub fn early_iounmap(&self, at: NonNull<u8>) -> Result<(), WindowError> {
+        let window = self.early_io.lock().give_back(VirtAddr::new(at.as_ptr() as u32)).map_err(WindowError::EarlyIo)?;
+        self.unmap_early(window)
+    }
+
+    /// Ends early_ioremap: windows that nobody gave back are reported and unmapped (Linux: `check_early_ioremap_leak`).
+    ///
+    /// # Errors
+    /// The tables cannot be written.
+    pub fn end_early_io(&self) -> Result<(), WindowError> {
+        let mut early_io = self.early_io.lock();
+        early_io.end().try_for_each(|window| self.unmap_early(window))
+    }
+
+    fn unmap_early(&self, window: EarlyWindow) -> Result<(), WindowError> {
+        let mut editor = self.editor()?;
+        for va in window.slots().filter_map(|(slot, _)| slot.address()) {
+            let run = Run { index: section_index(va), page: page_index(va), pages: 1 };
+            editor.clear_run(self.image.fixmap_table, run).map_err(WindowError::Edit)?;
+            editor.sync_run(self.image.fixmap_table, run).map_err(WindowError::Edit)?;
+            editor.flush_page(va);
+        }
+        Ok(())
     }
 
     /// Maps the page at `pa` into `slot` of the fixmap; returns its address.
@@ -117,15 +174,15 @@ fn keeps(word: NonNull<u8>) -> bool {
         unsafe { Dccimvac::write_raw(va.raw()) }
         dsb();
     }
-    let Ok(kept) = fault::try_read(va) else { return false };
+    let Some(kept) = fault::peek(va) else { return false };
     // SAFETY: nobody else uses the word meanwhile (one CPU, interrupts masked), and it is put back below.
-    if unsafe { fault::try_write(va, !kept) }.is_err() {
+    if !unsafe { fault::poke(va, !kept) } {
         return false;
     }
     refetch(va);
-    let flipped = fault::try_read(va) == Ok(!kept);
+    let flipped = fault::peek(va) == Some(!kept);
     // SAFETY: this puts back what was there.
-    let restored = unsafe { fault::try_write(va, kept) }.is_ok();
+    let restored = unsafe { fault::poke(va, kept) };
     refetch(va);
     flipped && restored
 }
@@ -152,9 +209,9 @@ impl boot::bring_up::Machine for ArmMachine {
         if let Some(page) = RAM.frames_ptr(frame, 1) {
             return keeps(page);
         }
-        let slot = FixmapSlot::EarlyIoremap { window: 0, page: 0 };
         let prot = Prot { mem: MemType::NormalNonCacheable, ..Prot::KERNEL_RW };
-        self.window(slot, frame.base(), prot).is_ok_and(keeps)
+        let Ok(word) = self.early_ioremap(frame.base(), PAGE_SIZE, prot) else { return false };
+        keeps(word) & self.early_iounmap(word).is_ok()
     }
 
     fn tables_are_final(&self) {

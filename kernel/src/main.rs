@@ -8,19 +8,23 @@ mod bench;
 mod console;
 mod drivers;
 mod image;
+mod initmem;
 mod logger;
 mod machine;
+mod oops;
 mod panic;
 mod percpu;
 mod ram;
 mod selftest;
 mod semihost;
+mod space;
 mod system;
 mod uart;
+mod vm;
 
 use core::cell::UnsafeCell;
 
-use boot::bring_up::{Given, bring_up};
+use boot::bring_up::{Booted, Given, bring_up};
 use boot::cmdline::BootArgs;
 use boot::fdt::{self, ValidFdt};
 use boot::head::HeadInfo;
@@ -29,7 +33,9 @@ use mm::addr::{PhysAddr, PhysRange};
 use mm::layout::{DTB_BASE, DTB_SIZE};
 use mm::memblock::Region;
 use mm::paging::Tables;
+use mm::sync::InitOnce;
 
+use arch::armv7::irq::ArmIrq;
 use arch::armv7::{clock, vectors};
 use machine::ArmMachine;
 use panic::{halt, refuse};
@@ -43,7 +49,11 @@ struct FirstArrays(UnsafeCell<([Region; REGIONS], [Region; REGIONS])>);
 // SAFETY: only `quire_main` uses it, once, on the boot CPU.
 unsafe impl Sync for FirstArrays {}
 
+#[unsafe(link_section = ".init.bss")]
 static FIRST_ARRAYS: FirstArrays = FirstArrays(UnsafeCell::new(([Region::EMPTY; REGIONS], [Region::EMPTY; REGIONS])));
+
+/// What the boot left, for as long as the machine runs.
+static BOOTED: InitOnce<Booted<ArmIrq>> = InitOnce::new();
 
 /// The first Rust code at its linked address; `start.S` calls it once.
 #[unsafe(no_mangle)]
@@ -82,12 +92,18 @@ extern "C" fn quire_main(head: &'static HeadInfo) -> ! {
         fdt,
         info,
         args,
+        mpidr: facts.mpidr,
         percpu: image::percpu_template(),
         arrays: (&mut arrays.0, &mut arrays.1),
         aliasing_cache: facts.vipt_aliasing(),
     };
     match bring_up(given) {
-        Ok(booted) => after_boot(head, booted, &args, fdt.total_size()),
+        Ok(booted) => {
+            if let Err(error) = machine.end_early_io() {
+                refuse(format_args!("early_ioremap: {error}"));
+            }
+            after_boot(head, booted, &args, fdt.total_size())
+        }
         Err(error) => refuse(format_args!("{error}")),
     }
 }
@@ -114,27 +130,40 @@ fn device_tree(head: &'static HeadInfo, machine: &ArmMachine) -> ValidFdt<'stati
     }
 }
 
-/// Checks everything once, then does what the boot arguments ask for.
-fn after_boot(
-    head: &'static HeadInfo,
-    booted: boot::bring_up::Booted<arch::armv7::irq::ArmIrq>,
-    args: &BootArgs<'_>,
-    dtb_bytes: u32,
-) -> ! {
+/// Checks everything once, then does what the boot arguments ask for. From here on the boot's own code is not called.
+#[inline(never)]
+fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootArgs<'_>, dtb_bytes: u32) -> ! {
     let layout = booted.mm.layout();
     layout.log(&image::sections());
+    // Set here alone, once.
+    let _ = system::LAYOUT.set(layout);
     if !percpu::enter(&booted.percpu, &layout.linear, 0) {
         refuse(format_args!("the per-CPU area {} is not mapped", booted.percpu.chunk));
     }
+    // SAFETY: `quire_main` does not go on, and what runs from here on is none of the boot's own; the tables are nobody's yet.
+    if let Err(error) = unsafe { initmem::free(head, &mut booted) } {
+        refuse(format_args!("{error}"));
+    }
+    let Ok(booted) = BOOTED.set(booted) else { refuse(format_args!("this CPU has booted already")) };
     let root = PhysAddr::new(u64::from(head.table));
-    // SAFETY: the boot is over: the tables in use are only read from now on.
+    // SAFETY: the boot is over: this value reads words, as the MMU does, while `vm` changes them.
     let tables = match unsafe { Tables::new(&ram::RAM, root) } {
         Ok(tables) => tables,
         Err(error) => refuse(format_args!("the tables cannot be read: {error}")),
     };
+    // SAFETY: the boot is over.
+    let vm = match unsafe { vm::start(head, layout, booted) } {
+        Ok(vm) => vm,
+        Err(error) => refuse(format_args!("virtual memory cannot be set up: {error}")),
+    };
+    if let Err(error) = space::start(head, booted.mm.allocator()) {
+        refuse(format_args!("address spaces cannot be set up: {error}"));
+    }
+    // Set here alone, once.
+    let _ = booted.mm.allocator().set_page_access(vm);
     let start = PhysAddr::new(u64::from(head.dtb));
     let dtb = PhysRange::new(start, start.saturating_add(u64::from(dtb_bytes)));
-    let system = System { head, image: image::layout(head), layout, tables, dtb, booted };
+    let system = System { head, image: image::layout(head), layout, tables, dtb, booted, vm };
     if let Some(views) = args.dump {
         system.dump(views);
     }
@@ -142,6 +171,9 @@ fn after_boot(
         refuse(format_args!("an invariant does not hold at the end of the boot"));
     }
     log::info!("mm: every invariant holds");
+    if let Some(name) = args.oops {
+        oops::raise(name);
+    }
     if let Some(names) = args.bench {
         bench::run(&system, names);
     }

@@ -33,6 +33,11 @@ pub static CANARY: Counter = Counter(AtomicU32::new(CANARY_VALUE));
 pub const CANARY_VALUE: u32 = 0x7065_7263;
 
 impl Counter {
+    /// A variable that begins with `first` on each CPU; it belongs into the section `.percpu`.
+    pub const fn new(first: u32) -> Self {
+        Self(AtomicU32::new(first))
+    }
+
     /// This CPU's variable; `None` before the CPU has its unit.
     pub fn of_this_cpu(&'static self) -> Option<&'static AtomicU32> {
         let offset = Tpidrprw::read_raw() as usize;

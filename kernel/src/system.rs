@@ -3,21 +3,27 @@
 use boot::bring_up::Booted;
 use boot::head::HeadInfo;
 use boot::image::ImageLayout;
-use mm::addr::PhysRange;
-use mm::layout::VirtualLayout;
+use mm::addr::{PhysAddr, PhysRange};
+use mm::layout::{VMALLOC_END, VirtualLayout};
 use mm::memblock::Region;
 use mm::page_alloc::{DefaultCore, PageAllocator};
 use mm::paging::{Audit, AuditError, Rules, Tables, audit};
-use mm::report::{BuddyInfo, MemInfo, PageTypeInfo, ZoneInfo};
+use mm::report::{BuddyInfo, MemInfo, MemUsers, NodeMemInfo, PageTypeInfo, VmStat, ZoneInfo};
+use mm::sync::InitOnce;
 
 use crate::arch::armv7::irq::ArmIrq;
 use crate::ram::LinearRam;
+use crate::space;
+use crate::vm::Vm;
 
 /// The machine's page allocator.
 pub type Zones = PageAllocator<'static, ArmIrq, DefaultCore<'static>>;
 
 /// One of its zones.
 pub type Zone = mm::page_alloc::Zone<'static, DefaultCore<'static>, ArmIrq>;
+
+/// The address space, for reports of faults, once it is known.
+pub static LAYOUT: InitOnce<VirtualLayout> = InitOnce::new();
 
 /// Everything that the boot left.
 #[derive(Debug)]
@@ -33,7 +39,9 @@ pub struct System {
     /// The device tree's bytes.
     pub dtb: PhysRange,
     /// Page allocator, memblock's frozen map, regions.
-    pub booted: Booted<ArmIrq>,
+    pub booted: &'static Booted<ArmIrq>,
+    /// What is mapped beyond lowmem, and how the tables change.
+    pub vm: &'static Vm,
 }
 
 impl System {
@@ -45,6 +53,17 @@ impl System {
     /// Contiguous-memory areas.
     pub fn cma_areas(&self) -> impl Iterator<Item = PhysRange> {
         self.booted.regions.cma_areas().map(|area| area.range)
+    }
+
+    /// The lowest `bytes` bytes, aligned to as many, in which there is no RAM: what benches and tests map as a device,
+    /// and never touch. `bytes`: a power of two.
+    pub fn device_space(&self, bytes: u32) -> Option<PhysAddr> {
+        let memory = self.booted.mm.frozen().memory();
+        let candidates = (0..=u32::MAX).step_by(bytes as usize).map(|start| PhysAddr::new(u64::from(start)));
+        candidates
+            .map(|start| PhysRange::new(start, start.saturating_add(u64::from(bytes))))
+            .find(|range| !memory.iter().any(|region| region.range().overlaps(*range)))
+            .map(|range| range.start)
     }
 
     /// Judges the tables in use: nothing writable and executable, no no-map frame in the linear map, nothing outside
@@ -65,11 +84,23 @@ impl System {
         if let Err(error) = &audit {
             log::error!("validate: tables: {error}");
         }
+        let spaces = space::audit_all();
+        if let Err(error) = &spaces {
+            log::error!("validate: spaces: {error}");
+        }
+        let asids = space::validate_asids();
+        if let Err(error) = &asids {
+            log::error!("validate: {error}");
+        }
         let zones = self.booted.mm.validate();
         if let Err(error) = &zones {
             log::error!("validate: {error}");
         }
-        audit.is_ok() && zones.is_ok()
+        let vm = self.vm.validate();
+        if let Err(error) = &vm {
+            log::error!("validate: {error}");
+        }
+        audit.is_ok() && spaces.is_ok() && asids.is_ok() && zones.is_ok() && vm.is_ok()
     }
 
     /// Prints each view that `names` lists, with commas between (`dump=`): `pagetables` as Linux's
@@ -80,12 +111,25 @@ impl System {
             match name {
                 "pagetables" => self.dump_tables(),
                 "memblock" => self.dump_memblock(),
+                "vmallocinfo" => self.vm.print_info(),
                 "buddyinfo" => print_lines(&BuddyInfo(zones)),
                 "zoneinfo" => print_lines(&ZoneInfo(zones)),
                 "pagetypeinfo" => print_lines(&PageTypeInfo(zones)),
-                "meminfo" => print_lines(&MemInfo(zones)),
-                unknown => log::error!("dump={unknown}: not one of pagetables, memblock, {ZONE_VIEWS}"),
+                "meminfo" => print_lines(&MemInfo(zones, self.mem_users())),
+                "nodeinfo" => zones.nodes().iter().for_each(|node| print_lines(&NodeMemInfo(zones, node))),
+                "vmstat" => print_lines(&VmStat { zones, more: &[("pgfault", crate::arch::armv7::vectors::taken())] }),
+                unknown => log::error!("dump={unknown}: not one of pagetables, memblock, vmallocinfo, {ZONE_VIEWS}"),
             }
+        }
+    }
+
+    /// What others than the page allocator know of memory, in KiB.
+    fn mem_users(&self) -> MemUsers {
+        let vmalloc = VMALLOC_END.raw().saturating_sub(self.layout.vmalloc_start().raw());
+        MemUsers {
+            vmalloc_total: u64::from(vmalloc) >> 10,
+            vmalloc_used: self.vm.used_bytes() >> 10,
+            ..MemUsers::default()
         }
     }
 
@@ -108,7 +152,7 @@ impl System {
 }
 
 /// The views of the zones that `dump=` knows.
-const ZONE_VIEWS: &str = "buddyinfo, zoneinfo, pagetypeinfo, meminfo";
+const ZONE_VIEWS: &str = "buddyinfo, zoneinfo, pagetypeinfo, meminfo, nodeinfo, vmstat";
 
 /// Prints a view without stamps: tools that read Linux's files read these lines.
 fn print_lines(view: &dyn core::fmt::Display) {

@@ -1,7 +1,21 @@
-//! What a fault status register says (short descriptors).
+//! What a fault says of itself: status register, program status, the walk of the address, who called whom.
 //!
+//! Theory.      A report is made of pure parts, so that each is tested on the host: the status ([`FaultStatus`]), the
+//!              mode and flags ([`Psr`]), the words of both table levels ([`Trace`]), what is mapped around the address
+//!              ([`Neighbours`]), the callers ([`unwind`]) and their names ([`symbols`]).
+//! Not here.    Registers, vectors, printing: the kernel's.
 //! Source.      Arm ARM DDI 0406C B3.13.2, table B3-23: FS is FSR\[10\] and FSR\[3:0\].
-#![forbid(unsafe_code)]
+#![cfg_attr(not(test), forbid(unsafe_code))]
+
+mod neighbours;
+mod psr;
+pub mod symbols;
+mod trace;
+pub mod unwind;
+
+pub use neighbours::Neighbours;
+pub use psr::{Mode, Psr};
+pub use trace::{SecondWords, Trace};
 
 use core::fmt;
 
@@ -77,6 +91,12 @@ impl FaultStatus {
         matches!(self, Self::Permission(_))
     }
 
+    /// Whether the domain of the address is closed.
+    #[must_use]
+    pub const fn is_domain(self) -> bool {
+        matches!(self, Self::Domain(_))
+    }
+
     /// Whether the address has no translation.
     #[must_use]
     pub const fn is_translation(self) -> bool {
@@ -111,6 +131,10 @@ impl fmt::Display for FaultStatus {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "fault/table_tests.rs"]
+mod table_tests;
 
 #[cfg(test)]
 mod tests {

@@ -103,7 +103,6 @@ impl Order {
 
     /// The logarithm.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "it is below `MAX_ORDER`")]
     pub const fn raw(self) -> u8 {
         self.0 as u8
     }

@@ -1,11 +1,14 @@
-//! All that `mm` asks of a machine: three small traits.
+//! All that `mm` asks of a machine: a few small traits.
 //!
 //! `mm` holds no `asm!`, no `cfg(target_arch)` and no `static`: the kernel (or a test) implements these and hands the
 //! values in. Reach a frame's bytes: [`PhysMap`]. Mask interrupts: [`IrqControl`]. Flush translations: [`TlbControl`].
+//! Have another CPU do something: [`CrossCall`].
 
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
 
 use crate::addr::{Pfn, VirtAddr};
+use crate::sync::CpuId;
 
 /// Reaches the bytes of page frames through a linear mapping.
 ///
@@ -43,9 +46,49 @@ pub trait TlbControl {
     /// point of unification where the walk is not coherent, then a data barrier.
     fn sync_table(&self, ptr: NonNull<u8>, bytes: usize);
 
+    /// As [`TlbControl::sync_table`], for the first-level words `words` of the MiBs from `first` on. Every change of a
+    /// first level is told here, and before the flush that belongs to it: who keeps copies changes them now.
+    fn sync_first(&self, first: usize, words: &[AtomicU32]) {
+        let _ = first;
+        self.sync_table(NonNull::from(words).cast(), size_of_val(words));
+    }
+
     /// Drops every TLB entry of the page at `va`, on all CPUs, with the barriers before and after.
     fn flush_page(&self, va: VirtAddr);
 
     /// Drops every TLB entry, on all CPUs, with the barriers before and after.
     fn flush_all(&self);
+
+    /// Drops every TLB entry that is not global and belongs to `asid`, on all CPUs, with the barriers before and after
+    /// (Linux: `flush_tlb_mm`).
+    fn flush_asid(&self, asid: u8) {
+        let _ = asid;
+        self.flush_all();
+    }
+
+    /// Drops every TLB entry of the page at `va` on this CPU, with the barriers before and after: for mappings that no
+    /// other CPU uses (Linux: `local_flush_tlb_kernel_page`).
+    fn flush_page_local(&self, va: VirtAddr) {
+        self.flush_page(va);
+    }
+}
+
+/// Reaches the bytes of any frame of RAM, also of one outside the linear map (Linux: `kmap_local_page`).
+///
+/// # Safety
+/// `use_it` must be called once at most, with a pointer through which all bytes of the frame can be read and written
+/// until it returns.
+pub unsafe trait PageAccess: Sync {
+    /// Maps one frame for the time of `use_it`; false when it cannot.
+    fn with_frame(&self, pfn: Pfn, use_it: &mut dyn FnMut(NonNull<u8>)) -> bool;
+}
+
+/// Has work done on other CPUs.
+pub trait CrossCall: Sync {
+    /// Runs `work` on CPU `cpu`, which may be the caller's own, and returns when it is done; `false`, and nothing done,
+    /// when there is no such CPU or it does not run.
+    ///
+    /// Context: interrupts on, no lock held: the other CPU may be waiting for this one to answer such a call. There
+    /// `work` runs as an interrupt handler does: it must not wait either. Linux: `smp_call_function_single`.
+    fn run_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) -> bool;
 }

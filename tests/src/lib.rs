@@ -18,6 +18,7 @@
 pub mod blob;
 pub mod dtb;
 pub mod dummy;
+pub mod fuzz;
 pub mod malformed;
 pub mod place;
 pub mod qemu;

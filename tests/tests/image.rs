@@ -1,5 +1,7 @@
 //! What must hold of the image's file, whatever it does when it runs.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as the test does")]
+
 use object::{Object, ObjectSection, ObjectSymbol, RelocationFlags, RelocationTarget, elf};
 
 /// Absolute addresses that the head's assembly loads on purpose: for use once the MMU is on.
@@ -29,7 +31,7 @@ fn the_head_is_position_independent() {
     assert!(!images.is_empty(), "build/release/quire.elf is not there: run scripts/build.sh");
     for (name, bytes) in &images {
         let file = object::File::parse(&**bytes).unwrap();
-        let head = symbol(&file, "_start").unwrap()..symbol(&file, "_vectors").unwrap();
+        let head = symbol(&file, "_start").unwrap()..symbol(&file, "_head_end").unwrap();
         let text = file.section_by_name(".text").unwrap();
         let mut seen = 0;
         for (offset, relocation) in text.relocations().filter(|(offset, _)| head.contains(offset)) {
@@ -58,6 +60,115 @@ fn the_head_is_position_independent() {
             }
         }
         assert!(seen > 10, "{name}: only {seen} relocations in the head: was it linked with --emit-relocs?");
+    }
+}
+
+/// Where a branch or a word of the linked image leads, by its relocation; `None` for what leads nowhere.
+fn destination(bytes: &[u8], at: usize, address: u64, kind: elf::RelocationType) -> Option<u64> {
+    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let immediate = |word: u32| word >> 4 & 0xf000 | word & 0xfff;
+    match kind {
+        elf::R_ARM_CALL | elf::R_ARM_JUMP24 | elf::R_ARM_PC24 => {
+            let offset = (word(at)? << 8).cast_signed() >> 6;
+            Some(address.wrapping_add_signed(i64::from(offset) + 8) & 0xffff_ffff)
+        }
+        elf::R_ARM_ABS32 | elf::R_ARM_TARGET1 => word(at).map(u64::from),
+        elf::R_ARM_MOVW_ABS_NC => {
+            // The upper half follows, into the same register.
+            let low = word(at)?;
+            let is_pair = |word: &u32| word & 0x0ff0_f000 == 0x0340_0000 | low & 0xf000;
+            let high = (1..64).filter_map(|next| word(at + next * 4)).find(is_pair)?;
+            Some(u64::from(immediate(high) << 16 | immediate(low)))
+        }
+        _ => None,
+    }
+}
+
+/// Who refers to whom in a linked image, by its relocations: symbol to symbol, each with its address and name.
+struct References<'f> {
+    symbols: Vec<(u64, &'f str)>,
+    /// Places in ascending order, each with where it leads.
+    edges: Vec<(u64, u64)>,
+}
+
+impl<'f> References<'f> {
+    fn of(file: &'f object::File<'_>) -> Self {
+        let named = |symbol: &object::Symbol<'f, '_>| !symbol.name().unwrap_or("$").starts_with('$');
+        let symbols = file.symbols().filter(named).map(|symbol| (symbol.address(), symbol.name().unwrap_or_default()));
+        let mut symbols: Vec<_> = symbols.collect();
+        symbols.sort_unstable();
+        let mut edges = Vec::new();
+        for section in [".text", ".rodata", ".data"].map(|name| file.section_by_name(name).unwrap()) {
+            for (at, relocation) in section.relocations() {
+                let RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
+                let offset = usize::try_from(at - section.address()).unwrap();
+                edges.extend(destination(section.data().unwrap(), offset, at, r_type).map(|to| (at, to)));
+            }
+        }
+        edges.sort_unstable();
+        Self { symbols, edges }
+    }
+
+    /// The symbol around an address.
+    fn around(&self, at: u64) -> (u64, &'f str) {
+        self.symbols[self.symbols.partition_point(|(start, _)| *start <= at) - 1]
+    }
+
+    /// Where the symbol at `start` leads.
+    fn from(&self, start: u64) -> impl Iterator<Item = u64> {
+        let end =
+            self.symbols.get(self.symbols.partition_point(|(at, _)| *at <= start)).map_or(u64::MAX, |next| next.0);
+        let first = self.edges.partition_point(|(at, _)| *at < start);
+        self.edges[first..].iter().take_while(move |(at, _)| *at < end).map(|(_, to)| *to)
+    }
+
+    /// Every symbol that can be reached from `roots`, with the one that led there.
+    fn reachable(&self, roots: &[u64]) -> std::collections::BTreeMap<u64, u64> {
+        let mut seen: std::collections::BTreeMap<u64, u64> = roots.iter().map(|root| (*root, *root)).collect();
+        let mut left = roots.to_vec();
+        while let Some(from) = left.pop() {
+            for to in self.from(from).map(|to| self.around(to).0) {
+                seen.entry(to).or_insert_with(|| {
+                    left.push(to);
+                    from
+                });
+            }
+        }
+        seen
+    }
+}
+
+/// After the boot run `after_boot`, which never returns, and the vectors. Nothing that they can reach, by calls and by
+/// pointers, is freed. Beside them there are vtables that the boot left in a value: those of its closures borrow from its
+/// frames and are gone with them; others must not lead into what is freed.
+#[test]
+fn nothing_that_stays_leads_into_init_memory() {
+    for (name, elf) in &images() {
+        let file = object::File::parse(&**elf).unwrap();
+        let address = |symbol_name: &str| symbol(&file, symbol_name).unwrap();
+        let init = address("_init_text_start")..address("_init_text_end");
+        let variables = address("_init_bss_start")..address("_init_bss_end");
+        assert!(init.end - init.start >= 64 << 10, "{name}: only {} bytes of init text", init.end - init.start);
+        let references = References::of(&file);
+        let after_boot = references.symbols.iter().find(|(_, name)| name.contains("kernel10after_boot")).unwrap().0;
+        let tests = address("__start_linkme_TESTS")..address("__stop_linkme_TESTS");
+        let tests = references.edges.iter().filter(|(at, _)| tests.contains(at)).map(|(_, test)| *test);
+        let roots: Vec<_> = tests.chain([after_boot, address("quire_vectors")]).collect();
+        assert!(roots.len() > 20, "{name}: {} self-tests", roots.len() - 2);
+        let reached = references.reachable(&roots);
+        assert!(reached.len() > 300, "{name}: {} symbols can be reached", reached.len());
+        let freed = |at: &u64| init.contains(at) || variables.contains(at);
+        let show = |at: u64| format!("{} ({at:#x})", references.around(at).1);
+        let bounds = [init.start, variables.start];
+        let wrong = reached.iter().filter(|(to, _)| freed(to) && !bounds.contains(to));
+        let wrong: Vec<_> = wrong.map(|(to, from)| format!("{} -> {}", show(*from), show(*to))).collect();
+        assert!(wrong.is_empty(), "{name}: {} references: {wrong:#?}", wrong.len());
+        let constants = file.section_by_name(".rodata").unwrap();
+        let constants = constants.address()..constants.address() + constants.size();
+        let pointers = references.edges.iter().filter(|(at, to)| constants.contains(at) && freed(to));
+        let lasting: Vec<_> = pointers.filter(|(_, to)| !references.around(*to).1.contains("closure")).collect();
+        let lasting: Vec<_> = lasting.into_iter().map(|(at, to)| format!("{} -> {}", show(*at), show(*to))).collect();
+        assert!(lasting.is_empty(), "{name}: {lasting:#?}");
     }
 }
 

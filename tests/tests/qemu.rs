@@ -1,7 +1,8 @@
 //! Boots the image under QEMU and lists every in-kernel self-test by name, configuration by configuration.
 //!
 //! Names.       `ast2500/512M/release::boot` the run as a whole; `…::NAME` one self-test in it; `…::transcript` its log
-//!              held against `reference/`; `malformed::NAME` one wrong device tree.
+//!              held against `reference/`; `malformed::NAME` one wrong device tree; `report/release::NAME` one fault that
+//!              nobody expects.
 //! Images.      Built by `scripts/build.sh`, unless `QUIRE_IMAGES` names a folder with `release/quire.bin` and
 //!              `debug/quire.bin`. `QUIRE_LONG` set: more configurations.
 //! Order.       Which self-tests there are is known only after a boot, so the configurations run before the list is
@@ -9,6 +10,8 @@
 
 #[path = "qemu/configurations.rs"]
 mod configurations;
+#[path = "qemu/reports.rs"]
+mod reports;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -38,6 +41,8 @@ fn main() -> ExitCode {
     let mut trials = boot_all(&chosen(&arguments), &images);
     trials.extend(malformed_trials(&images));
     trials.extend(faulting_bus_trials(&images));
+    trials.extend(sparse_node_trials(&images));
+    trials.extend(reports::trials(|profile| image(&images, profile)));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -64,7 +69,7 @@ fn image(images: &Path, profile: Profile) -> PathBuf {
 fn chosen(arguments: &Arguments) -> Vec<Configuration> {
     let long = std::env::var_os("QUIRE_LONG").is_some();
     let wanted = |name: &str| match &arguments.filter {
-        Some(filter) if filter.contains("malformed") => false,
+        Some(filter) if filter.contains("malformed") || filter.contains("report/") => false,
         Some(filter) if filter.contains('/') => name.contains(filter.as_str()) || filter.starts_with(name),
         _ => true,
     };
@@ -193,7 +198,11 @@ fn faulting_bus_trials(images: &Path) -> Vec<Trial> {
         let title = format!("faulting-bus::{name}");
         let (file, name, says) = (file.clone(), name.to_owned(), says.to_owned());
         let run = move || {
-            let given = if banks.is_empty() { Given::Raw(0x1000_0000) } else { Given::Blob(virt_tree(&banks)?) };
+            let given = if banks.is_empty() {
+                Given::Raw(0x1000_0000)
+            } else {
+                Given::Blob(virt_tree(&banks, "every_invariant_holds")?)
+            };
             run_on_virt(&Case { name, given, fate, says: vec![says] }, &file)
         };
         Trial::test(title, move || run().map_err(Failed::from))
@@ -201,11 +210,53 @@ fn faulting_bus_trials(images: &Path) -> Vec<Trial> {
     cases.into_iter().map(trial).collect()
 }
 
+/// Nodes with numbers that QEMU would not give: its own trees count from 0 without gaps.
+fn sparse_node_trials(images: &Path) -> Vec<Trial> {
+    let cpu = |node: u32| {
+        format!(
+            "cpus {{ #address-cells = <1>; #size-cells = <0>;
+             cpu@0 {{ device_type = \"cpu\"; reg = <0>; numa-node-id = <{node}>; }}; }};"
+        )
+    };
+    let bank = |start: &str, size: &str, node: u32| {
+        format!("memory@{start} {{ device_type = \"memory\"; reg = <0x{start} {size}>; numa-node-id = <{node}>; }};")
+    };
+    let distances = |matrix: &str| {
+        format!("distance-map {{ compatible = \"numa-distance-map-v1\"; distance-matrix = <{matrix}>; }};")
+    };
+    // Node 3 is nearer than node 0, which comes first in memory and by number.
+    let banks = |first: u32| {
+        [bank("40000000", "0x0a000000", first), bank("4a000000", "0x0a000000", 0), bank("54000000", "0x0c000000", 3)]
+            .concat()
+    };
+    let cases = [
+        (
+            "helps-by-distance",
+            banks(1) + &cpu(1) + &distances("1 0 40 1 3 15 0 3 25"),
+            "node 1 is full: node 3 helps out",
+        ),
+        ("higher-number-first", banks(1) + &cpu(1), "node 1 is full: node 3 helps out"),
+        ("without-memory", banks(0) + &cpu(2) + &distances("2 0 40 2 3 15"), "node 2 has no memory: node 3 helps out"),
+        ("memoryless", banks(0) + &cpu(2), "Initmem setup node 2 as memoryless"),
+    ];
+    let file = image(images, Profile::Release);
+    let trial = |(name, nodes, says): (&str, String, &str)| {
+        let title = format!("sparse-nodes/{name}");
+        let (file, name, says) = (file.clone(), format!("nodes-{name}"), says.to_owned());
+        let run = move || {
+            let given = Given::Blob(virt_tree(&nodes, "node,every_invariant_holds")?);
+            run_on_virt(&Case { name, given, fate: Fate::Boots, says: vec![says] }, &file)
+        };
+        Trial::test(title, move || run().map_err(Failed::from))
+    };
+    cases.into_iter().map(trial).collect()
+}
+
 /// The least tree for QEMU's `virt` machine, with these banks.
-fn virt_tree(banks: &str) -> Result<Vec<u8>, String> {
+fn virt_tree(banks: &str, selftests: &str) -> Result<Vec<u8>, String> {
     tests::tree::compile(&format!(
         "/dts-v1/; / {{ #address-cells = <1>; #size-cells = <1>; model = \"virt\"; {banks}
-         chosen {{ stdout-path = \"/uart@9000000\"; bootargs = \"semihosting=on selftest=every_invariant_holds\"; }};
+         chosen {{ stdout-path = \"/uart@9000000\"; bootargs = \"semihosting=on selftest={selftests}\"; }};
          uart@9000000 {{ compatible = \"arm,pl011\"; reg = <0x09000000 0x1000>; }}; }};"
     ))
 }

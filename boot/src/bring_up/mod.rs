@@ -13,7 +13,9 @@
 mod arrays;
 mod cpus;
 mod error;
+mod follow;
 mod memory;
+mod nodes;
 mod pages;
 mod probe;
 mod slices;
@@ -31,12 +33,12 @@ pub use summary::Timeline;
 use mm::addr::{Pfn, PfnRange, PhysAddr, PhysRange};
 use mm::layout::PAGE_OFFSET;
 use mm::memblock::{Memblock, Region};
-use mm::page_alloc::DefaultCore;
+use mm::page_alloc::{CmaArea, DefaultCore};
 use mm::phase::{EarlyMm, Mm};
 use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
 
-use crate::cmdline::BootArgs;
+use crate::cmdline::{BootArgs, FailArg};
 use crate::early_map::EarlyBank;
 use crate::fdt::ValidFdt;
 use crate::head::{HeadInfo, TABLE_SIZE};
@@ -44,6 +46,7 @@ use crate::image::ImageLayout;
 use crate::info::BootInfo;
 use crate::lowmem::{self, LowmemBounds};
 use crate::reserve::ReservedRegions;
+use crate::shown::Shown;
 
 /// One past the last byte that can be reached without LPAE.
 const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
@@ -97,6 +100,8 @@ pub struct Given<'a, M> {
     pub info: BootInfo<'static>,
     /// The boot arguments.
     pub args: BootArgs<'static>,
+    /// MPIDR of the CPU that boots.
+    pub mpidr: u32,
     /// The template of the per-CPU variables.
     pub percpu: &'static [u8],
     /// The first arrays of memblock: 128 regions each, as Linux's.
@@ -114,6 +119,8 @@ pub struct Booted<I: CurrentCpu + 'static> {
     pub bounds: LowmemBounds,
     /// Contiguous-memory areas and device pools.
     pub regions: ReservedRegions<'static>,
+    /// The contiguous-memory areas among them, to allocate from.
+    pub cma: &'static [CmaArea<'static, I>],
     /// The per-CPU areas.
     pub percpu: PerCpu,
     /// When each phase was over.
@@ -131,7 +138,7 @@ where
     M::Irq: 'static,
 {
     let mut timeline = Timeline::default();
-    log::info!("OF: fdt: Machine model: {}", given.info.model);
+    log::info!("OF: fdt: Machine model: {}", Shown(given.info.model));
     given.fdt.require_memory()?;
     let (memory, reserved) = (core::mem::take(&mut given.arrays.0), core::mem::take(&mut given.arrays.1));
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
@@ -148,14 +155,16 @@ where
     let mut paged = tables::switch(early, &bounds, &regions, mapped_end, &given)?;
     timeline.tables = given.machine.cycles();
 
-    let plan = pages::plan_zones(paged.memblock(), &bounds, &given)?;
+    let nodes = nodes::Nodes::find(paged.memblock(), &given);
+    let plan = pages::plan_zones(paged.memblock(), &bounds, &nodes, &given)?;
     timeline.memmap_start = given.machine.cycles();
     let map = pages::build_memmap(paged.memblock(), &plan, &given)?;
     timeline.memmap = given.machine.cycles();
 
     let percpu = cpus::first_chunk(paged.memblock(), &given)?;
-    let zones = pages::build_allocator(paged.memblock(), map, &plan, &given)?;
-    log::info!("Kernel command line: {}", given.info.bootargs);
+    let mut zones = pages::build_allocator(paged.memblock(), map, &plan, &nodes, &given)?;
+    follow::switch_on(paged.memblock(), &mut zones, &given)?;
+    log::info!("Kernel command line: {}", Shown(given.info.bootargs));
     given.args.report();
 
     paged.memblock().validate()?;
@@ -167,9 +176,14 @@ where
     timeline.memory_line = given.machine.cycles();
 
     pages::set_watermarks(&mm, &plan);
-    pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
+    // Before the pagesets: their size follows from what each zone manages.
     pages::lend_cma(&mut mm, &mut regions)?;
-    Ok(Booted { mm, bounds, regions, percpu, timeline, memory })
+    pages::install_pagesets(&mut mm, percpu.cpus() as usize, &given)?;
+    pages::install_counters(&mut mm, percpu.cpus() as usize, &given)?;
+    let cma = pages::cma_areas(&mm, &regions, &given)?;
+    // Not before the boot has what it needs: it has no other way to get it.
+    mm.allocator().set_fail_page_alloc(given.args.fail_page_alloc.map(FailArg::attributes));
+    Ok(Booted { mm, bounds, regions, cma, percpu, timeline, memory })
 }
 
 impl<M> Given<'_, M> {

@@ -10,22 +10,24 @@ use mm::memblock::{Memblock, RegionFlags};
 use mm::memmap::{MemMap, Page};
 use mm::migrate::MigrateType;
 use mm::order::Order;
-use mm::page_alloc::{DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
+use mm::page_alloc::{CmaArea, DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, frame_runs};
 use mm::phase::Mm;
 use mm::sync::CurrentCpu;
+use mm::vmstat::CpuCounters;
 use mm::zone::pageblock::PAGEBLOCK_PAGES;
 use mm::zone::pageset::PagesetSize;
 use mm::zone::plan::{MachinePlan, MemoryRange, PlanRequest};
-use mm::zone::watermark::{self, Tunables};
-use mm::zone::zonelist::{Topology, Zonelists, mobility_grouping};
-use mm::zone::{NodeSet, PerNodeZone, ZoneRef, Zonelist};
+use mm::zone::watermark::Tunables;
+use mm::zone::zonelist::{Zonelists, mobility_grouping};
+use mm::zone::{ZoneRef, Zonelist};
 
+use super::nodes::Nodes;
 use super::{BootError, Given, Machine, slices};
 use crate::lowmem::LowmemBounds;
-use crate::reserve::ReservedRegions;
+use crate::reserve::{ReservedRegion, ReservedRegions};
 
 /// The allocator of a machine.
-type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, DefaultCore<'static>>;
+pub(super) type Zones<M> = PageAllocator<'static, <M as Machine>::Irq, DefaultCore<'static>>;
 
 /// Memblock's memory as the plan wants it.
 fn memory_ranges<'a>(memblock: &'a Memblock<'_>) -> impl Iterator<Item = MemoryRange> + Clone + 'a {
@@ -39,16 +41,19 @@ fn memory_ranges<'a>(memblock: &'a Memblock<'_>) -> impl Iterator<Item = MemoryR
 pub(super) fn plan_zones<M: Machine>(
     memblock: &mut Memblock<'_>,
     bounds: &LowmemBounds,
+    nodes: &Nodes,
     given: &Given<'_, M>,
 ) -> Result<MachinePlan, BootError> {
     let lowmem = Pfn::containing(bounds.lowmem_limit).unwrap_or_default();
     let request = PlanRequest {
         dma_limit: given.info.dma_limit.and_then(Pfn::containing),
         movable: given.args.movable(),
+        memoryless: nodes.topology.with_cpus(),
         ..PlanRequest::new(lowmem)
     };
     let plan = MachinePlan::new(memory_ranges(memblock), &request)?;
     plan.log(memory_ranges(memblock));
+    nodes.log_states(&plan);
     Ok(plan)
 }
 
@@ -58,7 +63,8 @@ pub(super) fn build_memmap<M: Machine>(
     plan: &MachinePlan,
     given: &Given<'_, M>,
 ) -> Result<MemMap<'static>, BootError> {
-    let spans = plan.nodes().iter().map(|node| node.span);
+    // A node without memory has a span that lies nowhere.
+    let spans = plan.nodes().iter().map(|node| node.span).filter(|span| !span.is_empty());
     let span =
         spans.reduce(|all, one| PfnRange::new(all.start.min(one.start), all.end.max(one.end))).unwrap_or_default();
     let pages = MemMap::coverage(span).pages() as usize;
@@ -72,10 +78,10 @@ pub(super) fn build_allocator<M: Machine>(
     memblock: &mut Memblock<'_>,
     map: MemMap<'static>,
     plan: &MachinePlan,
+    nodes: &Nodes,
     given: &Given<'_, M>,
 ) -> Result<Zones<M>, BootError> {
-    let topology = topology(plan, given);
-    let lists = Zonelists::build(plan.nodes(), &topology, given.args.zonelist_order);
+    let lists = Zonelists::build(plan.nodes(), &nodes.topology, given.args.zonelist_order);
     lists.log(plan.nodes(), plan.total_pages(), PAGEBLOCK_PAGES);
     let mut by_node = [Zonelist::default(); NodeId::MAX_NODES];
     for node in plan.nodes() {
@@ -94,41 +100,15 @@ pub(super) fn build_allocator<M: Machine>(
         core: CoreOptions { guard_minorder },
         grouping_off: !mobility_grouping(plan.total_pages(), PAGEBLOCK_PAGES),
         ram: Some(given.machine.ram()),
+        local: Some(nodes.local),
+        ..Options::default()
     };
     Ok(PageAllocator::new(map, plan.nodes(), &by_node, storage, options)?)
 }
 
-/// Which nodes have CPUs, and how far they are from each other.
-fn topology<M>(plan: &MachinePlan, given: &Given<'_, M>) -> Topology {
-    // Without `numa-node-id` on its CPUs a machine has them all on its first node.
-    let first = plan.nodes().first().map_or(NodeId::ZERO, |node| node.node);
-    let mut topology = Topology::new(NodeSet::of(first));
-    for entry in given.info.distances {
-        let (Some(from), Some(to)) = (NodeId::new(entry.from), NodeId::new(entry.to)) else { continue };
-        if let Ok(distance) = u8::try_from(entry.distance) {
-            topology.set_distance(from, to, distance);
-        }
-    }
-    topology
-}
-
 /// Sets each zone's watermarks from what it manages (Linux: `init_per_zone_wmark_min`).
 pub(super) fn set_watermarks<I: CurrentCpu>(mm: &Mm<'static, I, DefaultCore<'static>>, plan: &MachinePlan) {
-    let tunables = Tunables::default();
-    let mut managed = PerNodeZone::<u32>::default();
-    for zone in mm.allocator().zones() {
-        let name = zone.name();
-        managed[name.node.index()][name.zone.index()] = zone.stats().managed;
-    }
-    let min_free = watermark::min_free_kbytes(watermark::buffer_pages(&managed, &Default::default()), tunables.rules);
-    let marks = watermark::set_watermarks(&managed, min_free, plan.movable_source(), &tunables);
-    for zone in mm.allocator().zones() {
-        let ZoneRef { node, zone } = zone.name();
-        let reserve = watermark::lowmem_reserve(&managed[node.index()], &tunables);
-        let own = marks[node.index()][zone.index()];
-        let marks = Watermarks { min: own.min, low: own.low, high: own.high, lowmem_reserve: reserve[zone.index()] };
-        mm.allocator().set_watermarks(ZoneRef { node, zone }, &marks);
-    }
+    mm.allocator().init_watermarks(plan.movable_source(), &Tunables::default());
 }
 
 /// Gives each zone its real pagesets, in pages of its own (Linux: `setup_per_cpu_pageset`).
@@ -147,14 +127,26 @@ pub(super) fn install_pagesets<M: Machine>(
     for (zone, size) in sizes.into_iter().flatten() {
         let size = mm::page_alloc::PagesetSize { high: size.high, batch: size.batch };
         let size = size.for_core::<DefaultCore<'static>>();
-        let words: &'static mut [MaybeUninit<AtomicU32>] = pages(mm, given, Pageset::SLOTS.saturating_mul(cpus))?;
-        let sets: &'static mut [MaybeUninit<Pageset<'static>>] = pages(mm, given, cpus)?;
+        let words: &'static mut [MaybeUninit<AtomicU32>] =
+            pages(mm, given, "pagesets", Pageset::SLOTS.saturating_mul(cpus))?;
+        let sets: &'static mut [MaybeUninit<Pageset<'static>>] = pages(mm, given, "pagesets", cpus)?;
         let words: &'static [AtomicU32] = slices::fill(words, || AtomicU32::new(0));
         let mut chunks = words.chunks_exact(Pageset::SLOTS);
         let sets = slices::fill_some(sets, || Pageset::new(chunks.next().unwrap_or(&[]), size));
         mm.allocator_mut().install_pagesets(zone, sets)?;
         log::debug!("{} zone: pageset high {}, batch {}", zone.zone.name(), size.high, size.batch);
     }
+    Ok(())
+}
+
+/// Gives each CPU a place for its counters (Linux: `refresh_zone_stat_thresholds`).
+pub(super) fn install_counters<M: Machine>(
+    mm: &mut Mm<'static, M::Irq, DefaultCore<'static>>,
+    cpus: usize,
+    given: &Given<'_, M>,
+) -> Result<(), BootError> {
+    let places: &'static mut [MaybeUninit<CpuCounters>] = pages(mm, given, "counters", cpus)?;
+    mm.allocator_mut().install_counters(slices::fill(places, CpuCounters::new));
     Ok(())
 }
 
@@ -174,6 +166,32 @@ pub(super) fn lend_cma<I: CurrentCpu>(
             regions.drop_area(area.range);
         }
     }
+}
+
+/// The areas that are lent, each with its bitmap, in pages of their own (Linux: `cma_activate_area`).
+pub(super) fn cma_areas<M: Machine>(
+    mm: &Mm<'static, M::Irq, DefaultCore<'static>>,
+    regions: &ReservedRegions<'static>,
+    given: &Given<'_, M>,
+) -> Result<&'static [CmaArea<'static, M::Irq>], BootError> {
+    let count = regions.cma_areas().count();
+    if count == 0 {
+        return Ok(&[]);
+    }
+    let frames = |area: &ReservedRegion<'static>| area.range.whole_frames();
+    let words_of = |area| CmaArea::<M::Irq>::words_for(frames(area).pages());
+    let words: &'static mut [MaybeUninit<u32>] =
+        pages(mm, given, "CMA areas", regions.cma_areas().map(words_of).sum())?;
+    let mut words = slices::fill(words, || 0);
+    let mut areas = regions.cma_areas();
+    let places: &'static mut [MaybeUninit<CmaArea<'static, M::Irq>>] = pages(mm, given, "CMA areas", count)?;
+    let built = slices::fill_some(places, || {
+        let area = areas.next()?;
+        let (own, rest) = core::mem::take(&mut words).split_at_mut_checked(words_of(area))?;
+        words = rest;
+        CmaArea::new(area.name, frames(area), own)
+    });
+    Ok(built)
 }
 
 /// Whether the area's pageblocks are lent.
@@ -198,10 +216,11 @@ pub(super) fn take<T, M: Machine>(
 fn pages<T, M: Machine>(
     mm: &Mm<'static, M::Irq, DefaultCore<'static>>,
     given: &Given<'_, M>,
+    what: &'static str,
     count: usize,
 ) -> Result<&'static mut [MaybeUninit<T>], BootError> {
     let bytes = count.saturating_mul(size_of::<T>());
-    let no_memory = BootError::NoMemory { what: "pagesets", bytes: bytes as u64 };
+    let no_memory = BootError::NoMemory { what, bytes: bytes as u64 };
     let pages = u32::try_from(bytes.div_ceil(PAGE_SIZE as usize)).ok().and_then(Order::covering).ok_or(no_memory)?;
     let block = mm.allocator().alloc_pages(GfpFlags::GFP_KERNEL, pages).map_err(|_| no_memory)?;
     let places = slices::places(given.machine.ram(), block.base(), count).ok_or(no_memory)?;

@@ -17,10 +17,12 @@ mod value;
 mod tests;
 
 use mm::addr::PhysAddr;
+use mm::page_alloc::FailPageAlloc;
 use mm::percpu::layout::FirstChunk;
 use mm::zone::movable::{CoreSize, MovableRequest};
 use mm::zone::zonelist::ZonelistOrder;
 
+use crate::shown::Shown;
 pub use token::{Token, Tokens};
 use value::{memparse, number, switch};
 
@@ -92,6 +94,21 @@ pub struct FailArg {
     pub times: i32,
 }
 
+impl FailArg {
+    /// What it asks of the allocator. As in Linux, requests that can wait or may have highmem, and single pages, are let
+    /// through until somebody changes that.
+    #[must_use]
+    pub fn attributes(self) -> FailPageAlloc {
+        FailPageAlloc {
+            interval: self.interval,
+            probability: self.probability,
+            space: u32::try_from(self.space).unwrap_or(0),
+            times: u32::try_from(self.times).ok(),
+            ..FailPageAlloc::default()
+        }
+    }
+}
+
 /// The boot arguments, typed. Strings are as given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BootArgs<'a> {
@@ -112,7 +129,7 @@ pub struct BootArgs<'a> {
     pub zonelist_order: ZonelistOrder,
     /// `debug_guardpage_minorder=`: blocks below this order are guarded; 0: none. At most 5.
     pub guardpage_minorder: u8,
-    /// `debug_pagealloc=`: free pages are unmapped.
+    /// `debug_pagealloc=`: free pages are unmapped where the machine can do that, and poisoned.
     pub debug_pagealloc: bool,
     /// `init_on_alloc=`: pages are zeroed when allocated.
     pub init_on_alloc: bool,
@@ -138,6 +155,8 @@ pub struct BootArgs<'a> {
     pub monitor: bool,
     /// Ours, `dump=`: what is printed at the end of boot.
     pub dump: Option<&'a str>,
+    /// Ours, `oops=`: a fault that is raised at the end of the boot, so that its report can be read.
+    pub oops: Option<&'a str>,
     /// Ours, `semihosting=`: whether a debugger answers; `None`: not said.
     pub semihosting: Option<bool>,
 }
@@ -177,6 +196,7 @@ impl<'a> BootArgs<'a> {
             bench: None,
             monitor: false,
             dump: None,
+            oops: None,
             semihosting: None,
         }
     }
@@ -220,7 +240,7 @@ impl<'a> BootArgs<'a> {
                 Outcome::Taken => {}
                 Outcome::BadValue => {
                     let (name, value) = (token.name, token.value.unwrap_or_default());
-                    log::warn!("Malformed early option '{name}': {name}={value} is ignored");
+                    log::warn!("Malformed early option '{0}': {0}={1} is ignored", Shown(name), Shown(value));
                 }
                 Outcome::Unknown => unknown = true,
             }
@@ -238,16 +258,7 @@ impl<'a> BootArgs<'a> {
 
     /// The arguments that ask for something that is not there yet.
     fn without_effect(&self) -> impl Iterator<Item = &'static str> {
-        let asked = [
-            ("debug_pagealloc", self.debug_pagealloc),
-            ("init_on_alloc", self.init_on_alloc),
-            ("init_on_free", self.init_on_free),
-            ("page_poison", self.page_poison),
-            ("page_owner", self.page_owner),
-            ("fail_page_alloc", self.fail_page_alloc.is_some()),
-            ("percpu_alloc=page", self.percpu_alloc == FirstChunk::Page),
-            ("monitor", self.monitor),
-        ];
+        let asked = [("percpu_alloc=page", self.percpu_alloc == FirstChunk::Page), ("monitor", self.monitor)];
         asked.into_iter().filter_map(|(name, asked)| asked.then_some(name))
     }
 
@@ -295,8 +306,12 @@ impl<'a> BootArgs<'a> {
                 return Some(set(field, switch(value)));
             }
         }
-        let texts: [(&str, &mut Option<&'a str>); 3] =
-            [("selftest", &mut self.selftest), ("bench", &mut self.bench), ("dump", &mut self.dump)];
+        let texts: [(&str, &mut Option<&'a str>); 4] = [
+            ("selftest", &mut self.selftest),
+            ("bench", &mut self.bench),
+            ("dump", &mut self.dump),
+            ("oops", &mut self.oops),
+        ];
         for (name, field) in texts {
             if token.is(name) {
                 return Some(set(field, (!value.is_empty()).then_some(Some(value))));
@@ -367,7 +382,7 @@ impl Default for BootArgs<'_> {
 }
 
 /// Names that mean nothing without a value.
-const VALUED: [&str; 18] = [
+const VALUED: [&str; 19] = [
     "mem",
     "vmalloc",
     "cma",
@@ -385,6 +400,7 @@ const VALUED: [&str; 18] = [
     "percpu_alloc",
     "highmem",
     "dump",
+    "oops",
     "semihosting",
 ];
 
@@ -417,9 +433,9 @@ impl core::fmt::Display for Unknown<'_> {
         let mut separator = "";
         for token in Tokens::new(self.0) {
             if scratch.take(token) == Outcome::Unknown {
-                write!(f, "{separator}{}", token.name)?;
+                write!(f, "{separator}{}", Shown(token.name))?;
                 if let Some(value) = token.value {
-                    write!(f, "={value}")?;
+                    write!(f, "={}", Shown(value))?;
                 }
                 separator = " ";
             }

@@ -4,13 +4,14 @@
 //!              drivers/firmware/psci, drivers/of/of_numa.c for the bindings.
 #![forbid(unsafe_code)]
 
-use mm::addr::PhysAddr;
+use mm::addr::{NodeId, PhysAddr};
 
 use super::ValidFdt;
 use super::cells::{number, take};
 use super::chosen::console;
 use super::tree::{Node, StrList};
 use crate::info::{BootInfo, Conduit, Cpu, CpuList, Distance, Distances, Psci};
+use crate::shown::Shown;
 
 /// The affinity bits of an MPIDR: a `reg` with others is no ARMv7 processor.
 const MPIDR_AFFINITY: u64 = 0x00ff_ffff;
@@ -55,6 +56,7 @@ impl<'a> ValidFdt<'a> {
                     mpidr: u32::try_from(id).unwrap_or_default(),
                     enable_method: node.text("enable-method").or(method).unwrap_or_default(),
                     release: node.property("cpu-release-addr").and_then(number).map(PhysAddr::new),
+                    node: cpu_node(&node),
                 }),
                 Some(id) => log::warn!("OF: fdt: /cpus/{}: reg {id:#x} is no MPIDR, ignoring", node.name()),
                 None => log::warn!("OF: fdt: /cpus/{}: no reg, ignoring", node.name()),
@@ -81,13 +83,30 @@ impl<'a> ValidFdt<'a> {
     }
 }
 
+/// The NUMA node of a processor; a number that no node can have is told of.
+fn cpu_node(cpu: &Node<'_>) -> Option<NodeId> {
+    let id = cpu.cell("numa-node-id")?;
+    let node = NodeId::new(id);
+    if node.is_none() {
+        log::warn!(
+            "NUMA: Node id {id} exceeds maximum value (/cpus/{} numa-node-id): the first node instead",
+            cpu.name()
+        );
+    }
+    node
+}
+
 /// Reads the firmware's node; a conduit that is missing or unknown leaves it out, with a line.
 fn psci(node: &Node<'_>) -> Option<Psci> {
     let conduit = match node.text("method") {
         Some("hvc") => Conduit::Hvc,
         Some("smc") => Conduit::Smc,
         method => {
-            log::warn!("psci: /{}: method \"{}\" is neither hvc nor smc, ignoring", node.name(), method.unwrap_or(""));
+            log::warn!(
+                "psci: /{}: method \"{}\" is neither hvc nor smc, ignoring",
+                node.name(),
+                Shown(method.unwrap_or(""))
+            );
             return None;
         }
     };

@@ -341,11 +341,12 @@ clean_lines:
     lsl     r2, r2, r3
     sub     r3, r2, #1
     bic     r0, r0, r3
-1:  cmp     r0, r1
+    cmp     r0, r1
     bhs     2f
-    mcr     p15, 0, r0, c7, c14, 1      // DCCIMVAC
+1:  mcr     p15, 0, r0, c7, c14, 1      // DCCIMVAC
     add     r0, r0, r2
-    b       1b
+    cmp     r0, r1
+    blo     1b
 2:  dsb
     bx      lr
 
@@ -357,11 +358,12 @@ drop_lines:
     lsl     r2, r2, r3
     sub     r3, r2, #1
     bic     r0, r0, r3
-1:  cmp     r0, r1
+    cmp     r0, r1
     bhs     2f
-    mcr     p15, 0, r0, c7, c6, 1       // DCIMVAC
+1:  mcr     p15, 0, r0, c7, c6, 1       // DCIMVAC
     add     r0, r0, r2
-    b       1b
+    cmp     r0, r1
+    blo     1b
 2:  dsb
     bx      lr
 
@@ -372,18 +374,33 @@ move_words:
     bic     r2, r2, #31
     cmp     r0, r1
     bhi     2f
-1:  subs    r2, r2, #32
-    blo     3f
+    subs    r2, r2, #64
+    blo     5f
+1:  ldmia   r1!, {r3-r9, r12}
+    stmia   r0!, {r3-r9, r12}
     ldmia   r1!, {r3-r9, r12}
     stmia   r0!, {r3-r9, r12}
-    b       1b
+    subs    r2, r2, #64
+    bhs     1b
+5:  adds    r2, r2, #64                 // 0 or 32 are left
+    beq     3f
+    ldmia   r1!, {r3-r9, r12}
+    stmia   r0!, {r3-r9, r12}
+    b       3f
 2:  add     r0, r0, r2
     add     r1, r1, r2
-4:  subs    r2, r2, #32
-    blo     3f
+    subs    r2, r2, #64
+    blo     6f
+4:  ldmdb   r1!, {r3-r9, r12}
+    stmdb   r0!, {r3-r9, r12}
     ldmdb   r1!, {r3-r9, r12}
     stmdb   r0!, {r3-r9, r12}
-    b       4b
+    subs    r2, r2, #64
+    bhs     4b
+6:  adds    r2, r2, #64
+    beq     3f
+    ldmdb   r1!, {r3-r9, r12}
+    stmdb   r0!, {r3-r9, r12}
 3:  dsb
     mov     r3, #0
     mcr     p15, 0, r3, c7, c5, 0       // ICIALLU: what lies there now may be code

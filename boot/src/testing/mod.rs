@@ -106,6 +106,8 @@ pub struct Board<'a> {
     pub aliasing_cache: bool,
     /// Whether the CPU has the multiprocessing extensions.
     pub multiprocessing: bool,
+    /// The CPU that boots, by its affinity fields.
+    pub boot_cpu: u32,
 }
 
 /// Why the image stops before the boot sequence.
@@ -214,7 +216,7 @@ impl<'a> Board<'a> {
     /// A board with `ram`, told of by `tree`.
     #[must_use]
     pub const fn new(ram: &'a [PhysRange], tree: &'a [u8]) -> Self {
-        Self { ram, tree, bootargs: None, tree_at: None, aliasing_cache: false, multiprocessing: true }
+        Self { ram, tree, bootargs: None, tree_at: None, aliasing_cache: false, multiprocessing: true, boot_cpu: 0 }
     }
 
     /// The first byte of RAM.
@@ -313,6 +315,7 @@ impl<'a> Board<'a> {
                 fdt,
                 info,
                 args,
+                mpidr: 1 << 31 | self.boot_cpu,
                 percpu: PERCPU,
                 arrays: (memory.as_mut_slice(), reserved.as_mut_slice()),
                 aliasing_cache: self.aliasing_cache,

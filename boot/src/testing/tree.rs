@@ -59,8 +59,12 @@ pub struct Tree {
     pub dma: Option<Pair>,
     /// Processors.
     pub cpus: u32,
+    /// `numa-node-id` of the first processors.
+    pub cpu_nodes: Vec<u32>,
     /// The distance between nodes 0 and 1.
     pub distance: Option<u32>,
+    /// Further entries of the distance map: from, to, distance.
+    pub distances: Vec<[u32; 3]>,
 }
 
 impl Tree {
@@ -136,7 +140,11 @@ impl Tree {
         }
         tree.end().begin("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]);
         for id in 0..self.cpus {
-            tree.begin(&format!("cpu@{id}")).text("device_type", "cpu").cells("reg", &[id]).end();
+            tree.begin(&format!("cpu@{id}")).text("device_type", "cpu").cells("reg", &[id]);
+            if let Some(node) = self.cpu_nodes.get(id as usize) {
+                tree.cells("numa-node-id", &[*node]);
+            }
+            tree.end();
         }
         tree.end();
         for bank in &self.banks {
@@ -181,8 +189,10 @@ impl Tree {
             tree.begin("soc").cells("#address-cells", &[cells]).cells("#size-cells", &[cells]).prop("ranges", &[]);
             tree.prop("dma-ranges", &bytes(&[start, start, size])).end();
         }
-        if let Some(distance) = self.distance {
-            let matrix = [0, 0, 10, 0, 1, distance, 1, 0, distance, 1, 1, 10];
+        let pair = |distance: &u32| [[0, 0, 10], [0, 1, *distance], [1, 0, *distance], [1, 1, 10]];
+        let matrix: Vec<u32> =
+            self.distance.iter().flat_map(pair).chain(self.distances.iter().copied()).flatten().collect();
+        if !matrix.is_empty() {
             tree.begin("distance-map")
                 .text("compatible", "numa-distance-map-v1")
                 .cells("distance-matrix", &matrix)

@@ -1,4 +1,5 @@
-//! What the boot cost: entry to the `Memory:` line, and a page's share of the memory map and of the hand-over.
+//! What the boot cost: entry to the `Memory:` line and to the phases before it, and a page's share of the memory map and
+//! of the hand-over.
 
 use boot::bring_up::Timeline;
 use mm::addr::PAGE_SIZE;
@@ -8,19 +9,27 @@ use crate::system::System;
 
 /// Prints the boot's figures.
 pub(super) fn run(system: &System, wanted: Wanted<'_>) {
-    let Timeline { memmap_start, memmap, hand_over_start, hand_over_lowmem, hand_over, memory_line, .. } =
+    let Timeline { memblock, tables, memmap_start, memmap, hand_over_start, hand_over_lowmem, hand_over, memory_line } =
         system.booted.timeline;
     let zones = system.booted.mm.allocator().zones();
     let present: u32 = zones.iter().map(|zone| zone.stats().present).sum();
     let mib = (u64::from(present) * u64::from(PAGE_SIZE)) >> 20;
-    if let Some(instructions) = memory_line
-        && wanted.has("boot")
-    {
-        match mib {
-            2048 => wanted.row(format_args!("boot_2G"), instructions, 1),
-            // What `highmem=off` drops was there to boot with.
-            494..=512 => wanted.row(format_args!("boot_512M"), instructions, 1),
-            other => wanted.row(format_args!("boot_{other}M"), instructions, 1),
+    // What `highmem=off` drops was there to boot with.
+    let (size, unit) = match mib {
+        2048 => (2, 'G'),
+        494..=512 => (512, 'M'),
+        other => (other, 'M'),
+    };
+    let phases = [
+        ("", memory_line),
+        ("_memblock", memblock),
+        ("_tables", tables),
+        ("_memmap", memmap),
+        ("_handover", hand_over),
+    ];
+    for (phase, since_entry) in phases {
+        if let Some(instructions) = since_entry.filter(|_| wanted.has("boot")) {
+            wanted.row(format_args!("boot_{size}{unit}{phase}"), instructions, 1);
         }
     }
     let totals = system.booted.mm.totals();

@@ -8,6 +8,8 @@ mod fragmentation;
 mod masked;
 mod pages;
 mod rng;
+mod space;
+mod vm;
 mod worst;
 
 use crate::arch::armv7::clock;
@@ -52,6 +54,8 @@ pub fn run(system: &System, names: &str) {
     let wanted = Wanted(names);
     boot::run(system, wanted);
     pages::run(system, wanted);
+    vm::run(system, wanted);
+    space::run(system, wanted);
     worst::run(system, wanted);
     masked::run(system, wanted);
     fragmentation::run(system, wanted);

@@ -15,6 +15,7 @@ selftest!(modules_pkmap_and_vmalloc_are_empty);
 selftest!(lowmem_can_be_written_at_both_ends);
 selftest!(cma_areas_are_mapped_by_small_pages);
 selftest!(no_page_is_writable_and_executable);
+selftest!(init_memory_is_data_and_the_zones_have_it);
 
 fn the_vectors_page_is_the_images_own(system: &System) -> Verdict {
     let walk = system.tables.walk(VECTORS_BASE).map_err(|_| Failed)?;
@@ -94,5 +95,24 @@ fn cma_areas_are_mapped_by_small_pages(system: &System) -> Verdict {
 fn no_page_is_writable_and_executable(system: &System) -> Verdict {
     let audit = system.audit();
     check!(audit.is_ok(), "{audit:?}");
+    Ok(())
+}
+
+/// Every page of it: writable, never executable, counted as managed. None of its code can run any more.
+fn init_memory_is_data_and_the_zones_have_it(system: &System) -> Verdict {
+    let map = system.booted.mm.allocator().map();
+    for range in crate::image::init_memory(system.head) {
+        check!(!range.is_empty(), "no init memory");
+        for frame in range.whole_frames().iter() {
+            let va = system.layout.linear.phys_to_virt(frame.base()).ok_or(Failed)?;
+            let walk = system.tables.walk(va).map_err(|_| Failed)?;
+            check!(walk.is_some_and(|to| to.prot.writable() && !to.prot.executable()), "{va}: {walk:?}");
+            let state = map.state(frame);
+            check!(state != Some(mm::memmap::PageState::Reserved) && state.is_some(), "{frame}: {state:?}");
+            // SAFETY: the fetch is refused.
+            let executed = unsafe { crate::arch::armv7::fault::try_execute(va) };
+            check!(executed.is_err_and(|fault| fault.status.is_permission()), "{va}: {executed:?}");
+        }
+    }
     Ok(())
 }

@@ -2,13 +2,22 @@
 //!
 //! Each test registers itself in [`TESTS`]; `selftest=NAME,NAME` runs those whose names hold a NAME, `selftest=all` (the
 //! default) all, `selftest=none` none. A NAME that no test has is a failure.
+//! After each test the live tables are audited; one that leaves them unsound has failed.
 //! The console gets one line a test, `selftest NAME ... ok (N us)`, and at the end `N passed, N failed`.
 
 mod areas;
+mod contiguous;
 mod faults;
+mod following;
+mod nodes;
 mod pages;
 mod percpu;
+mod pressure;
+mod space;
 mod translation;
+mod vm;
+mod vm_areas;
+mod vm_highmem;
 
 use linkme::distributed_slice;
 
@@ -104,6 +113,7 @@ pub fn run(system: &System, filter: Filter<'_>) -> u32 {
         let verdict = (test.run)(system);
         let spent = clock::microseconds().saturating_sub(start);
         let aborts = vectors::taken().wrapping_sub(exceptions);
+        let verdict = verdict.and(tables_are_sound(system, test.name));
         match verdict {
             Ok(()) => {
                 passed += 1;
@@ -117,6 +127,16 @@ pub fn run(system: &System, filter: Filter<'_>) -> u32 {
     }
     println!("{passed} passed, {failed} failed");
     failed
+}
+
+/// What a test leaves behind is judged: nothing writable and executable, nothing mapped where nothing may be.
+fn tables_are_sound(system: &System, name: &str) -> Verdict {
+    let unsound = |error: &dyn core::fmt::Display| {
+        log::error!("selftest: {name} leaves tables that are not sound: {error}");
+        Failed
+    };
+    system.audit().map_err(|error| unsound(&error))?;
+    crate::space::audit_all().map(drop).map_err(|error| unsound(&error))
 }
 
 /// The first test by name after `last`.

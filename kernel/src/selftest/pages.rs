@@ -20,7 +20,7 @@ selftest!(the_last_frame_below_the_limit_is_kept);
 selftest!(zeroed_pages_are_zero);
 
 /// Pages of all zones that no caller owns: in lists and pagesets, and the guards beside what was split.
-fn free_pages(system: &System) -> u32 {
+pub(super) fn free_pages(system: &System) -> u32 {
     let zones = system.booted.mm.allocator().zones();
     zones.iter().map(|zone| zone.stats()).map(|stats| stats.managed - stats.allocated).sum()
 }
@@ -58,7 +58,7 @@ fn every_order_is_allocated_and_freed(system: &System) -> Verdict {
     let before = free_pages(system);
     for order in Order::all() {
         for gfp in [GfpFlags::GFP_KERNEL, GfpFlags::GFP_HIGHUSER_MOVABLE] {
-            let block = allocator.alloc_pages(gfp, order);
+            let block = allocator.alloc_pages(gfp | GfpFlags::NOWARN, order);
             let Ok(block) = block else {
                 // On a small machine there may be no such block, and then every list must say so.
                 let there = allocator.zones().iter().any(|zone| has_block(zone, order));
@@ -81,7 +81,7 @@ fn exhaustion_ends_and_restores_every_count(system: &System) -> Verdict {
     let before = free_pages(system);
     let mut last: Option<Pfn> = None;
     let mut taken = 0_u32;
-    while let Ok(page) = allocator.alloc_pages(GfpFlags::GFP_ATOMIC, Order::ZERO) {
+    while let Ok(page) = allocator.alloc_pages(GfpFlags::GFP_ATOMIC | GfpFlags::NOWARN, Order::ZERO) {
         link(page, last)?;
         last = Some(page);
         taken += 1;
@@ -102,14 +102,16 @@ fn exhaustion_ends_and_restores_every_count(system: &System) -> Verdict {
 
 const END: u32 = u32::MAX;
 
-fn link(page: Pfn, to: Option<Pfn>) -> Verdict {
+/// Writes which page was taken before `page` into its first word.
+pub(super) fn link(page: Pfn, to: Option<Pfn>) -> Verdict {
     let word = RAM.frames_ptr(page, 1).ok_or(Failed)?.cast::<u32>();
     // SAFETY: the page was just allocated from lowmem: nobody else uses its bytes.
     unsafe { word.write_volatile(to.map_or(END, Pfn::raw)) }
     Ok(())
 }
 
-fn next(page: Pfn) -> Result<Option<Pfn>, Failed> {
+/// Reads what [`link`] wrote.
+pub(super) fn next(page: Pfn) -> Result<Option<Pfn>, Failed> {
     let word = RAM.frames_ptr(page, 1).ok_or(Failed)?.cast::<u32>();
     // SAFETY: the page is still ours, and `link` wrote its first word.
     let raw = unsafe { word.read_volatile() };

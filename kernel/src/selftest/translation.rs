@@ -13,7 +13,7 @@ selftest!(the_identity_mapping_is_gone);
 
 /// Each page of each mapping: same physical address, a store allowed exactly where the tables say so, and user code kept
 /// out of all of them.
-fn every_mapped_page_agrees_with_the_mmu(system: &System) -> Verdict {
+pub(super) fn every_mapped_page_agrees_with_the_mmu(system: &System) -> Verdict {
     let mut pages = 0_u32;
     for mapping in system.tables.mappings() {
         let mapping = mapping.map_err(|error| {

@@ -205,6 +205,15 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         self.lists.push_freed(group, head, size, bits);
     }
 
+    fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
+        let (order, kind) = self.frames.listed(pfn)?;
+        let page = self.frames.map.at(pfn);
+        self.lists.unlink(page, order, kind);
+        self.counts.remove(order.pages(), kind);
+        page.set_word(holder.word(order));
+        Some(order)
+    }
+
     fn counts(&self) -> FreeCounts {
         self.counts
     }

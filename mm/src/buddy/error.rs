@@ -44,6 +44,25 @@ pub enum FreeError {
         /// Its reference count.
         count: u32,
     },
+    /// Translation tables still refer to the block.
+    Mapped {
+        /// The frame.
+        pfn: Pfn,
+        /// How many entries do.
+        count: u32,
+    },
+    /// The owner's word of the block was not cleared.
+    Private {
+        /// The frame.
+        pfn: Pfn,
+        /// What it holds.
+        private: u32,
+    },
+    /// The block is a compound page, or its owner is registered: it cannot be split.
+    Whole {
+        /// The frame.
+        pfn: Pfn,
+    },
     /// The block is not, or not all, in the zone that it was given to.
     OtherZone {
         /// The frame.
@@ -67,6 +86,9 @@ impl fmt::Display for FreeError {
                 write!(f, "pfn {pfn}: freed with order {}, but it is {found}", order.raw())
             }
             Self::NotReferenced { pfn, count } => write!(f, "pfn {pfn}: freed with reference count {count}"),
+            Self::Mapped { pfn, count } => write!(f, "pfn {pfn}: freed while {count} entries map it"),
+            Self::Private { pfn, private } => write!(f, "pfn {pfn}: freed with private word {private:#x}"),
+            Self::Whole { pfn } => write!(f, "pfn {pfn}: heads a block that can only be freed whole"),
             Self::OtherZone { pfn, order, zone } => {
                 write!(f, "pfn {pfn}: block of order {} is not in the zone {zone:?}", order.raw())
             }

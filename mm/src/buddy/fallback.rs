@@ -9,6 +9,7 @@ use crate::addr::Pfn;
 use crate::buddy::{Classic, Holder};
 use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::Order;
+use crate::trace::What;
 
 impl Classic<'_> {
     /// Takes a block of `order` from the largest block that any fallback type has.
@@ -17,6 +18,8 @@ impl Classic<'_> {
             let first = |other: &MigrateType| self.lists.first(size, *other);
             kind.fallbacks().iter().find_map(first).map(|pfn| (pfn, size))
         })?;
+        let from = self.frames.map.at(pfn).word().list()?;
+        self.frames.note(What::Fallback { wanted: kind, from, size }, Some(pfn), order);
         if kind.may_steal_pageblock(size) {
             self.steal(pfn, size, kind);
         }
@@ -27,6 +30,7 @@ impl Classic<'_> {
     /// Brings what is free in the pageblock of `pfn` to `kind`, and the pageblock itself when that is half of it.
     fn steal(&mut self, pfn: Pfn, size: Order, kind: MigrateType) {
         let moved = self.move_free_blocks(pfn, kind);
+        self.frames.note(What::Steal { to: kind, pages: moved }, Some(pfn), size);
         if size >= PAGEBLOCK_ORDER || moved >= PAGEBLOCK_PAGES / 2 {
             self.frames.usemap.set(pfn, kind);
         }

@@ -30,9 +30,10 @@ pub use error::{Broken, FreeError};
 pub use validate::Tally;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::memmap::{GROUP, MemMap, StateWord, Usemap, ZoneTag};
+use crate::memmap::{GROUP, MemMap, Page, StateWord, Usemap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
+use crate::trace::{TraceRing, What};
 
 /// The frames of one zone and what is known of each.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ pub struct ZoneFrames<'m> {
     pub span: PfnRange,
     /// The zone's pageblock types.
     pub usemap: Usemap<'m>,
+    /// Where events of the free lists are written while it is on.
+    pub trace: Option<&'m TraceRing<'m>>,
 }
 
 /// Switches of a core, fixed at boot.
@@ -76,9 +79,79 @@ impl Holder {
 }
 
 impl ZoneFrames<'_> {
+    /// Writes an event to the trace, if it is on.
+    #[inline]
+    pub(crate) fn note(&self, what: What, pfn: Option<Pfn>, order: Order) {
+        if self.trace.is_some() {
+            self.note_now(what, pfn, order);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_now(&self, what: What, pfn: Option<Pfn>, order: Order) {
+        if let Some(ring) = self.trace.filter(|ring| ring.is_on()) {
+            ring.write(what, pfn, order);
+        }
+    }
+
+    /// Tells of the split, if there was one, when a block was taken: under the same hold of the zone's lock.
+    #[inline]
+    pub(crate) fn note_taken(&self, pfn: Pfn, order: Order) {
+        if self.trace.is_some() {
+            self.note_split(pfn, order);
+        }
+    }
+
+    /// Tells of the merge, if there was one, when a block was given back: under the same hold of the zone's lock.
+    #[inline]
+    pub(crate) fn note_given(&self, pfn: Pfn, order: Order) {
+        if self.trace.is_some() {
+            self.note_merge(pfn, order);
+        }
+    }
+
+    /// What a block was part of shows in what is left of it: the upper halves are free, each of the next order. None of
+    /// them was free before, or it would have been merged.
+    #[cold]
+    #[inline(never)]
+    fn note_split(&self, pfn: Pfn, order: Order) {
+        let mut from = order;
+        let mut list = None;
+        while let Some(next) = from.next().filter(|next| next.aligns(pfn)) {
+            let upper = from.buddy_of(pfn);
+            let Some(word) = self.map.page(upper).filter(|page| page.zone() == self.zone).map(Page::word) else {
+                break;
+            };
+            if !word.is_free_of(from) && !word.is_guard_of(from) {
+                break;
+            }
+            (from, list) = (next, word.list().or(list));
+        }
+        if from > order {
+            let kind = list.unwrap_or_else(|| self.usemap.get(pfn));
+            self.note(What::Split { from, kind }, Some(pfn), order);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_merge(&self, pfn: Pfn, order: Order) {
+        let Some((head, size)) = self.map.head_of(pfn).filter(|(_, size)| *size > order) else { return };
+        let kind = self.map.page(head).and_then(|page| page.word().list()).unwrap_or(MigrateType::Unmovable);
+        self.note(What::Merge { from: order, kind }, Some(head), size);
+    }
+
+    /// Order and list of the free block of this zone that `pfn` heads. Exact under the zone's lock.
+    fn listed(&self, pfn: Pfn) -> Option<(Order, MigrateType)> {
+        let page = self.map.page(pfn).filter(|page| page.zone() == self.zone)?;
+        Some((page.word().head_order()?, page.word().list()?))
+    }
+
     /// Cuts a block that was taken into blocks of `order` for `holder`; returns how many.
     #[inline]
     fn cut(&self, pfn: Pfn, size: Order, order: Order, holder: Holder) -> u32 {
+        self.note_taken(pfn, size);
         let (word, first) = (holder.word(order), pfn.raw() as usize % GROUP);
         let block = self.map.around(pfn).get(first..first + size.pages() as usize).unwrap_or_default();
         if order == Order::ZERO {
@@ -237,6 +310,9 @@ pub trait FreeCore<'m>: Sized + Send {
     /// As [`Self::give`], of a block that this core gave out with this order, which needs no check.
     fn give_claimed(&mut self, pfn: Pfn, order: Order);
 
+    /// Takes the listed block that `pfn` heads, whole, whatever its list; returns its order, or `None` when it heads no
+    /// listed block of this zone (Linux: `__isolate_free_page`).
+    fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order>;
     /// As [`Self::give_claimed`], of frames that follow each other and whose states say that they head nothing: the few
     /// aligned blocks that they are, which costs far less than merging them one by one.
     #[inline(never)]

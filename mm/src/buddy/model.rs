@@ -63,7 +63,7 @@ pub(crate) fn map_of(runs: &[FrameRun]) -> MemMap<'static> {
 pub(crate) fn zone_of(map: MemMap<'static>, zone: ZoneTag, span: PfnRange) -> ZoneFrames<'static> {
     let types = Box::leak((0..Usemap::bytes_for(span)).map(|_| AtomicU8::new(0)).collect());
     let usemap = Usemap::new(types, span, MigrateType::Movable).unwrap();
-    ZoneFrames { map, zone, span, usemap }
+    ZoneFrames { map, zone, span, usemap, trace: None }
 }
 
 /// A core over storage that is never given back.

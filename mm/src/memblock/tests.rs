@@ -197,17 +197,20 @@ fn movable_node_keeps_hotpluggable_memory_free() {
 
 #[test]
 fn zeroed_memory_is_zero_to_its_last_byte_and_not_beyond() {
-    let ram = FakeRam::new(&[range(MIB, 2 * MIB)]);
-    let bytes = ram.frames_ptr(Pfn::new(0x100), 256).unwrap();
-    // SAFETY: the pointer reaches the 256 frames of `ram`, which nobody else uses.
-    let bytes = unsafe { core::slice::from_raw_parts_mut(bytes.as_ptr(), 1 << 20) };
-    bytes.fill(0xaa);
+    const SIZE: usize = 16 << 12;
+    let bank = range(MIB, MIB + SIZE as u64);
+    let ram = FakeRam::new(&[bank]);
+    let start = ram.frames_ptr(Pfn::new(0x100), 16).unwrap();
+    // SAFETY: the pointer reaches the 16 frames of `ram`, which nobody else uses.
+    unsafe { start.write_bytes(0xaa, SIZE) }
     let (mut m, mut r) = arrays();
     let mut mb = Memblock::new(&mut m, &mut r);
-    mb.add(range(MIB, 2 * MIB)).unwrap();
+    mb.add(bank).unwrap();
     let got = mb.alloc_zeroed(&AllocRequest::new(100, 8), &ram).unwrap();
-    assert_eq!(got, addr(2 * MIB - 104));
+    assert_eq!(got, addr(MIB + SIZE as u64 - 104));
     let at = usize::try_from(got.raw() - MIB).unwrap();
+    // SAFETY: as above, and all bytes were written.
+    let bytes = unsafe { core::slice::from_raw_parts(start.as_ptr(), SIZE) };
     assert!(bytes[at..at + 100].iter().all(|&byte| byte == 0));
     assert!(bytes[..at].iter().chain(&bytes[at + 100..]).all(|&byte| byte == 0xaa));
     // What `ram` does not reach is refused, and nothing is taken.

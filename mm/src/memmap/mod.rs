@@ -23,8 +23,9 @@ mod tests;
 
 pub(crate) use init::write_front;
 pub use init::{FrameRun, MapError};
+pub(crate) use page::FrameFlags;
 pub use page::{NO_FRAME, Page, ZoneTag};
-pub use state::{PageState, StateWord};
+pub use state::{Marks, PageState, StateWord};
 pub use usemap::Usemap;
 
 use crate::addr::{Pfn, PfnRange};
@@ -128,6 +129,16 @@ impl<'m> MemMap<'m> {
             }
         }
         None
+    }
+
+    /// The head of the block that covers `pfn`, which may be `pfn` itself, and the block's order; `None` for what is
+    /// in no block (Linux: `compound_head`, of blocks of every kind).
+    #[must_use]
+    pub fn head_of(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
+        match self.page(pfn)?.word().head_order() {
+            Some(order) => Some((pfn, order)),
+            None => self.covering_head(pfn),
+        }
     }
 
     /// How many owners the frame's block has; 0 for what is not allocated (Linux: `page_count`).

@@ -4,19 +4,36 @@
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
+use bitflags::bitflags;
+
 use crate::addr::NodeId;
-use crate::memmap::StateWord;
+use crate::memmap::{Marks, StateWord};
 use crate::order::Order;
 use crate::zone::{MAX_NR_ZONES, ZoneRef, ZoneType};
 
 /// A link that leads nowhere: no frame has this number.
 pub const NO_FRAME: u32 = u32::MAX;
 
+bitflags! {
+    /// What is known of one frame, whatever block it is in.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub(crate) struct FrameFlags: u32 {
+        /// A wrong use of it was reported, and it has not been looked at since.
+        const REPORTED = 1 << 4;
+        /// It was filled with the poison when it was freed.
+        const POISONED = 1 << 5;
+        /// It was unmapped when it was freed.
+        const UNMAPPED = 1 << 6;
+        /// It heads a block in a range that is being emptied; once the block is moved these are its old frames.
+        const HELD = 1 << 7;
+    }
+}
+
 /// One page frame's book-keeping (Linux: `struct page`), 32 bytes on every machine.
 #[repr(C, align(32))]
 #[derive(Debug)]
 pub struct Page {
-    /// Bits 0-3: the zone's [`ZoneTag`]. The others are free for flags.
+    /// Bits 0-3: the zone's [`ZoneTag`]; then [`FrameFlags`].
     pub(crate) flags: AtomicU32,
     /// A [`StateWord`]: what the frame is; the order, the type and the owners of the block that it heads.
     pub(crate) state: AtomicU32,
@@ -73,6 +90,28 @@ impl Page {
         self.state.store(word.raw(), Relaxed);
     }
 
+    /// Replaces the state word if it is `from`; `false`, and nothing done, when it is not.
+    #[inline]
+    pub(crate) fn swap_word(&self, from: StateWord, to: StateWord) -> bool {
+        self.state.compare_exchange(from.raw(), to.raw(), AcqRel, Relaxed).is_ok()
+    }
+
+    /// Whether `flag` is set.
+    #[inline]
+    pub(crate) fn has_flag(&self, flag: FrameFlags) -> bool {
+        self.flags.load(Relaxed) & flag.bits() != 0
+    }
+
+    /// Sets `flags`; returns those that were set before.
+    pub(crate) fn set_flags(&self, flags: FrameFlags) -> FrameFlags {
+        FrameFlags::from_bits_truncate(self.flags.fetch_or(flags.bits(), Relaxed))
+    }
+
+    /// Clears `flags`; returns those that were set before.
+    pub(crate) fn clear_flags(&self, flags: FrameFlags) -> FrameFlags {
+        FrameFlags::from_bits_truncate(self.flags.fetch_and(!flags.bits(), Relaxed))
+    }
+
     /// Takes an allocated block of `order` from its only owner and returns its word as it was; `None` when the page heads
     /// no such block, or one of several owners. Of two that try at once, one succeeds.
     #[inline]
@@ -97,6 +136,15 @@ impl Page {
     pub(crate) fn update(&self, mut change: impl FnMut(StateWord) -> Option<StateWord>) -> Result<(), StateWord> {
         let update = |raw| change(StateWord::from_raw(raw)).map(StateWord::raw);
         self.state.fetch_update(AcqRel, Relaxed, update).map(drop).map_err(StateWord::from_raw)
+    }
+
+    /// Gives an allocated block these marks and no others; the number of its owners may change meanwhile.
+    pub(crate) fn set_marks(&self, marks: Marks) {
+        let mark = |raw| StateWord::from_raw(raw).marked(marks).raw();
+        let mut raw = self.state.load(Relaxed);
+        while let Err(now) = self.state.compare_exchange_weak(raw, mark(raw), AcqRel, Relaxed) {
+            raw = now;
+        }
     }
 
     /// Page-table entries that map the frame (Linux: `page_mapcount`).

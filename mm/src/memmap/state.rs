@@ -3,6 +3,8 @@
 
 use core::fmt;
 
+use bitflags::bitflags;
+
 use crate::addr::Pfn;
 use crate::memmap::ZoneTag;
 use crate::migrate::MigrateType;
@@ -25,6 +27,8 @@ pub enum PageState {
     Allocated(Order),
     /// The first frame of a block that is cut into objects.
     Slab(Order),
+    /// The first frame of a block that a value owns, which alone can free it (`page_alloc::OwnedPages`).
+    Owned(Order),
     /// The first frame of a block kept out of use beside an allocation, to catch stray accesses.
     Guard(Order),
     /// A later frame of the block that `head` heads.
@@ -46,6 +50,7 @@ impl fmt::Display for PageState {
             Self::Pageset(order) => write!(f, "in a pageset, order {}", order.raw()),
             Self::Allocated(order) => write!(f, "allocated, order {}", order.raw()),
             Self::Slab(order) => write!(f, "slab, order {}", order.raw()),
+            Self::Owned(order) => write!(f, "owned by a value, order {}", order.raw()),
             Self::Guard(order) => write!(f, "guard, order {}", order.raw()),
             Self::Tail { head, order } => write!(f, "inside the block of order {} at {head}", order.raw()),
         }
@@ -67,9 +72,29 @@ const PAGESET: u32 = 3 << KIND_SHIFT;
 const ALLOCATED: u32 = 4 << KIND_SHIFT;
 const SLAB: u32 = 5 << KIND_SHIFT;
 const GUARD: u32 = 6 << KIND_SHIFT;
+const OWNED: u32 = 7 << KIND_SHIFT;
+
+bitflags! {
+    /// What else is known of an allocated block. A block with any of these is freed the long way: a hit wants a word
+    /// without them, so they cost it nothing.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Marks: u32 {
+        /// Head and tails form one page of this order (Linux: `PageHead`).
+        const COMPOUND = 1 << 11;
+        /// Its owner is registered and can move it (Linux: `__PageMovable`).
+        const MOVABLE = 1 << 12;
+        /// It is being moved (Linux: `PageIsolated`).
+        const MOVING = 1 << 13;
+        /// Its owner freed it while it was being moved: whoever moves it frees it.
+        const ORPHAN = 1 << 14;
+        /// Translation tables refer to it (Linux: `page_mapped`).
+        const MAPPED = 1 << 15;
+    }
+}
 
 /// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the migrate type, of the list that a free block is
-/// on, or of the request that an allocated one served; 11-14: the zone of a free block; 16-31: how many owners an
+/// on, or of the request that an allocated one served; 11-14: the zone of a free block; 11-15: the
+/// [`Marks`] of an allocated one; 16-31: how many owners an
 /// allocated block has besides the first. One word, so that one compare-and-swap checks all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
@@ -120,6 +145,18 @@ impl StateWord {
     #[inline]
     pub(crate) const fn allocated_for(order: Order, kind_bits: u32) -> Self {
         Self(ALLOCATED | order.log2() | kind_bits << TYPE_SHIFT & TYPE_MASK)
+    }
+
+    /// This word with `marks`, and with no others.
+    #[must_use]
+    pub const fn marked(self, marks: Marks) -> Self {
+        Self(self.0 & !Marks::all().bits() | marks.bits())
+    }
+
+    /// The marks of an allocated block; none for any other frame.
+    #[must_use]
+    pub const fn marks(self) -> Marks {
+        if self.is_in_use() { Marks::from_bits_truncate(self.0) } else { Marks::empty() }
     }
 
     /// Heads a block that is cut into objects.
@@ -187,7 +224,24 @@ impl StateWord {
     #[must_use]
     #[inline]
     pub const fn references(self) -> u32 {
-        if self.is_in_use() { (self.0 >> SHARE_SHIFT) + 1 } else { 0 }
+        if self.is_in_use() || self.kind() == OWNED { (self.0 >> SHARE_SHIFT) + 1 } else { 0 }
+    }
+
+    /// The same block in the hands of a value, so that nobody can free it by its number; `None` unless it is allocated,
+    /// of `order`, and has one owner.
+    #[must_use]
+    pub(crate) const fn owned(self, order: Order) -> Option<Self> {
+        if self.is_allocated_of(order) && self.references() == 1 {
+            Some(Self(self.0 & !KIND_MASK | OWNED))
+        } else {
+            None
+        }
+    }
+
+    /// The same block without the value; `None` unless the word is what [`Self::owned`] made, and of one owner.
+    #[must_use]
+    pub(crate) const fn disowned(self) -> Option<Self> {
+        if self.kind() == OWNED && self.references() == 1 { Some(Self(self.0 & !KIND_MASK | ALLOCATED)) } else { None }
     }
 
     /// The same with one more owner; `None` when it has 65,536.
@@ -206,6 +260,13 @@ impl StateWord {
             Some(raw) => Some(Self(raw)),
             None => None,
         }
+    }
+
+    /// A single page of a value's block of `order`, itself a value's; `None` unless the block has one owner and no
+    /// marks: then it is more than the sum of its pages.
+    #[must_use]
+    pub(crate) const fn owned_page(self, order: Order) -> Option<Self> {
+        if self.0 & !TYPE_MASK == OWNED | order.log2() { Some(Self(self.0 & !ORDER_MASK)) } else { None }
     }
 
     /// Whether the frame heads a free block of exactly `order`, on whatever list of whatever zone.
@@ -267,6 +328,7 @@ impl StateWord {
             PAGESET => PageState::Pageset(order),
             ALLOCATED => PageState::Allocated(order),
             SLAB => PageState::Slab(order),
+            OWNED => PageState::Owned(order),
             GUARD => PageState::Guard(order),
             _ => return None,
         })

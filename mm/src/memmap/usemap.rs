@@ -8,6 +8,10 @@ use crate::addr::{Pfn, PfnRange};
 use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::zone::pageblock::blocks_touched;
 
+/// The bits of the type; for an isolated block those above them are the type that it had before.
+const TYPE_MASK: u8 = 0xf;
+const BEFORE_SHIFT: u32 = 4;
+
 /// One zone's pageblock types, a byte each: every free looks one up. Zones have maps of their own, because a border can
 /// lie inside a block (Linux: `zone->pageblock_flags`). Written under the zone's lock, read without.
 #[derive(Clone, Copy)]
@@ -41,22 +45,29 @@ impl<'m> Usemap<'m> {
     #[must_use]
     #[inline]
     pub fn get(&self, pfn: Pfn) -> MigrateType {
-        let raw = self.place(pfn).map_or(0, |block| u32::from(block.load(Relaxed)));
-        MigrateType::new(raw).unwrap_or(MigrateType::Unmovable)
+        let raw = self.place(pfn).map_or(0, |block| block.load(Relaxed));
+        MigrateType::new(u32::from(raw & TYPE_MASK)).unwrap_or(MigrateType::Unmovable)
     }
 
     /// As [`Self::get`], the type's number.
     #[inline(always)]
     pub(crate) fn bits(&self, pfn: Pfn) -> u32 {
-        self.place(pfn).map_or(0, |block| u32::from(block.load(Relaxed)))
+        self.place(pfn).map_or(0, |block| u32::from(block.load(Relaxed) & TYPE_MASK))
     }
 
     /// Makes `kind` the type of the block that holds `pfn`; the caller holds the zone's lock
     /// (Linux: `set_pageblock_migratetype`).
     pub(crate) fn set(&self, pfn: Pfn, kind: MigrateType) {
-        if let Some(block) = self.place(pfn) {
-            block.store(kind as u8, Relaxed);
-        }
+        let Some(block) = self.place(pfn) else { return };
+        let before = if kind == MigrateType::Isolate { block.load(Relaxed) << BEFORE_SHIFT } else { 0 };
+        block.store(kind as u8 | before, Relaxed);
+    }
+
+    /// The type that the isolated block that holds `pfn` had before; `None` for one that is not isolated.
+    pub(crate) fn before_isolation(&self, pfn: Pfn) -> Option<MigrateType> {
+        let raw = self.place(pfn)?.load(Relaxed);
+        let is_isolated = raw & TYPE_MASK == MigrateType::Isolate as u8;
+        if is_isolated { MigrateType::new(u32::from(raw >> BEFORE_SHIFT)) } else { None }
     }
 }
 

@@ -82,6 +82,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// # Errors
     /// The first one that cannot be freed; the pages before it are free, it and those behind are as they were.
+    #[track_caller]
     pub fn free_pages_bulk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
         if !self.hooks().is_empty() {
             return pages.iter().try_for_each(|pfn| self.free_pages(*pfn, Order::ZERO));

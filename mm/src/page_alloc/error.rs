@@ -6,6 +6,7 @@ use crate::addr::{NodeId, Pfn, PfnRange};
 use crate::buddy::{Broken, FreeError};
 use crate::gfp::{GfpError, GfpFlags};
 use crate::order::Order;
+use crate::page_alloc::failure::Asked;
 use crate::zone::ZoneRef;
 
 /// Why a request got no pages. Nothing has changed.
@@ -15,6 +16,30 @@ pub enum AllocError {
     Flags(GfpError),
     /// No zone that may serve the request has such a block above its watermark.
     NoMemory {
+        /// The request's flags.
+        gfp: GfpFlags,
+        /// The request's order.
+        order: Order,
+    },
+    /// As [`Self::NoMemory`] of a request that must not fail: nobody who could free memory has any left.
+    MustNotFail {
+        /// The request's flags.
+        gfp: GfpFlags,
+        /// The request's order.
+        order: Order,
+    },
+    /// The node's zonelist has no zone that may serve the request at all: `THISNODE` on a node without memory, or a
+    /// mask without the right nodes.
+    NoZone {
+        /// Whose zonelist.
+        node: NodeId,
+        /// The request's flags.
+        gfp: GfpFlags,
+        /// The request's order.
+        order: Order,
+    },
+    /// It was made to fail (`fail_page_alloc=`).
+    Injected {
         /// The request's flags.
         gfp: GfpFlags,
         /// The request's order.
@@ -38,8 +63,20 @@ impl fmt::Display for AllocError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flags(error) => error.fmt(f),
-            Self::NoMemory { gfp, order } => {
-                write!(f, "page allocation failure: order:{}, mode:{:#x}", order.raw(), gfp.bits())
+            Self::NoMemory { gfp, order } => write!(f, "page allocation failure: {}", Asked(*gfp, *order)),
+            Self::MustNotFail { gfp, order } => {
+                write!(
+                    f,
+                    "page allocation failure: {}: it must not fail, and nobody has memory left",
+                    Asked(*gfp, *order)
+                )
+            }
+            Self::NoZone { node, gfp, order } => {
+                let asked = Asked(*gfp, *order);
+                write!(f, "page allocation failure: {asked}: no zone for it from node {}", node.raw())
+            }
+            Self::Injected { gfp, order } => {
+                write!(f, "page allocation failure: {}: made to fail", Asked(*gfp, *order))
             }
             Self::Size { pages } => write!(f, "no block has {pages} pages"),
             Self::Unreachable { pfn, order } => {

@@ -19,9 +19,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     pub fn split_page(&self, pfn: Pfn, order: Order) -> Result<(), FreeError> {
         let head = self.map.page(pfn).ok_or(FreeError::NoSuchFrame(pfn))?;
         let word = head.word();
-        if !word.is_allocated_of(order) {
+        if !word.is_allocated_of(order) || !word.marks().is_empty() {
             let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
             return Err(match found {
+                PageState::Allocated(found) if found == order => FreeError::Whole { pfn },
                 PageState::Allocated(found) => FreeError::WrongOrder { pfn, order, found },
                 found => FreeError::NotAllocated { pfn, order, found },
             });
@@ -57,6 +58,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// # Errors
     /// The first page that cannot be freed; the pages before it are free, it and those behind are as they were.
+    #[track_caller]
     pub fn free_pages_exact(&self, range: PfnRange) -> Result<(), FreeError> {
         range.iter().try_for_each(|pfn| self.free_pages(pfn, Order::ZERO))
     }

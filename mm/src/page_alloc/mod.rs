@@ -2,25 +2,45 @@
 //!
 //! Theory.      A request names a highest zone and a migrate type. The zonelist of a node gives the zones to try, best
 //!              first; each is asked whether its watermark allows the block, then for the block itself. Single pages
-//!              come from the CPU's pageset without a lock. The first walk respects the low watermark, the second
-//!              one the min watermark less what the flags allow; a third one follows when this CPU's pagesets are
-//!              drained.
+//!              come from the CPU's pageset without a lock. The first walk respects the low watermark (`walk`), those
+//!              after it the min watermark less what the flags allow, and memory is freed between them (`slow`).
 //! Invariants.  1. present = reserved + managed, managed = free + isolated + guard + allocated + in pagesets, in each
 //!              zone. 2. A free is one compare-and-swap of the head's state: of two that race, one is refused. 3. On
 //!              `Err` nothing has changed. 4. Zone locks are leaves: nothing else is locked under one.
-//! Not here.    Reclaim, compaction and the out-of-memory path; which zones there are (`zone`).
-//! Source.      Linux 4.1: `__alloc_pages_nodemask`, `get_page_from_freelist`, `buffered_rmqueue`, `__free_pages`.
+//! Not here.    Who has memory that could be freed (`services`, shrinkers); which zones there are (`zone`).
+//! Source.      Linux 4.1: `alloc_pages`, `buffered_rmqueue`, `__free_pages`.
 
+mod bad_page;
 mod bulk;
+mod cma;
+mod compaction;
+mod compound;
+mod contig;
+mod counters;
 mod error;
+mod failure;
+mod fault_inject;
 mod free;
 mod hand_over;
 mod hooks;
+mod isolate;
 mod many;
+mod movable;
+mod node;
+mod owned;
+mod owner;
 mod pageset;
+mod policy;
+mod resize;
 mod route;
+mod services;
 mod setup;
+mod slow;
 mod stock;
+mod task;
+mod tune;
+mod walk;
+mod watch;
 mod watermark;
 mod zero;
 mod zone;
@@ -28,11 +48,32 @@ mod zone;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use bad_page::PageDump;
+pub use cma::{CmaArea, CmaError};
+pub use compaction::CompactOutcome;
+pub use compound::{CompoundDtor, DtorId};
+pub use contig::ContigError;
+pub use counters::NumaStats;
 pub use error::{AllocError, BrokenZone, HandOverError, SetupError};
+pub use failure::GfpNames;
+pub use fault_inject::FailPageAlloc;
 pub use hand_over::HandOver;
-pub use hooks::Hooks;
+pub use hooks::{Hooks, PAGE_POISON};
+pub use isolate::IsolateError;
+pub use movable::{MAX_OWNERS, MigrationOps, MoveError, OwnerId, Pinned};
+pub use node::NodeStats;
+pub use owned::{OwnedBatch, OwnedPages, OwnedRange, SharedPages};
+pub use owner::{FreeRecord, OwnerRecord, PageOwner, PageOwnerInfo};
 pub use pageset::{PAGESET_ORDER, Pageset, PagesetSize, RING_SLOTS};
+pub use policy::{Policies, ReservePolicy};
+pub use resize::{MIN_PAGELIST_FRACTION, ResizeError};
+pub use services::{
+    BackgroundReclaim, Compactor, DirtyLimits, OomHandler, Pages, Services, Shortage, ZoneReclaim, ZoneReclaimed,
+};
 pub use setup::{Needs, Options, Storage, frame_runs};
+pub use slow::{Balance, SHRINKERS, Shrinker};
+pub use task::{Mems, Scopes, Task, TaskContext, TaskScope};
+pub use watch::{PageMapping, ShadowChecker};
 pub use watermark::{AllocFlags, Mark, Watermarks};
 pub use zone::{Traffic, Zone, ZoneStats};
 
@@ -43,14 +84,14 @@ use crate::addr::{NodeId, Pfn};
 use crate::buddy::{FreeCore, Tally};
 use crate::gfp::GfpFlags;
 use crate::memmap::{MemMap, ZoneTag};
-use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::page_alloc::pageset::Heat;
+use crate::page_alloc::policy::ZonelistCache;
 use crate::page_alloc::route::{LANES, Lane, Routes};
-use crate::page_alloc::watermark::Attempt;
+use crate::page_alloc::slow::Pressure;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
-use crate::zone::{ZoneRef, ZoneType, Zonelist};
+use crate::vmstat::Counters;
+use crate::zone::{ZoneRef, Zonelist};
 
 /// The free-list core that the build chose: the classic one, or with feature `core_compact` the compact one.
 #[cfg(not(feature = "core_compact"))]
@@ -67,6 +108,10 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     by_tag: [u8; ZoneTag::COUNT],
     /// By node.
     zonelists: [Zonelist; NodeId::MAX_NODES],
+    /// By node: its own zones only, for `THISNODE`.
+    own_zonelists: [Zonelist; NodeId::MAX_NODES],
+    /// By node: of its zonelist, and of its own zones'.
+    caches: [[ZonelistCache; 2]; NodeId::MAX_NODES],
     /// The node whose zonelist serves requests that name none.
     local: NodeId,
     /// Where such requests for single pages go first.
@@ -77,19 +122,19 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     has_dma: bool,
     /// Whether migrate types are kept apart.
     grouping: bool,
+    /// Whether zones are of more than one node.
+    several_nodes: bool,
+    policies: Policies,
+    /// Whether a policy wants to know of zones that had nothing.
+    looks_at_misses: bool,
+    pressure: Pressure<'m, M>,
+    counters: Counters<'m>,
     allowed: AtomicU32,
     /// [`Hooks`]: while there are any, no request is served by a hit.
     hooks: AtomicU32,
     ram: Option<&'m (dyn PhysMap + Sync)>,
-}
-
-/// A request, as the walk sees it.
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    gfp: GfpFlags,
-    order: Order,
-    highest: ZoneType,
-    kind: MigrateType,
+    /// What follows pages besides.
+    watch: watch::Watch<'m>,
 }
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
@@ -100,6 +145,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// [`AllocError`]; nothing has changed.
     #[inline]
+    #[track_caller]
     pub fn alloc_pages(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         match self.alloc_hit(gfp, order) {
             Some(pfn) => Ok(pfn),
@@ -108,7 +154,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     }
 
     /// Allocates a block that is in no pageset: from the preferred zone if that has plenty, else the long way.
+    #[cold]
     #[inline(never)]
+    #[track_caller]
     fn alloc_missed(&self, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
         match self.alloc_easy(gfp, order) {
             Some(pfn) => Ok(pfn),
@@ -121,66 +169,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// # Errors
     /// See [`Self::alloc_pages`].
     #[inline]
+    #[track_caller]
     pub fn alloc_page(&self, gfp: GfpFlags) -> Result<Pfn, AllocError> {
         self.alloc_pages(gfp, Order::ZERO)
-    }
-
-    /// Allocates a block by the zonelist of `node` (Linux: `alloc_pages_node`).
-    ///
-    /// # Errors
-    /// See [`Self::alloc_pages`].
-    #[inline(never)]
-    pub fn alloc_pages_node(&self, node: NodeId, gfp: GfpFlags, order: Order) -> Result<Pfn, AllocError> {
-        let request = self.request(gfp, order)?;
-        let zonelist = &self.zonelists[node.index()];
-        let first = self.walk(zonelist, &request, Mark::Low, AllocFlags::of(request.gfp) & AllocFlags::CMA);
-        let pfn = match first {
-            Some(pfn) => pfn,
-            None => self.alloc_slow(zonelist, &request)?,
-        };
-        self.prepare_new(pfn, order, request.gfp)?;
-        Ok(pfn)
-    }
-
-    /// What the flags mean on this machine.
-    #[inline]
-    fn request(&self, gfp: GfpFlags, order: Order) -> Result<Request, AllocError> {
-        let gfp = gfp & GfpFlags::from_bits_retain(self.allowed.load(Relaxed));
-        let highest = match gfp.zone()? {
-            ZoneType::Dma if !self.has_dma => ZoneType::Normal,
-            zone => zone,
-        };
-        let kind = gfp.migrate_type()?;
-        let kind = if self.grouping { kind } else { MigrateType::Unmovable };
-        Ok(Request { gfp, order, highest, kind })
-    }
-
-    /// Tries each zone of the list that may serve the request, best first (Linux: `get_page_from_freelist`).
-    #[inline]
-    fn walk(&self, zonelist: &Zonelist, request: &Request, mark: Mark, flags: AllocFlags) -> Option<Pfn> {
-        let heat = if request.gfp.contains(GfpFlags::COLD) { Heat::Cold } else { Heat::Hot };
-        let mut candidates = zonelist.refs().iter().filter(|zone| zone.zone <= request.highest).peekable();
-        let preferred = candidates.peek()?.zone;
-        let attempt = Attempt { mark, flags, preferred };
-        candidates.find_map(|zone| self.zone(*zone)?.alloc(request.order, request.kind, heat, &attempt))
-    }
-
-    /// The attempts after the first one (Linux: the part of `__alloc_pages_slowpath` that needs no reclaim).
-    #[cold]
-    #[inline(never)]
-    fn alloc_slow(&self, zonelist: &Zonelist, request: &Request) -> Result<Pfn, AllocError> {
-        let flags = AllocFlags::of(request.gfp);
-        if let Some(pfn) = self.walk(zonelist, request, Mark::Min, flags) {
-            return Ok(pfn);
-        }
-        self.drain_local();
-        let last = self.walk(zonelist, request, Mark::Min, flags);
-        last.ok_or(AllocError::NoMemory { gfp: request.gfp, order: request.order })
-    }
-
-    /// Returns the pages in this CPU's pagesets to the zones (Linux: `drain_local_pages`).
-    pub fn drain_local(&self) {
-        self.zones.iter().for_each(Zone::drain_local);
     }
 
     /// Lets, of the flags that allow to wait, only those in `allowed` count from now on: [`GfpFlags::BOOT_MASK`] until
@@ -220,9 +211,18 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.grouping
     }
 
+    /// Which policies are on.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
     /// Sets a zone's watermarks; `false` when there is no such zone.
     pub fn set_watermarks(&self, zone: ZoneRef, marks: &Watermarks) -> bool {
-        self.zone(zone).map(|zone| zone.set_marks(marks)).is_some()
+        let Some(found) = self.zone(zone) else { return false };
+        found.set_marks(marks);
+        self.marks_were_set(zone);
+        true
     }
 
     /// Tests every invariant of every zone and returns the sum of their pages. No CPU may allocate or free meanwhile.

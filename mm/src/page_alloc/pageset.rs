@@ -194,7 +194,10 @@ pub struct Pageset<'m> {
     rings: [Ring; RINGS],
     /// By ring: the first frame that is not for reuse.
     front: [AtomicU32; RINGS],
-    size: PagesetSize,
+    /// [`PagesetSize::high`]; changed by a resize.
+    pub(super) high: AtomicU32,
+    /// [`PagesetSize::batch`].
+    pub(super) batch: AtomicU32,
     /// The ring that a drain looks at next.
     turn: AtomicU32,
     /// Not 0 while no hits are allowed.
@@ -228,7 +231,8 @@ impl<'m> Pageset<'m> {
             open: zero(),
             rings: Default::default(),
             front: core::array::from_fn(|_| AtomicU32::new(NO_FRONT)),
-            size,
+            high: AtomicU32::new(size.high),
+            batch: AtomicU32::new(size.batch),
             turn: zero(),
             closed: zero(),
             granted: AtomicU32::new(size.high),
@@ -239,7 +243,7 @@ impl<'m> Pageset<'m> {
     /// Its bounds.
     #[must_use]
     pub fn size(&self) -> PagesetSize {
-        self.size
+        PagesetSize { high: self.high.load(Relaxed), batch: self.batch.load(Relaxed) }
     }
 
     /// Pages in stock; exact on its own CPU.
@@ -287,7 +291,7 @@ impl<'m> Pageset<'m> {
     pub(super) fn recount(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
         add(&self.freed, by_hits);
-        let room = self.size.high.saturating_sub(self.count());
+        let room = self.size().high.saturating_sub(self.count());
         self.recounted(room);
         room
     }
@@ -353,7 +357,8 @@ impl<'m> Pageset<'m> {
     #[inline]
     pub(super) fn fills(&self, ring: RingIndex, pages: u32) -> bool {
         let stocked = self.rings[ring.index()].len() << ring.order().log2();
-        let is_large = stocked > self.size.high / 2 && stocked > self.size.drain();
+        let size = self.size();
+        let is_large = stocked > size.high / 2 && stocked > size.drain();
         is_large && self.room.load(Relaxed) < pages && self.closed.load(Relaxed) == 0
     }
 

@@ -26,7 +26,7 @@ pub(super) const LANES: usize = 2 * ZoneTag::COUNT;
 /// Leads to a lane that is always empty.
 const NOWHERE: u8 = 16 << 2;
 /// What a hit cannot do.
-const LONG_WAY: GfpFlags = GfpFlags::ZERO.union(GfpFlags::COLD);
+const LONG_WAY: GfpFlags = GfpFlags::ZERO.union(GfpFlags::COLD).union(GfpFlags::COMP);
 
 const _: () = assert!(NOWHERE as usize == ZoneTag::COUNT << 2 && LANES << 2 <= u8::MAX as usize);
 const _: () = assert!(GfpFlags::ZONE_MASK.bits() == 0xf);
@@ -89,6 +89,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             let Ok(request) = self.request(gfp, Order::ZERO) else { continue };
             let list = &self.zonelists[self.local.index()];
             let Some(first) = list.refs().iter().find(|zone| zone.zone <= request.highest) else { continue };
+            // `THISNODE` looks no different: where another node comes first, there is no short way.
+            if first.node != self.local {
+                continue;
+            }
             let tag = ZoneTag::from(*first).index();
             let lane = u8::try_from(tag).unwrap_or(NOWHERE);
             self.routes.lanes[combination] = lane << 2 | request.kind as u8;

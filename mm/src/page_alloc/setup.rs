@@ -10,9 +10,13 @@ use crate::gfp::GfpFlags;
 use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
 use crate::page_alloc::route::{LANES, Routes};
-use crate::page_alloc::{PageAllocator, Pageset, SetupError, Zone};
+use crate::page_alloc::slow::Pressure;
+use crate::page_alloc::watch::Watch;
+use crate::page_alloc::{PageAllocator, Pageset, Policies, SetupError, Zone};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
+use crate::trace::TraceRing;
+use crate::vmstat::Counters;
 use crate::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
 
 /// Memory that an allocator for certain plans asks of its caller.
@@ -56,8 +60,15 @@ pub struct Options<'m> {
     pub core: CoreOptions,
     /// Don't keep migrate types apart: too few pageblocks (Linux: `page_group_by_mobility_disabled`).
     pub grouping_off: bool,
+    /// What the walk prefers and keeps back.
+    pub policies: Policies,
+    /// The node whose zonelist serves requests that name none: the boot CPU's. `None`, or a node that no plan has: the
+    /// first one.
+    pub local: Option<NodeId>,
     /// Reaches pages that are to be zeroed; without it requests with `ZERO` fail.
     pub ram: Option<&'m (dyn PhysMap + Sync)>,
+    /// Where events are written while [`Hooks::TRACE`](super::Hooks::TRACE) is on.
+    pub trace: Option<&'m TraceRing<'m>>,
 }
 
 impl core::fmt::Debug for Options<'_> {
@@ -65,6 +76,8 @@ impl core::fmt::Debug for Options<'_> {
         f.debug_struct("Options")
             .field("core", &self.core)
             .field("grouping_off", &self.grouping_off)
+            .field("policies", &self.policies)
+            .field("local", &self.local)
             .finish_non_exhaustive()
     }
 }
@@ -133,7 +146,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 let (ours, rest) = types.split_at_checked(Usemap::bytes_for(size.span))?;
                 types = rest;
                 let usemap = Usemap::new(ours, size.span, kind)?;
-                let frames = ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap };
+                let frames =
+                    ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap, trace: options.trace };
                 let (own, rest) = core::mem::take(&mut core_words).split_at_mut_checked(C::words_for(size.span))?;
                 core_words = rest;
                 Some(Zone::new(frames, size.present, C::new(frames, options.core, own)?))
@@ -144,22 +158,36 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             by_tag[zone.tag().index()] = index;
         }
         let zonelists = checked_zonelists(plans, zonelists)?;
-        let local = plans.first().map_or(NodeId::ZERO, |plan| plan.node);
+        let planned = |node: &NodeId| plans.iter().any(|plan| plan.node == *node);
+        let first = plans.first().map_or(NodeId::ZERO, |plan| plan.node);
+        let local = options.local.filter(planned).unwrap_or(first);
+        let policies = options.policies;
+        let several_nodes = zones.iter().any(|zone| zone.tag().node() != local);
         let mut allocator = Self {
             map,
             has_dma: zones.iter().any(|zone| zone.tag().zone() == ZoneType::Dma),
             zones,
             by_tag,
+            own_zonelists: core::array::from_fn(|node| own_zones(&zonelists, node)),
             zonelists,
+            caches: Default::default(),
             local,
             routes: Routes::default(),
             lanes: [&[]; LANES],
             grouping: !options.grouping_off,
             allowed: AtomicU32::new(GfpFlags::all().bits()),
+            several_nodes,
+            policies,
+            looks_at_misses: policies.zone_reclaim || (policies.zonelist_cache && several_nodes),
+            pressure: Pressure::new(),
+            counters: Counters::default(),
             hooks: AtomicU32::new(0),
             ram: options.ram,
+            watch: Watch { trace: options.trace, ..Watch::default() },
         };
         allocator.build_routes();
+        allocator.set_thresholds(1);
+        allocator.set_hooks(policies.hooks(), true);
         Ok(allocator)
     }
 
@@ -179,6 +207,16 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.lanes[ZoneTag::from(zone).index()] = pagesets;
         Ok(())
     }
+}
+
+/// The zones of node number `node` in the order of its zonelist (Linux: `build_thisnode_zonelists`).
+fn own_zones(zonelists: &[Zonelist], node: usize) -> Zonelist {
+    let mut own = Zonelist::default();
+    for zone in zonelists.get(node).map_or(&[][..], Zonelist::refs).iter().filter(|zone| zone.node.index() == node) {
+        // It cannot be full: it has no more zones than the list it is made of.
+        let _ = own.push(*zone);
+    }
+    own
 }
 
 /// The zonelists by node, each of whose zones exists.

@@ -18,6 +18,7 @@ use crate::page_alloc::Zone;
 use crate::page_alloc::pageset::{Cold, Heat, PAGESET_ORDER, Pageset, RingIndex};
 use crate::page_alloc::route::broken_stock;
 use crate::sync::{CurrentCpu, IrqOff};
+use crate::trace::What;
 
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     /// Makes a block of the stock the caller's.
@@ -56,10 +57,12 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let mut last = None;
         let taken = self.with_core(|core| {
             // The block taken first is the next one to be popped from the end that the caller uses.
-            core.take_many(order, wanted, kind, Holder::Pageset, |pfn, blocks| {
+            let taken = core.take_many(order, wanted, kind, Holder::Pageset, |pfn, blocks| {
                 set.stock(pfn, blocks, ring, heat);
                 last = Some(pfn);
-            })
+            });
+            core.frames().note(What::Refill { kind, pages: set.count() }, last, Order::ZERO);
+            taken
         });
         set.use_room(taken << order.log2());
         if C::GATHERS {
@@ -160,6 +163,7 @@ fn give_run<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: Order
 #[inline(never)]
 fn give_one<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
     core.give_claimed(pfn, order);
+    core.frames().note_given(pfn, order);
 }
 
 #[inline(never)]
@@ -169,20 +173,28 @@ fn give_several<'m>(core: &mut impl FreeCore<'m>, frames: PfnRange, order: Order
         map.at(Pfn::new(head)).set_word(StateWord::INSIDE);
     }
     core.give_run(frames);
+    core.frames().note_given(frames.start, order);
 }
 
 /// Moves some pages from a pageset, counted before, to the core; returns the room that there is then
 /// (Linux: `free_pcppages_bulk`).
-fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: u32) -> u32 {
+pub(super) fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: u32) -> u32 {
     let wanted = set.size().drain();
     let taken = set.take_coldest(wanted, C::GATHERS, |blocks, order| give_blocks(core, blocks, order));
+    core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
+    // Without room there may be more in stock than there should be: the bound has come down.
+    if room == 0 {
+        return set.recount();
+    }
     set.recounted(room + taken);
     room + taken
 }
 
 /// Moves some pages from one ring to the core; returns how many.
 fn drain_ring<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>, ring: RingIndex) -> u32 {
-    set.take_ring(ring, set.size().drain(), &mut |blocks, order| give_blocks(core, blocks, order))
+    let taken = set.take_ring(ring, set.size().drain(), &mut |blocks, order| give_blocks(core, blocks, order));
+    core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
+    taken
 }
 
 /// Makes room in a pageset, counted before, that has none for a block of `order`, or may have none; returns how much

@@ -10,6 +10,7 @@ use bitflags::bitflags;
 use crate::gfp::GfpFlags;
 use crate::migrate::{MigrateType, PAGESET_TYPES};
 use crate::order::Order;
+use crate::page_alloc::{Policies, Scopes};
 use crate::zone::{MAX_NR_ZONES, ZoneType};
 
 /// One zone's limits, in pages; all 0 until they are set.
@@ -46,21 +47,40 @@ bitflags! {
         const HARDER = 0x10;
         /// Half below the mark.
         const HIGH = 0x20;
+        /// Only nodes that the task may use.
+        const CPUSET = 0x40;
         /// Lent pages will do.
         const CMA = 0x80;
+        /// Only the local node's zones that have not given their share yet.
+        const FAIR = 0x100;
     }
 }
 
 impl AllocFlags {
-    /// What the second attempt may do, by the request's flags (Linux: `gfp_to_alloc_flags`).
+    /// What the attempts after the first may do, by the request's flags and the scopes that its task is in
+    /// (Linux: `gfp_to_alloc_flags`).
     #[must_use]
-    pub fn of(gfp: GfpFlags) -> Self {
+    pub fn of(gfp: GfpFlags, scopes: Scopes) -> Self {
         let mut flags = Self::empty();
         let is_atomic = !gfp.intersects(GfpFlags::WAIT | GfpFlags::NO_KSWAPD);
+        let may_use_reserves = !gfp.contains(GfpFlags::NOMEMALLOC);
+        let needs_reserves =
+            gfp.contains(GfpFlags::MEMALLOC) || scopes.intersects(Scopes::MEMALLOC | Scopes::OOM_VICTIM);
         flags.set(Self::HIGH, gfp.contains(GfpFlags::HIGH));
-        flags.set(Self::HARDER, is_atomic && !gfp.contains(GfpFlags::NOMEMALLOC));
-        flags.set(Self::NO_WATERMARKS, gfp.contains(GfpFlags::MEMALLOC) && !gfp.contains(GfpFlags::NOMEMALLOC));
+        flags.set(Self::HARDER, if is_atomic { may_use_reserves } else { scopes.contains(Scopes::REALTIME) });
+        flags.set(Self::NO_WATERMARKS, needs_reserves && may_use_reserves);
+        // A request that cannot wait would rather have memory of another node than none.
+        flags.set(Self::CPUSET, !is_atomic);
         flags.set(Self::CMA, gfp.contains(GfpFlags::MOVABLE));
+        flags
+    }
+
+    /// What the first attempt may do (Linux: `__alloc_pages_nodemask`).
+    #[inline]
+    pub(super) fn first(gfp: GfpFlags, policies: &Policies) -> Self {
+        let mut flags = Self::CPUSET;
+        flags.set(Self::CMA, gfp.contains(GfpFlags::MOVABLE));
+        flags.set(Self::FAIR, policies.fair_zones);
         flags
     }
 }
@@ -70,6 +90,10 @@ impl AllocFlags {
 pub(super) struct Marks {
     marks: [AtomicU32; 3],
     lowmem_reserve: [AtomicU32; MAX_NR_ZONES],
+    /// By how much `low` and `high` are raised for a while.
+    boost: AtomicU32,
+    /// Pages that are kept for requests that cannot wait: others must leave them besides.
+    held_back: AtomicU32,
 }
 
 impl Marks {
@@ -92,6 +116,25 @@ impl Marks {
         self.lowmem_reserve.get(preferred).map_or(0, |reserve| reserve.load(Relaxed))
     }
 
+    /// By how much `low` and `high` are raised.
+    pub(super) fn boost(&self) -> u32 {
+        self.boost.load(Relaxed)
+    }
+
+    pub(super) fn set_boost(&self, pages: u32) {
+        self.boost.store(pages, Relaxed);
+    }
+
+    /// Pages that are kept for requests that cannot wait.
+    pub(super) fn held_back(&self) -> u32 {
+        self.held_back.load(Relaxed)
+    }
+
+    /// From now on `pages` are kept for requests that cannot wait.
+    pub(super) fn set_held_back(&self, pages: u32) {
+        self.held_back.store(pages, Relaxed);
+    }
+
     /// What a first attempt that prefers `zone`, this one, must leave free.
     #[inline]
     pub(super) fn least_free(&self, zone: ZoneType) -> u32 {
@@ -103,12 +146,18 @@ impl Marks {
     #[inline]
     pub(super) fn floor(&self, attempt: &Attempt) -> Floor {
         let [min, low, high] = &self.marks;
-        let mark = match attempt.mark {
-            Mark::Min => min,
-            Mark::Low => low,
-            Mark::High => high,
+        let min = min.load(Relaxed);
+        let (mark, boost) = match attempt.mark {
+            Mark::Min => (min, 0),
+            Mark::Low => (low.load(Relaxed), self.boost()),
+            // Whoever set it below `min` does not give the last attempt before the out-of-memory handler more rights.
+            Mark::High => (high.load(Relaxed).max(min), self.boost()),
         };
-        Floor { mark: mark.load(Relaxed), reserve: self.reserve(attempt.preferred.index()) }
+        let held_back = if attempt.flags.contains(AllocFlags::HARDER) { 0 } else { self.held_back() };
+        Floor {
+            mark: mark.saturating_add(boost),
+            reserve: self.reserve(attempt.preferred.index()).saturating_add(held_back),
+        }
     }
 }
 
@@ -252,11 +301,38 @@ mod tests {
     }
 
     #[test]
-    fn flags_give_their_rights() {
-        assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL), NONE);
-        assert_eq!(AllocFlags::of(GfpFlags::GFP_ATOMIC), AllocFlags::HIGH | AllocFlags::HARDER);
-        assert_eq!(AllocFlags::of(GfpFlags::GFP_HIGHUSER_MOVABLE), AllocFlags::CMA);
-        assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL | GfpFlags::MEMALLOC), AllocFlags::NO_WATERMARKS);
-        assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL | GfpFlags::MEMALLOC | GfpFlags::NOMEMALLOC), NONE);
+    fn flags_and_scopes_give_their_rights() {
+        const MEMALLOC: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::MEMALLOC);
+        const { assert!(!GfpFlags::GFP_ATOMIC.intersects(GfpFlags::WAIT)) };
+        let of = |gfp| AllocFlags::of(gfp, Scopes::empty());
+        let waits = AllocFlags::CPUSET;
+        assert_eq!(of(GfpFlags::GFP_KERNEL), waits);
+        assert_eq!(of(GfpFlags::GFP_ATOMIC), AllocFlags::HIGH | AllocFlags::HARDER);
+        assert_eq!(of(GfpFlags::GFP_ATOMIC | GfpFlags::NOMEMALLOC), AllocFlags::HIGH);
+        assert_eq!(of(GfpFlags::GFP_ATOMIC | GfpFlags::NO_KSWAPD), AllocFlags::HIGH | waits);
+        assert_eq!(of(GfpFlags::GFP_HIGHUSER_MOVABLE), AllocFlags::CMA | waits);
+        assert_eq!(of(MEMALLOC), AllocFlags::NO_WATERMARKS | waits);
+        assert_eq!(of(MEMALLOC | GfpFlags::NOMEMALLOC), waits);
+        for scope in [Scopes::MEMALLOC, Scopes::OOM_VICTIM] {
+            assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL, scope), AllocFlags::NO_WATERMARKS | waits);
+            assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL | GfpFlags::NOMEMALLOC, scope), waits);
+        }
+        assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL, Scopes::REALTIME), AllocFlags::HARDER | waits);
+        assert_eq!(AllocFlags::of(GfpFlags::GFP_KERNEL, Scopes::NO_IO), waits);
+    }
+
+    #[test]
+    fn a_boost_raises_low_and_high_and_pages_held_back_are_for_those_who_try_harder() {
+        let marks = Marks::default();
+        marks.set(&Watermarks { min: 10, low: 20, high: 30, lowmem_reserve: [0, 5, 0, 0] });
+        marks.set_boost(100);
+        marks.set_held_back(1000);
+        let floor = |mark, flags| {
+            let floor = marks.floor(&Attempt { mark, flags, preferred: ZoneType::Normal });
+            (floor.mark, floor.reserve)
+        };
+        assert_eq!([Mark::Min, Mark::Low, Mark::High].map(|mark| floor(mark, NONE).0), [10, 120, 130]);
+        assert_eq!(floor(Mark::Min, NONE).1, 1005);
+        assert_eq!(floor(Mark::Min, AllocFlags::HARDER).1, 5);
     }
 }

@@ -1,24 +1,116 @@
-//! Zeroes blocks for `__GFP_ZERO`.
+//! Bytes of blocks: zeroed, filled, looked through, copied.
+//!
+//! Theory.      A block that the linear map reaches is one run of bytes; of any other one each frame is reached for a
+//!              moment, by [`PageAccess`](crate::platform::PageAccess), if there is one.
+//! Source.      Linux: `prep_zero_page`, `kernel_poison_pages`, `kernel_unpoison_pages`, `copy_highpage`.
+
+use core::panic::Location;
+use core::ptr::NonNull;
 
 use crate::addr::{PAGE_SIZE, Pfn};
 use crate::buddy::FreeCore;
+use crate::memmap::Page;
 use crate::order::Order;
+use crate::page_alloc::hooks::{PAGE_POISON, block};
 use crate::page_alloc::{AllocError, PageAllocator};
 use crate::sync::CurrentCpu;
 
+const BYTES: usize = PAGE_SIZE as usize;
+
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
+    /// Calls `use_bytes` with the first byte of a frame that is ours; `false` when nobody reaches it.
+    fn with_frame(&self, pfn: Pfn, use_bytes: &mut dyn FnMut(NonNull<u8>)) -> bool {
+        if let Some(bytes) = self.ram.and_then(|ram| ram.frames_ptr(pfn, 1)) {
+            use_bytes(bytes);
+            return true;
+        }
+        self.watch.access.get().is_some_and(|access| access.with_frame(pfn, use_bytes))
+    }
+
     /// Zeroes a block that was just allocated, or gives it back.
     #[cold]
     #[inline(never)]
     pub(super) fn zero_block(&self, pfn: Pfn, order: Order) -> Result<(), AllocError> {
-        let Some(bytes) = self.ram.and_then(|ram| ram.frames_ptr(pfn, order.pages())) else {
-            let freed = self.free_pages(pfn, order);
-            assert!(freed.is_ok(), "a new block could not be given back: {freed:?}");
-            return Err(AllocError::Unreachable { pfn, order });
+        if let Some(bytes) = self.ram.and_then(|ram| ram.frames_ptr(pfn, order.pages())) {
+            // SAFETY: valid because `PhysMap` answers for every byte of these frames, and they were just allocated, so
+            // nobody else uses them.
+            unsafe { bytes.write_bytes(0, order.pages() as usize * BYTES) };
+            return Ok(());
+        }
+        if self.fill_block(pfn, order, 0, |_| {}) {
+            return Ok(());
+        }
+        self.free_own(pfn, order);
+        Err(AllocError::Unreachable { pfn, order })
+    }
+
+    /// Fills every frame of a block that is ours, as far as they can be reached, and hands the page of each of these to
+    /// `filled`; `false` when one could not be.
+    pub(super) fn fill_block(&self, pfn: Pfn, order: Order, byte: u8, filled: impl Fn(&Page)) -> bool {
+        let mut all = true;
+        for frame in block(pfn, order) {
+            // SAFETY: valid because `with_frame` answers for every byte of the frame, which is the allocator's own now.
+            let reached = self.with_frame(frame, &mut |bytes| unsafe { bytes.write_bytes(byte, BYTES) });
+            match self.map.page(frame).filter(|_| reached) {
+                Some(page) => filled(page),
+                None => all = false,
+            }
+        }
+        all
+    }
+
+    /// Looks for the poison in a frame that was free until now; reports the first byte that is something else, and
+    /// whether there was one (Linux: `check_poison_mem`).
+    pub(super) fn report_bad_poison(&self, pfn: Pfn, caller: &Location<'_>) -> bool {
+        let mut found = None;
+        self.with_frame(pfn, &mut |bytes| {
+            // SAFETY: valid because `with_frame` answers for every byte of the frame, and RAM bytes are always some `u8`.
+            let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), BYTES) };
+            // A word at a time: nearly every frame is as it was left.
+            if bytes.as_chunks().0.iter().all(|word| *word == [PAGE_POISON; 8]) {
+                return;
+            }
+            let bad = |byte: &u8| *byte != PAGE_POISON;
+            let count = bytes.iter().filter(|byte| bad(byte)).count();
+            let first = bytes.iter().position(bad);
+            found = first.and_then(|at| Some((at, *bytes.get(at)?, count)));
+        });
+        let Some((at, byte, count)) = found else { return false };
+        let kind = match (count, (byte ^ PAGE_POISON).count_ones()) {
+            (1, 1) => "single bit error",
+            _ => "memory corruption",
         };
-        // SAFETY: valid because `PhysMap` answers for every byte of these frames, and they were just allocated, so
-        // nobody else uses them.
-        unsafe { bytes.write_bytes(0, (order.pages() * PAGE_SIZE) as usize) };
-        Ok(())
+        let why = format_args!(
+            "pfn {pfn}: pagealloc: {kind}: byte {at:#x} at {} is {byte:#04x}, not {PAGE_POISON:#04x}; bytes that differ: {count}",
+            pfn.base().saturating_add(at as u64)
+        );
+        self.report_bad_page(pfn, &why, caller);
+        true
+    }
+
+    /// Copies a block's bytes to another block of its order; `false` when a frame cannot be reached, and then some may
+    /// be copied (Linux: `copy_highpage`).
+    ///
+    /// # Safety
+    /// The blocks must be two different ones, both the caller's, whose bytes nobody else uses meanwhile.
+    pub unsafe fn copy_block(&self, from: Pfn, to: Pfn, order: Order) -> bool {
+        // SAFETY: the caller's promise holds for each frame of the blocks.
+        block(from, order).zip(block(to, order)).all(|(from, to)| unsafe { self.copy_frame(from, to) })
+    }
+
+    /// Copies one frame's bytes.
+    ///
+    /// # Safety
+    /// As for [`Self::copy_block`].
+    unsafe fn copy_frame(&self, from: Pfn, to: Pfn) -> bool {
+        let mut copied = false;
+        self.with_frame(from, &mut |source| {
+            copied = self.with_frame(to, &mut |target| {
+                // SAFETY: valid because `with_frame` answers for every byte of both frames, which by the caller's
+                // promise are two and in nobody else's use.
+                unsafe { target.copy_from_nonoverlapping(source, BYTES) };
+            });
+        });
+        copied
     }
 }

@@ -12,6 +12,7 @@ use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, PagesetSize, RingIndex, open_rings};
+use crate::page_alloc::policy::ZonePolicy;
 use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, open_types, plenty};
 use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
@@ -38,6 +39,8 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     closures: AtomicU32,
     /// Pages that callers gave back past the pagesets; written under the lock. It wraps.
     freed: AtomicU32,
+    /// What the policies remember of it.
+    pub(super) policy: ZonePolicy,
     core: IrqLock<C, M>,
     /// One a CPU; until they are installed each page is handed through.
     pagesets: &'m [Pageset<'m>],
@@ -94,6 +97,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             comfort: AtomicU32::new(u32::MAX),
             closures: zero(),
             freed: zero(),
+            policy: ZonePolicy::default(),
             core,
             pagesets: &[],
         }
@@ -236,13 +240,36 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     /// Sets the watermarks.
     pub(super) fn set_marks(&self, marks: &Watermarks) {
+        self.adjust_marks(|all| all.set(marks));
+    }
+
+    /// Changes the watermarks, and what follows from them.
+    pub(super) fn adjust_marks(&self, adjust: impl FnOnce(&Marks)) {
         self.with_core(|_| {
-            self.marks.set(marks);
+            adjust(&self.marks);
             let least = self.marks.least_free(self.tag().zone());
             self.least.store(least, Relaxed);
             self.plenty.store(plenty(least), Relaxed);
             self.comfort.store(u32::MAX, Relaxed);
         });
+    }
+
+    /// The watermarks.
+    pub(super) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Frames that the allocator was given.
+    pub(super) fn managed(&self) -> u32 {
+        self.managed.load(Relaxed)
+    }
+
+    /// Whether the attempt's watermark allows a block, which there may be none of (Linux: `zone_watermark_ok`).
+    pub(super) fn meets(&self, order: Order, attempt: &Attempt) -> bool {
+        let core = self.core.lock();
+        let counts = core.counts();
+        let blocks = |order| MigrateType::ALL.iter().map(|kind| core.free_blocks(order, *kind)).sum();
+        self.marks.floor(attempt).allows(order, attempt.flags, counts.free, counts.cma, blocks)
     }
 
     /// Gives a reserved block to the core and counts it as managed, before any other CPU runs.
@@ -282,13 +309,19 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             return None;
         }
         let taken = core.take(order, kind, Holder::Caller(kind));
+        if let Some(pfn) = taken {
+            self.frames.note_taken(pfn, order);
+        }
         self.publish(&core);
         taken
     }
 
     /// Takes a block that no pageset has, for a caller.
     pub(super) fn alloc_direct(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
-        self.with_core(|core| core.take(order, kind, Holder::Caller(kind)))
+        self.with_core(|core| {
+            let taken = core.take(order, kind, Holder::Caller(kind));
+            taken.inspect(|pfn| self.frames.note_taken(*pfn, order))
+        })
     }
 
     /// Returns a claimed block to the core.
@@ -296,6 +329,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn free_to_core(&self, pfn: Pfn, order: Order) {
         let mut core = self.core.lock();
         core.give_claimed(pfn, order);
+        self.frames.note_given(pfn, order);
         self.count_freed(order.pages());
         self.publish(&core);
     }
@@ -336,7 +370,10 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             let is_allowed = allows(&self.core.lock());
             return is_allowed.then(|| self.alloc_stocked(order, kind, heat))?;
         }
-        self.with_core(|core| if allows(core) { core.take(order, kind, Holder::Caller(kind)) } else { None })
+        self.with_core(|core| {
+            let taken = if allows(core) { core.take(order, kind, Holder::Caller(kind)) } else { None };
+            taken.inspect(|pfn| self.frames.note_taken(*pfn, order))
+        })
     }
 
     /// Tests every invariant of the zone while no CPU allocates or frees.

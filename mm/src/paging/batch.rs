@@ -1,8 +1,9 @@
 //! TLB maintenance of one change of the tables, collected: a few addresses, or everything.
 //!
 //! Theory.      Every descriptor that was valid and was removed or narrowed is one address, whatever it maps: an
-//!              operation by address drops the whole section or large page that the address lies in. Past [`EACH_MAX`]
-//!              addresses the walks that a full flush costs later are fewer than the operations it saves now.
+//!              operation by address drops the whole section or large page that the address lies in. Descriptors that
+//!              follow each other make a range. Past [`EACH_MAX`] addresses the walks that a full flush costs later are
+//!              fewer than the operations it saves now.
 //! Source.      Arm ARM DDI 0406C B3.10.5; Linux `flush_tlb_kernel_range`, x86's `tlb_single_page_flush_ceiling` (33).
 #![forbid(unsafe_code)]
 
@@ -11,47 +12,70 @@ use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::platform::{PhysMap, TlbControl};
 
 /// Descriptors up to which each is flushed by itself.
-pub(super) const EACH_MAX: usize = 32;
+pub(super) const EACH_MAX: u32 = 32;
+/// Ranges that a change has before it is a matter of everything.
+const RANGES: usize = 4;
+
+/// Descriptors of one size behind each other.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    first: VirtAddr,
+    step: u32,
+    count: u32,
+}
 
 /// Addresses whose translations the TLBs have to forget.
 #[derive(Debug)]
 pub(super) struct Batch {
-    at: [VirtAddr; EACH_MAX],
-    /// How many; more than `EACH_MAX` for everything.
-    len: usize,
+    ranges: [Range; RANGES],
+    /// Ranges in use; more than there are for everything.
+    used: usize,
+    /// Addresses in them.
+    total: u32,
 }
 
 impl Batch {
     pub(super) const fn new() -> Self {
-        Self { at: [VirtAddr::new(0); EACH_MAX], len: 0 }
+        Self { ranges: [Range { first: VirtAddr::new(0), step: 0, count: 0 }; RANGES], used: 0, total: 0 }
     }
 
-    /// Adds the descriptor that maps `va`.
-    pub(super) fn push(&mut self, va: VirtAddr) {
-        if let Some(place) = self.at.get_mut(self.len) {
-            *place = va;
-        }
-        self.len = self.len.saturating_add(1);
+    /// Adds the descriptor of `bytes` bytes that maps `va`.
+    pub(super) fn push(&mut self, va: VirtAddr, bytes: u32) {
+        self.push_all(va, bytes, 1);
     }
 
     /// Adds `pages` small pages from `va`.
     pub(super) fn push_pages(&mut self, va: VirtAddr, pages: usize) {
-        if self.len.saturating_add(pages) > EACH_MAX {
-            self.len = EACH_MAX + 1;
+        self.push_all(va, PAGE_SIZE, u32::try_from(pages).unwrap_or(u32::MAX));
+    }
+
+    fn push_all(&mut self, first: VirtAddr, step: u32, count: u32) {
+        self.total = self.total.saturating_add(count);
+        let last = self.used.checked_sub(1).and_then(|last| self.ranges.get_mut(last));
+        if let Some(last) = last
+            && last.step == step
+            && last.first.raw().wrapping_add(last.count.wrapping_mul(step)) == first.raw()
+        {
+            last.count = last.count.saturating_add(count);
             return;
         }
-        let mut at = va;
-        for _ in 0..pages {
-            self.push(at);
-            at = VirtAddr::new(at.raw().wrapping_add(PAGE_SIZE));
+        if let Some(place) = self.ranges.get_mut(self.used) {
+            *place = Range { first, step, count };
         }
+        self.used = self.used.saturating_add(1);
     }
 
     /// Drops what was added from the TLBs.
-    pub(super) fn flush<P: PhysMap + ?Sized, T: TlbControl + ?Sized>(self, editor: &Editor<'_, P, T>) {
-        match self.at.get(..self.len) {
-            Some(each) => each.iter().for_each(|va| editor.flush_page(*va)),
-            None => editor.flush_all(),
+    pub(super) fn flush<P: PhysMap + ?Sized, T: TlbControl + ?Sized>(&self, editor: &Editor<'_, P, T>) {
+        let Some(ranges) = self.ranges.get(..self.used).filter(|_| self.total <= EACH_MAX) else {
+            return editor.flush_all();
+        };
+        for range in ranges {
+            let mut va = range.first;
+            for _ in 0..range.count {
+                editor.flush_page(va);
+                va = VirtAddr::new(va.raw().wrapping_add(range.step));
+            }
         }
     }
 }

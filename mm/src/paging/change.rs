@@ -1,4 +1,4 @@
-//! Unmaps ranges of addresses and gives them other protections.
+//! Unmaps ranges of addresses, gives them other protections and other frames.
 //!
 //! Theory.      A range that begins or ends inside a larger descriptor is first cut there (`split`). A changed mapping
 //!              is broken before it is made anew when its kind of memory changes; new permissions replace old ones by
@@ -12,7 +12,7 @@ use super::batch::Batch;
 use super::descriptor::{FirstLevel, SecondLevel};
 use super::edit::{LARGE_WORDS, Run};
 use super::error::{MapError, edit};
-use super::map::{Mapper, TableSource, encodable_page};
+use super::map::{Mapper, TableSource, check_frames, encodable_page};
 use super::prot::Prot;
 use super::soft::SoftEntry;
 use super::span::{Piece, Span};
@@ -47,6 +47,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// [`MapError`] with the first offending address.
     pub fn unmap(&mut self, va: VirtAddr, bytes: u64, source: &mut dyn TableSource) -> Result<(), MapError> {
         let span = Span::new(va, bytes)?;
+        if self.unmap_sections(span) {
+            return Ok(());
+        }
         self.check_mapped(span, None)?;
         self.split_at_borders(span, source)?;
         let mut batch = Batch::new();
@@ -61,7 +64,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
                 }
                 None => {
                     self.editor.clear_first(index, index + 1);
-                    batch.push(piece.va());
+                    batch.push(piece.va(), SECTION_SIZE);
                 }
             }
         }
@@ -95,6 +98,42 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         batch.flush(&self.editor);
         for piece in span.pieces() {
             self.join(piece, source).map_err(|error| edit(va, error))?;
+        }
+        Ok(())
+    }
+
+    /// Points `bytes` bytes at `va`, all mapped and no larger mapping cut, to the frames from `pa`, with another
+    /// protection. Descriptors keep their sizes, so no table is needed. Each is broken before it is made anew: nothing
+    /// may use the range meanwhile.
+    ///
+    /// # Errors
+    /// [`MapError`] with the first offending address; [`MapError::BadFrame`] also where a frame is not aligned to the
+    /// size of its descriptor.
+    pub fn remap(&mut self, va: VirtAddr, bytes: u64, to: (PhysAddr, Prot)) -> Result<(), MapError> {
+        let (pa, prot) = to;
+        let span = Span::new(va, bytes)?;
+        check_frames(pa, bytes)?;
+        self.check_mapped(span, Some(prot))?;
+        let frame = |position: u64| pa.saturating_add(position - span.va);
+        let mut position = span.va;
+        while position < span.end {
+            let leaf = self.leaf(Span::at(position))?;
+            if leaf.va != Span::at(position) || leaf.end() > span.end {
+                return Err(MapError::CutsLarger(leaf.va));
+            }
+            if !frame(position).is_aligned(u64::from(leaf.to.size.bytes())) {
+                return Err(MapError::BadFrame(frame(position)));
+            }
+            position = leaf.end();
+        }
+        let mut position = span.va;
+        while position < span.end {
+            let leaf = self.leaf(Span::at(position))?;
+            self.write_leaf(leaf, None)?;
+            self.editor.flush_page(leaf.va);
+            let moved = Leaf { to: Translation { pa: frame(position), ..leaf.to }, ..leaf };
+            self.write_leaf(moved, Some(prot))?;
+            position = leaf.end();
         }
         Ok(())
     }
@@ -136,7 +175,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
                 self.write_leaf(leaf, Some(prot))?;
             } else {
                 self.write_leaf(leaf, Some(prot))?;
-                batch.push(leaf.va);
+                batch.push(leaf.va, leaf.to.size.bytes());
             }
         }
         Ok(())
@@ -221,20 +260,32 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// Unlinks and gives back the table pages of `span` that map nothing any more.
     pub(super) fn drop_empty_tables(&mut self, span: Span, source: &mut dyn TableSource) -> Result<(), MapError> {
         let (first, end) = span.sections();
-        for index in (first & !1..end).step_by(2) {
-            let Some(page) = self.tables().pair_table(index) else { continue };
-            if !self.editor.table_is_empty(page).map_err(|error| edit(section_va(index), error))? {
-                continue;
+        for pair in (first & !1..end).step_by(2) {
+            if self.tables().pair_table(pair).is_some() && !source.postpone(pair) {
+                self.drop_table_if_empty(pair, source)?;
             }
-            for half in [index, index + 1] {
-                if self.table_of(half).is_some() {
-                    self.editor.clear_first(half, half + 1);
-                    self.editor.sync_first(half, half + 1);
-                    self.editor.flush_page(section_va(half));
-                }
-            }
-            source.give_back(page);
         }
+        Ok(())
+    }
+
+    /// Unlinks, flushes and gives back the table page of the first-level pair `pair`, an even index, if it has one that
+    /// maps nothing.
+    ///
+    /// # Errors
+    /// [`MapError::Table`] when the table cannot be read.
+    pub fn drop_table_if_empty(&mut self, pair: usize, source: &mut dyn TableSource) -> Result<(), MapError> {
+        let Some(page) = self.tables().pair_table(pair) else { return Ok(()) };
+        if !self.editor.table_is_empty(page).map_err(|error| edit(section_va(pair), error))? {
+            return Ok(());
+        }
+        for half in [pair, pair + 1] {
+            if self.table_of(half).is_some() {
+                self.editor.clear_first(half, half + 1);
+                self.editor.sync_first(half, half + 1);
+                self.editor.flush_page(section_va(half));
+            }
+        }
+        source.give_back(page);
         Ok(())
     }
 }

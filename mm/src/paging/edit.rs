@@ -59,6 +59,9 @@ pub struct Run {
 pub struct Editor<'m, P: ?Sized, T: ?Sized> {
     tables: Tables<'m, P>,
     tlb: &'m T,
+    domain: Domain,
+    /// New tables get PXN: what their pages may execute, users may.
+    pxn: bool,
 }
 
 impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
@@ -69,7 +72,20 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// tables' own. If the MMU walks these tables, no code, stack or reference may lie behind a mapping when the caller
     /// removes or redirects it.
     pub const unsafe fn new(tables: Tables<'m, P>, tlb: &'m T) -> Self {
-        Self { tables, tlb }
+        Self { tables, tlb, domain: Domain::KERNEL, pxn: false }
+    }
+
+    /// From now on, what the first level gets new is in [`Domain::USER`]; new tables have PXN, if `pxn` says that the
+    /// CPU knows it (ID_MMFR0 bits 3:0 are 4 or more).
+    #[must_use]
+    pub const fn of_user(self, pxn: bool) -> Self {
+        Self { domain: Domain::USER, pxn, ..self }
+    }
+
+    /// The domain of what the first level gets new.
+    #[must_use]
+    pub const fn domain(&self) -> Domain {
+        self.domain
     }
 
     /// The tables, to read.
@@ -111,7 +127,7 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// [`EditError::Encode`] when `page` is no place for a table.
     pub fn link(&mut self, index: usize, page: PhysAddr) -> Result<(), EditError> {
         let table = half_address(page, index);
-        self.set_first(index, FirstLevel::PageTable { table, domain: Domain::KERNEL, pxn: false })
+        self.set_first(index, FirstLevel::PageTable { table, domain: self.domain, pxn: self.pxn })
     }
 
     /// Clears one half of the table page `page`: the one of the MiB `index`.
@@ -192,9 +208,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// [`EditError`]; nothing is written.
     pub fn clear_run(&mut self, page: PhysAddr, run: Run) -> Result<(), EditError> {
         let (software, hardware) = self.run_words(page, run)?;
-        // Not chained: two plain loops take a fraction of the instructions where little is inlined.
-        hardware.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        software.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        clear(hardware);
+        clear(software);
         Ok(())
     }
 
@@ -204,8 +219,7 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// [`EditError::Table`].
     pub fn table_is_empty(&self, page: PhysAddr) -> Result<bool, EditError> {
         let words = self.tables.page(page)?;
-        let unused = |word: &AtomicU32| word.load(Ordering::Relaxed) == 0;
-        Ok((0..2).all(|half| words.hardware(half).iter().chain(words.software(half)).all(unused)))
+        Ok((0..2).all(|half| is_clear(words.hardware(half)) && is_clear(words.software(half))))
     }
 
     /// Makes the table page `page` visible to the MMU's walk.
@@ -232,9 +246,15 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// Makes the first-level words from `first` up to `end` visible to the MMU's walk.
     pub fn sync_first(&self, first: usize, end: usize) {
         if let Some(words) = self.tables.first_level().get(first..end) {
-            let (ptr, bytes) = bytes_of(words);
-            self.tlb.sync_table(ptr, bytes);
+            self.tlb.sync_first(first, words);
         }
+    }
+
+    /// Makes hardware words visible to the MMU's walk.
+    #[inline]
+    pub(super) fn sync_words(&self, hardware: &[AtomicU32]) {
+        let (ptr, bytes) = bytes_of(hardware);
+        self.tlb.sync_table(ptr, bytes);
     }
 
     /// Drops what the TLBs know of the page (or the whole MiB, if it is or was a section) at `va`.
@@ -255,6 +275,23 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
         let hardware = words.hardware(run.index).get(run.page..end).ok_or(EditError::Run(run_va(run)))?;
         Ok((software, hardware))
     }
+}
+
+/// Words that are cleared or looked at in one round of a loop.
+const ROUND: usize = 16;
+
+/// Writes 0 to all of `words`.
+fn clear(words: &[AtomicU32]) {
+    let (rounds, rest) = words.as_chunks::<ROUND>();
+    rounds.iter().for_each(|round| round.iter().for_each(|word| word.store(0, Ordering::Relaxed)));
+    rest.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+}
+
+/// Whether all of `words` are 0.
+pub(super) fn is_clear(words: &[AtomicU32]) -> bool {
+    let any = |words: &[AtomicU32]| words.iter().fold(0, |any, word| any | word.load(Ordering::Relaxed));
+    let (rounds, rest) = words.as_chunks::<ROUND>();
+    rounds.iter().all(|round| any(round) == 0) && any(rest) == 0
 }
 
 /// Where a run begins.

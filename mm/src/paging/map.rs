@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering;
 use super::descriptor::{EncodeError, FirstLevel, SecondLevel};
 use super::edit::{EditError, Editor};
 use super::error::{MapError, edit};
-use super::prot::{Domain, Prot};
+use super::prot::Prot;
 use super::span::{Piece, Span};
 use super::split::Live;
 use super::table::{FIRST_LEVEL_WORDS, Tables, page_index, section_va};
@@ -32,6 +32,12 @@ pub trait TableSource {
 
     /// Takes back a frame that no table word and no TLB refers to any more.
     fn give_back(&mut self, table: PhysAddr);
+
+    /// Asked before the table of the first-level pair `pair` is looked through for being empty, which takes a thousand
+    /// loads: `true` keeps it linked for now, and [`Mapper::drop_table_if_empty`] must be called for it later.
+    fn postpone(&mut self, _pair: usize) -> bool {
+        false
+    }
 }
 
 /// Which first-level words a call has linked to tables: to be undone if it fails.
@@ -91,6 +97,9 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         let span = Span::new(va, bytes)?;
         check_frames(pa, bytes)?;
         let sections = (largest >= PageSize::Section).then_some(pa);
+        if sections.is_some() && self.map_sections(span, pa, prot, source)? {
+            return Ok(());
+        }
         if self.check_free(span, prot, sections)? {
             self.take_tables(span, sections, source)?;
         }
@@ -232,7 +241,9 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
     fn map_piece(&mut self, piece: Piece, frame: PhysAddr, prot: Prot, largest: PageSize) -> Result<(), EditError> {
         let index = piece.index();
         let Some(page) = self.table_of(index) else {
-            return self.editor.set_first(index, FirstLevel::Section { base: frame, prot, domain: Domain::KERNEL });
+            return self
+                .editor
+                .set_first(index, FirstLevel::Section { base: frame, prot, domain: self.editor.domain() });
         };
         let large = u64::from(PageSize::Large.bytes());
         let mut at = piece.at;
@@ -281,7 +292,7 @@ fn is_section(span: Span, piece: Piece, sections: Option<PhysAddr>) -> bool {
 }
 
 /// Whether the frames from `pa` are whole pages below 4 GiB.
-fn check_frames(pa: PhysAddr, bytes: u64) -> Result<(), MapError> {
+pub(super) fn check_frames(pa: PhysAddr, bytes: u64) -> Result<(), MapError> {
     match pa.checked_add(bytes) {
         Some(end) if end.raw() <= 1 << 32 && pa.is_aligned(u64::from(PAGE_SIZE)) => Ok(()),
         _ => Err(MapError::BadFrame(pa)),

@@ -5,8 +5,8 @@
 //!              access flag off. Two neighbours of the first level are Linux's PGD (2 MiB), each of them a PMD; they
 //!              share one 4 KiB table page of software and hardware entries (`table`).
 //! Layers.      `prot` words, `descriptor`/`soft`/`regs` bits (pure), `table` reach the bytes, `walk` read, `edit`
-//!              write one word or run, `map`, `change`, `split` and `retire` whole ranges with checks first (`batch` collects
-//!              their flushes), `dump` and `audit` show and judge.
+//!              write one word or run, `map`, `change`, `split`, `sections` and `retire` whole ranges with checks first (`batch` collects
+//!              their flushes), `slots` single pages of windows that always have a table, `dump` and `audit` show and judge.
 //! Invariants.  No mapping is writable and executable; no-map frames are never in the linear map (`audit`).
 //! Not here.    Which areas there are (`layout`), the boot's first final tables (`boot::paging_init`), instructions.
 //! Source.      Arm ARM DDI 0406C B3; Linux `arch/arm/mm`.
@@ -24,18 +24,23 @@ pub mod model;
 mod prot;
 pub mod regs;
 mod retire;
+mod sections;
+mod slots;
 mod soft;
 mod span;
 mod split;
 mod table;
 mod walk;
 
+pub(crate) use audit::twins_agree;
 pub use audit::{Area, Audit, AuditError, Rules, audit};
 pub use dump::{Dump, DumpLine, Marker};
 pub use edit::{EditError, Editor, Run};
 pub use error::MapError;
 pub use map::{Mapper, TableSource};
 pub use prot::{Access, Domain, Exec, MemType, Prot};
+pub use retire::Said;
+pub use slots::{SLOTS, Slots};
 pub use soft::SoftEntry;
 pub use split::Live;
 pub use table::{

@@ -45,6 +45,11 @@ impl Span {
         (section_index(Self::at(self.va)), section_index(Self::at(self.end - 1)) + 1)
     }
 
+    /// Whether it begins and ends at MiBs.
+    pub(super) const fn is_whole_sections(self) -> bool {
+        (self.va | self.end) & (SECTION_SIZE as u64 - 1) == 0
+    }
+
     /// The span, MiB by MiB.
     pub(super) fn pieces(self) -> impl Iterator<Item = Piece> {
         let mut at = self.va;

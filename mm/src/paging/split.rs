@@ -74,6 +74,12 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
             return Ok(None);
         }
         let va = Span::at(position);
+        // Bit 18 makes a section a sixteenth of a supersection; nothing else reaches over the border of a MiB.
+        let word = self.tables().first_word(section_index(va));
+        if va.is_aligned(SECTION_SIZE) && word & (1 << 18 | 3) != (1 << 18 | 2) && word & (1 << 18 | 3) != (1 << 18 | 3)
+        {
+            return Ok(None);
+        }
         match self.leaf(va) {
             Ok(leaf) => Ok((leaf.va != va).then_some(leaf)),
             Err(MapError::NotMapped(_)) => Ok(None),

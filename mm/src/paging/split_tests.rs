@@ -87,10 +87,30 @@ fn at(page: u64) -> VirtAddr {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Map { page: u64, pages: u64, prot: Prot, largest: PageSize },
-    Unmap { page: u64, pages: u64 },
-    Protect { page: u64, pages: u64, prot: Prot },
-    Retire { page: u64, pages: u64 },
+    Map {
+        page: u64,
+        pages: u64,
+        prot: Prot,
+        largest: PageSize,
+    },
+    Unmap {
+        page: u64,
+        pages: u64,
+    },
+    Protect {
+        page: u64,
+        pages: u64,
+        prot: Prot,
+    },
+    Retire {
+        page: u64,
+        pages: u64,
+    },
+    /// Retires, and maps again without a flush.
+    Revive {
+        page: u64,
+        pages: u64,
+    },
 }
 
 fn place() -> impl Strategy<Value = (u64, u64)> {
@@ -114,6 +134,7 @@ fn any_op() -> impl Strategy<Value = Op> {
         1 => place().prop_map(|(page, pages)| Op::Unmap { page, pages }),
         4 => (place(), few_prots()).prop_map(|((page, pages), prot)| Op::Protect { page, pages, prot }),
         1 => place().prop_map(|(page, pages)| Op::Retire { page, pages }),
+        2 => place().prop_map(|(page, pages)| Op::Revive { page, pages }),
     ]
 }
 
@@ -152,7 +173,7 @@ fn apply<T: TlbControl>(mapper: &mut Mapper<'_, FakeRam, T>, pool: &mut Pool, wa
             result
         }
         Op::Retire { page, pages } => {
-            let result = mapper.retire(at(page), pages * PAGE);
+            let result = mapper.retire(at(page), pages * PAGE).map(drop);
             if result.is_ok() {
                 assert!(whole(wanted, page, pages));
                 assert!(mapper.tables().walk(at(page)).unwrap().is_none());
@@ -168,6 +189,28 @@ fn apply<T: TlbControl>(mapper: &mut Mapper<'_, FakeRam, T>, pool: &mut Pool, wa
                 wanted.retain(|at, _| !(page..page + pages).contains(at));
             }
             result
+        }
+        Op::Revive { page, pages } => {
+            let result = mapper.retire(at(page), pages * PAGE);
+            let mut prots: Vec<_> = wanted.range(page..page + pages).map(|(_, prot)| *prot).collect();
+            prots.dedup();
+            match result {
+                Ok(Some(said)) => {
+                    let &[prot] = prots.as_slice() else { panic!("{op:?}: {prots:?}") };
+                    let other = Prot { global: !prot.global, ..prot };
+                    assert_eq!(mapper.revive(at(page), pages * PAGE, other, said), Err(MapError::BadProt(other)));
+                    mapper.revive(at(page), pages * PAGE, prot, said).unwrap();
+                    let again = mapper.revive(at(page), pages * PAGE, prot, said);
+                    assert_eq!(again, Err(MapError::NotMapped(at(page))), "what is mapped is not retired");
+                }
+                Ok(None) => {
+                    mapper.flush_all();
+                    mapper.reap(at(page), pages * PAGE, PageSize::Small, pool, |_, _| ()).unwrap();
+                    wanted.retain(|at, _| !(page..page + pages).contains(at));
+                }
+                Err(_) => {}
+            }
+            result.map(drop)
         }
     };
     result.is_ok()

@@ -31,7 +31,7 @@ pub const FIRST_LEVEL_SIZE: u32 = 16 << 10;
 /// Words of one half of a table page: one MiB.
 pub const HALF_WORDS: usize = 256;
 /// Words of a table page.
-const PAGE_WORDS: usize = 4 * HALF_WORDS;
+pub(super) const PAGE_WORDS: usize = 4 * HALF_WORDS;
 
 /// Why a table could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,12 +126,43 @@ impl<'m, P: PhysMap + ?Sized> Tables<'m, P> {
         page.words.get(start..start.saturating_add(HALF_WORDS)).ok_or(TableError::Unreachable(table))
     }
 
+    /// Software and hardware words of the table that the MiB `index` points to; `None` when it points to none that can
+    /// be reached. The few instructions that every change of pages begins with.
+    #[inline]
+    pub(super) fn half(&self, index: usize) -> Option<Half<'m>> {
+        let raw = self.first_word(index);
+        if raw & 3 != 1 {
+            return None;
+        }
+        // SAFETY: the first level links only frames that were given to the tables (the callers of `new` and `link`).
+        let words = unsafe { words(self.ram, PhysAddr::new(u64::from(raw & !(PAGE_SIZE - 1))), PAGE_WORDS) }?;
+        let (software, hardware) = words.split_at_checked(2 * HALF_WORDS)?;
+        let start = (index & 1) * HALF_WORDS;
+        Some(Half { software: software.get(start..)?.first_chunk()?, hardware: hardware.get(start..)?.first_chunk()? })
+    }
+
     /// The table page at `page`.
     pub(crate) fn page(&self, page: PhysAddr) -> Result<TablePage<'m>, TableError> {
         // SAFETY: only frames that are linked below `root`, or about to be, are asked for; they were given to the
         // tables by the caller of `new` or by a table source.
         let words = unsafe { words(self.ram, page, PAGE_WORDS) }.ok_or(TableError::Unreachable(page))?;
         Ok(TablePage { words })
+    }
+}
+
+/// The words of one MiB.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Half<'m> {
+    pub(super) software: &'m [AtomicU32; HALF_WORDS],
+    pub(super) hardware: &'m [AtomicU32; HALF_WORDS],
+}
+
+impl<'m> Half<'m> {
+    /// The words of a run of its pages: software, hardware. Empty for one that passes the end.
+    #[inline]
+    pub(super) fn run(&self, page: usize, pages: usize) -> (&'m [AtomicU32], &'m [AtomicU32]) {
+        let end = page.saturating_add(pages);
+        (self.software.get(page..end).unwrap_or(&[]), self.hardware.get(page..end).unwrap_or(&[]))
     }
 }
 
@@ -152,6 +183,11 @@ impl<'m> TablePage<'m> {
     pub(crate) fn hardware(self, half: usize) -> &'m [AtomicU32] {
         let start = (2 + (half & 1)) * HALF_WORDS;
         self.words.get(start..start + HALF_WORDS).unwrap_or(&[])
+    }
+
+    /// Every word: both halves' software entries, then both halves' hardware entries.
+    pub(super) fn all(self) -> Option<&'m [AtomicU32; PAGE_WORDS]> {
+        self.words.try_into().ok()
     }
 
     /// Where its bytes lie, for cache maintenance.

@@ -119,6 +119,7 @@ enum Op {
     Map { page: u64, pages: u64, frame: u64, prot: Prot, largest: PageSize },
     Unmap { page: u64, pages: u64 },
     Protect { page: u64, pages: u64, prot: Prot },
+    Remap { page: u64, pages: u64, frame: u64, prot: Prot },
 }
 
 /// Page numbers in an 8 MiB window at the top of the address space, often aligned to 64 KiB or 1 MiB.
@@ -134,6 +135,10 @@ fn any_op() -> impl Strategy<Value = Op> {
     let largest = prop::sample::select(vec![PageSize::Small, PageSize::Large, PageSize::Section]);
     let frame = prop_oneof![0..0xf_0000_u64, (0..0xf00_u64).prop_map(|mib| mib * 256)];
     prop_oneof![
+        2 => (place(), frame.clone(), any_prot()).prop_map(|((page, pages), frame, prot)| {
+            let frame = if frame % 2 == 0 { frame / 256 * 256 + page % 256 } else { frame };
+            Op::Remap { page, pages, frame, prot }
+        }),
         4 => (place(), frame, any_prot(), largest).prop_map(|((page, pages), frame, prot, largest)| {
             // Half of them with equal offsets in the MiB, so that sections fit.
             let frame = if frame % 2 == 0 { frame / 256 * 256 + page % 256 } else { frame };
@@ -180,6 +185,27 @@ fn apply(mapper: &mut Mapper<'_, FakeRam, CountingTlb>, pool: &mut Pool, wanted:
             Err(MapError::NoTable(_)) => assert!(pool.free.len() <= 1, "two cuts need at most two tables"),
             Err(other) => panic!("{op:?}: {other}"),
         },
+        Op::Remap { page, pages, frame, prot } => {
+            let tables = *mapper.tables();
+            let size = |at: VirtAddr| tables.walk(at).unwrap().map_or(0, |to| u64::from(to.size.bytes()));
+            let sizes: Vec<_> = (page..page + pages).map(|page| size(va(page)) / PAGE).collect();
+            match mapper.remap(va(page), pages * PAGE, (PhysAddr::new(frame * PAGE), prot)) {
+                Ok(()) => (0..pages).for_each(|i| {
+                    assert!(wanted.insert(page + i, (frame + i, prot)).is_some());
+                    assert_eq!(size(va(page + i)) / PAGE, sizes[i as usize], "descriptors keep their sizes");
+                }),
+                Err(MapError::NotMapped(at)) => assert!(!wanted.contains_key(&(u64::from(at.raw()) / PAGE))),
+                Err(MapError::BadFrame(at)) => {
+                    let i = at.raw() / PAGE - frame;
+                    assert!(!(frame + i).is_multiple_of(sizes[i as usize]), "{op:?}: {at}");
+                }
+                Err(MapError::CutsLarger(at)) => {
+                    let (first, whole) = (u64::from(at.raw()) / PAGE, size(at) / PAGE);
+                    assert!(first < page || first + whole > page + pages, "{op:?}: {at}");
+                }
+                Err(other) => panic!("{op:?}: {other}"),
+            }
+        }
     }
 }
 
@@ -333,6 +359,87 @@ fn large_pages_and_supersections_walk_to_the_byte() {
     assert_eq!(model(&ram).translate(0xb0f0_0000), Some(expected(0x12_34f0_0000, Prot::KERNEL_RW, 24)));
     mapper.unmap(VirtAddr::new(0xb000_0000), 16 * MIB, &mut pool).unwrap();
     assert_eq!(model(&ram).translate(0xb0f0_0000), None);
+}
+
+/// A pool that keeps every table that may be empty.
+struct Postponing(Pool, Vec<usize>);
+
+impl TableSource for Postponing {
+    fn take_table(&mut self) -> Option<PhysAddr> {
+        self.0.take_table()
+    }
+
+    fn give_back(&mut self, table: PhysAddr) {
+        self.0.give_back(table);
+    }
+
+    fn postpone(&mut self, pair: usize) -> bool {
+        self.1.push(pair);
+        true
+    }
+}
+
+#[test]
+fn an_empty_table_that_was_kept_serves_again_makes_way_for_a_section_and_goes_back_once() {
+    let (ram, tlb) = (ram(), CountingTlb::default());
+    let (mut mapper, mut pool) = (mapper(&ram, &tlb), Postponing(Pool::new(2), Vec::new()));
+    let (at, odd) = (VirtAddr::new(0xa000_0000), VirtAddr::new(0xa010_0000));
+    let (page, mib) = ((PhysAddr::new(0x5000), Prot::KERNEL_RW), (PhysAddr::new(0x10_0000), Prot::KERNEL_RW));
+    for va in [at, odd, at] {
+        mapper.map(va, PAGE, page, PageSize::Section, &mut pool).unwrap();
+        mapper.unmap(va, PAGE, &mut pool).unwrap();
+        assert_eq!((pool.0.taken(), mapper.tables().mappings().count()), (1, 0), "the table stays");
+    }
+    mapper.map(odd, MIB, mib, PageSize::Section, &mut pool).unwrap();
+    assert_eq!(mapper.tables().walk(odd).unwrap().unwrap().size, PageSize::Section);
+    assert_eq!(pool.0.taken(), 1, "the even MiB still has it");
+    mapper.map(at, PAGE, page, PageSize::Section, &mut pool).unwrap();
+    let over = mapper.map(at, 2 * MIB, mib, PageSize::Section, &mut pool);
+    assert_eq!(over, Err(MapError::AlreadyMapped(at)), "a page of it is mapped");
+    mapper.unmap(at, PAGE, &mut pool).unwrap();
+    mapper.map(at, MIB, mib, PageSize::Section, &mut pool).unwrap();
+    assert_eq!(pool.0.taken(), 0, "no MiB is left to it");
+    mapper.unmap(at, 2 * MIB, &mut pool).unwrap();
+    mapper.map(at, PAGE, page, PageSize::Section, &mut pool).unwrap();
+    while let Some(pair) = pool.1.pop() {
+        mapper.drop_table_if_empty(pair, &mut pool).unwrap();
+    }
+    assert_eq!(pool.0.taken(), 1, "it is in use again");
+    mapper.unmap(at, PAGE, &mut pool).unwrap();
+    while let Some(pair) = pool.1.pop() {
+        mapper.drop_table_if_empty(pair, &mut pool).unwrap();
+    }
+    assert_eq!(pool.0.taken(), 0);
+    assert!(ram_words(&ram, ROOT, 4096).iter().all(|word| *word == 0));
+}
+
+#[test]
+fn single_pages_of_a_window_are_what_the_mmu_sees_and_the_audit_accepts() {
+    let (ram, tlb) = (ram(), CountingTlb::default());
+    let (mut mapper, mut pool) = (mapper(&ram, &tlb), Pool::new(1));
+    let base = VirtAddr::new(0x7fe0_0000);
+    // SAFETY: the test uses these frames as tables only.
+    let none = unsafe { Slots::new(mapper.tables(), base, Prot::KERNEL_RW) };
+    assert_eq!(none.map(drop), Err(EditError::Run(base)), "no table yet");
+    // A page in each MiB links both halves.
+    let to = (PhysAddr::new(0x1000), Prot::KERNEL_RO);
+    mapper.map(VirtAddr::new(0x7fef_f000), 2 * PAGE, to, PageSize::Small, &mut pool).unwrap();
+    // SAFETY: as above.
+    let slots = unsafe { Slots::new(mapper.tables(), base, Prot::KERNEL_RW) }.unwrap();
+    for (slot, frame) in [(0, 0x9_0001), (254, 0x9_0002), (300, 0xf_ffff), (511, 0x9_0003)] {
+        let va = slots.address(slot);
+        assert_eq!(va.raw(), base.raw() + slot as u32 * PAGE as u32);
+        slots.set(slot, crate::addr::Pfn::new(frame));
+        assert_eq!(model(&ram).translate(va.raw()), Some(expected(u64::from(frame) * PAGE, Prot::KERNEL_RW, 12)));
+        let found = mapper.tables().walk(va).unwrap().unwrap();
+        assert_eq!((found.pa.raw(), found.prot), (u64::from(frame) * PAGE, Prot::KERNEL_RW));
+        assert!(slots.is_set(slot));
+        slots.clear(slot);
+        assert!(model(&ram).translate(va.raw()).is_none() && !slots.is_set(slot));
+    }
+    assert!(mapper.tables().walk(VirtAddr::new(0x7fef_f000)).unwrap().is_some(), "its neighbours stay");
+    mapper.unmap(VirtAddr::new(0x7fef_f000), 2 * PAGE, &mut pool).unwrap();
+    assert_eq!(pool.taken(), 0, "software entries are cleared, too");
 }
 
 /// A supersection, which `Mapper` does not make by itself.

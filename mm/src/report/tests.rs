@@ -88,11 +88,20 @@ Node 0, zone   Normal
         managed  4096
         cma      0
         protection: (0, 0, 7, 7)
+      nr_free_pages 4089
+      nr_alloc_batch 3
+      numa_hit     1
+      numa_miss    0
+      numa_foreign 0
+      numa_local   1
+      numa_other   0
+      nr_free_cma  0
   pagesets
     cpu: 0
               count: 6
               high:  42
               batch: 7
+  vm stats threshold: 2
   start_pfn:           1024
 ";
     assert!(text.starts_with("Node 0, zone      DMA\n  pages free     0\n"));
@@ -102,10 +111,38 @@ Node 0, zone   Normal
 #[test]
 fn meminfo_tells_low_from_high_memory() {
     let machine = Machine::full();
+    machine.set_watermarks(NORMAL, &Watermarks { min: 10, low: 12, high: 15, lowmem_reserve: [0, 0, 7, 7] });
     machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap();
-    let text = MemInfo(&machine).to_string();
-    assert!(
-        text.starts_with("MemTotal:          24176 kB\nMemFree:           24172 kB\nHighTotal:          7792 kB\n"),
-        "{text}"
-    );
+    let users = MemUsers { slab: 400, slab_reclaimable: 100, vmalloc_total: 9, vmalloc_used: 4, vmalloc_chunk: 3 };
+    let text = MemInfo(&machine, users).to_string();
+    let value = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&std::format!("{name}:"))).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap()
+    };
+    // 6044 pages, 1948 of them in HighMem, one allocated.
+    assert!(text.starts_with("MemTotal:          24176 kB\nMemFree:           24172 kB\n"), "{text}");
+    assert_eq!(["HighTotal", "HighFree", "LowTotal", "LowFree"].map(value), [7792, 7792, 16384, 16380]);
+    // 6043 pages free less 15 + 7 kept, and of the 100 KiB of caches all but the lesser of 50 and 12 pages.
+    assert_eq!(value("MemAvailable"), (6043 - 22) * 4 + 100 - 48);
+    assert_eq!(["Slab", "SUnreclaim", "VmallocTotal", "Cached", "CmaTotal"].map(value), [400, 300, 9, 0, 0]);
+    let node = NodeMemInfo(&machine, NORMAL.node).to_string();
+    assert!(node.starts_with("Node 0 MemTotal:          24176 kB\nNode 0 MemFree:           24172 kB\n"), "{node}");
+    assert!(node.contains("\nNode 0 MemUsed:               4 kB\n"), "{node}");
+}
+
+#[test]
+fn vmstat_has_a_name_and_a_number_a_line_and_counts_hits_too() {
+    let machine = Machine::full().with_pagesets(1);
+    let pages: Vec<_> = (0..5).map(|_| machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap()).collect();
+    machine.alloc_page(GfpFlags::GFP_HIGHUSER).unwrap();
+    pages.iter().take(2).for_each(|page| machine.free_pages(*page, crate::order::Order::ZERO).unwrap());
+    let text = VmStat { zones: &machine, more: &[("pgfault", 3)] }.to_string();
+    let lines: Vec<_> = text.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    let value = |name| lines.iter().find(|line| line.0 == name).unwrap().1.parse::<u32>().unwrap();
+    assert_eq!(["pgalloc_dma", "pgalloc_normal", "pgalloc_high", "pgfree"].map(value), [0, 5, 1, 2]);
+    assert_eq!(["numa_hit", "numa_local", "numa_miss", "allocstall", "pgfault"].map(value), [6, 6, 0, 0, 3]);
+    // Two refills of 7 pages.
+    assert_eq!(value("nr_free_pages"), 6044 - 14);
+    let names: std::collections::BTreeSet<_> = lines.iter().map(|line| line.0).collect();
+    assert_eq!(names.len(), lines.len());
 }

@@ -90,6 +90,14 @@ impl<T, I: IrqControl> IrqLock<T, I> {
         Some(IrqLockGuard { lock: self, _irq: irq })
     }
 
+    /// Opens the lock in its holder's place: for the last words of a system that will not go on.
+    ///
+    /// # Safety
+    /// The holder, if there is one, must never use its guard again.
+    pub unsafe fn force_unlock(&self) {
+        self.locked.store(false, Ordering::Release);
+    }
+
     /// The value, without a lock: the exclusive borrow is proof enough.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.get_mut()
@@ -155,6 +163,16 @@ mod tests {
         assert_eq!(HostIrq::depth(), 0);
     }
     use crate::testing::HostIrq;
+
+    #[test]
+    fn a_lock_whose_holder_is_gone_can_be_opened() {
+        let lock = IrqLock::<u32, HostIrq>::new(7);
+        core::mem::forget(lock.lock());
+        assert!(lock.try_lock().is_none());
+        // SAFETY: the guard is forgotten.
+        unsafe { lock.force_unlock() }
+        assert_eq!(lock.try_lock().map(|guard| *guard), Some(7));
+    }
 
     #[test]
     fn interrupts_are_masked_exactly_while_a_guard_lives() {

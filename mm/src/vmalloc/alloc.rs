@@ -3,13 +3,16 @@
 //! Theory.      All blocks of an area have one size: 1 MiB or 64 KiB if the caller allows it and the bytes are a
 //!              multiple, else pages. If there are no such blocks, smaller ones are tried. Whatever fails for want of
 //!              addresses, nodes or frames is tried again after a purge, since retired areas hold all three.
+//! Again.       A retired area of the very size, kind of blocks and protection is mapped again as it was: addresses,
+//!              node, frames and tables are all there, and no TLB knows anything else of it.
 #![forbid(unsafe_code)]
 
 use core::panic::Location;
 
 use super::error::VmallocError;
 use super::info::InfoLine;
-use super::node::{Area, AreaKind, NodeId, NodeStore};
+use super::node::{Area, AreaKind, NodeStore};
+use super::retired::Retired;
 use super::tree::Areas;
 use crate::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use crate::order::Order;
@@ -78,8 +81,8 @@ pub struct Config {
 pub struct Vmalloc<N> {
     pub(super) areas: Areas<N>,
     pub(super) config: Config,
-    /// The last area that was retired.
-    pub(super) retired: Option<NodeId>,
+    /// The areas that were retired, by size.
+    pub(super) retired: Retired,
     pub(super) retired_pages: u32,
 }
 
@@ -87,7 +90,7 @@ impl<N: NodeStore> Vmalloc<N> {
     /// Nothing is mapped yet in `areas`.
     #[must_use]
     pub const fn new(areas: Areas<N>, config: Config) -> Self {
-        Self { areas, config, retired: None, retired_pages: 0 }
+        Self { areas, config, retired: Retired::new(), retired_pages: 0 }
     }
 
     /// The areas, to read and to validate.
@@ -132,6 +135,9 @@ impl<N: NodeStore> Vmalloc<N> {
             return Err(VmallocError::Size { bytes: request.bytes, align: request.align });
         };
         let request = Request { bytes, prot: request.prot.with_shareable(self.config.shareable), ..request };
+        if let Some(va) = self.again(space, request, caller) {
+            return Ok(va);
+        }
         for block in [PageSize::Section, PageSize::Large] {
             if request.largest >= block
                 && bytes.is_multiple_of(block.bytes())
@@ -158,20 +164,47 @@ impl<N: NodeStore> Vmalloc<N> {
         S: FrameSource,
     {
         let id = self.areas.find_id(va).ok_or(VmallocError::NoArea(va))?;
-        let (node, next) = (self.areas.node_mut(id).ok_or(VmallocError::NoArea(va))?, self.retired);
+        let node = self.areas.node_mut(id).ok_or(VmallocError::NoArea(va))?;
         let AreaKind::Vmalloc(block) = node.area.kind else {
             return Err(VmallocError::WrongKind(va, node.area.kind));
         };
         let bytes = node.area.bytes;
-        space.mapper.retire(va, u64::from(bytes)).map_err(|error| VmallocError::Map { bytes, error })?;
+        let said = space.mapper.retire(va, u64::from(bytes)).map_err(|error| VmallocError::Map { bytes, error })?;
+        node.said = said;
         node.area.kind = AreaKind::Retired(block);
-        node.next = next;
-        self.retired = Some(id);
+        node.next = self.retired.push(id, bytes);
         self.retired_pages = self.retired_pages.saturating_add(bytes / PAGE_SIZE);
         if self.retired_pages > self.config.retired_max {
             self.purge(space)?;
         }
         Ok(())
+    }
+
+    /// Maps the last retired area of the size again, if it is like the one that is asked for.
+    fn again<P, T, S>(
+        &mut self,
+        space: &mut Space<'_, '_, P, T, S>,
+        request: Request,
+        caller: &'static Location<'static>,
+    ) -> Option<VirtAddr>
+    where
+        P: PhysMap + ?Sized,
+        T: TlbControl + ?Sized,
+        S: FrameSource,
+    {
+        let node = self.areas.node_mut(self.retired.last(request.bytes)?)?;
+        let (AreaKind::Retired(block), Some(said)) = (node.area.kind, node.said) else { return None };
+        let (start, bytes) = (node.area.start, node.area.bytes);
+        let alike = bytes == request.bytes && block <= request.largest;
+        if !alike || !start.is_aligned(request.align) {
+            return None;
+        }
+        space.mapper.revive(start, u64::from(bytes), request.prot, said).ok()?;
+        node.area.kind = AreaKind::Vmalloc(block);
+        node.area.caller = caller;
+        self.retired.pop(bytes, node.next.take());
+        self.retired_pages = self.retired_pages.saturating_sub(bytes / PAGE_SIZE);
+        Some(start)
     }
 
     /// Takes an area and fills it with blocks of one size.
@@ -191,7 +224,11 @@ impl<N: NodeStore> Vmalloc<N> {
         let start = self.areas.insert(area, request.align.max(block.bytes()))?;
         let mut done = 0;
         let filled = fill(space, Area { start, ..area }, request.prot, block, &mut done);
-        filled.map(|()| start).inspect_err(|_| self.empty(space, start, block, done))
+        if let Err(error) = filled {
+            self.empty(space, start, block, done);
+            return Err(error);
+        }
+        Ok(start)
     }
 
     /// Takes back `done` bytes of an area that could not be filled, and the area.
@@ -204,7 +241,7 @@ impl<N: NodeStore> Vmalloc<N> {
     {
         if done > 0 {
             let retired = space.mapper.retire(start, u64::from(done));
-            debug_assert_eq!(retired, Ok(()), "what was just mapped can be retired");
+            debug_assert!(retired.is_ok(), "{retired:?}: what was just mapped can be retired");
             space.mapper.flush_all();
             let freed = super::purge::free_range(space, start, done, block);
             debug_assert_eq!(freed, Ok(()), "and freed");
@@ -224,7 +261,7 @@ impl<N: NodeStore> Vmalloc<N> {
         S: FrameSource,
     {
         let result = attempt(self, space);
-        if result.is_ok() || self.retired.is_none() {
+        if result.is_ok() || self.retired_pages == 0 {
             return result;
         }
         self.purge(space)?;

@@ -20,7 +20,7 @@ impl<N: NodeStore> Areas<N> {
 
     /// Puts `new` below `at`; returns the subtree's new root. Recursion is as deep as the tree: at most 45 levels.
     pub(super) fn insert_below(&mut self, at: Option<NodeId>, new: NodeId, start: VirtAddr) -> NodeId {
-        let Some((id, node)) = at.and_then(|id| Some((id, *self.store.get(id)?))) else { return new };
+        let Some((id, node)) = at.and_then(|id| Some((id, self.store.get(id)?))) else { return new };
         if start < node.area.start {
             let left = self.insert_below(node.left, new, start);
             self.set_left(id, Some(left));
@@ -34,7 +34,7 @@ impl<N: NodeStore> Areas<N> {
     /// Takes the area at `start` out of a subtree; returns its new root.
     pub(super) fn remove_below(&mut self, at: Option<NodeId>, start: VirtAddr) -> Option<NodeId> {
         let id = at?;
-        let node = *self.store.get(id)?;
+        let node = self.store.get(id)?;
         if start < node.area.start {
             let left = self.remove_below(node.left, start);
             self.set_left(id, left);
@@ -58,7 +58,7 @@ impl<N: NodeStore> Areas<N> {
 
     /// Takes the lowest node out of a subtree; returns it and the subtree's new root.
     fn take_lowest(&mut self, id: NodeId) -> (NodeId, Option<NodeId>) {
-        let Some(node) = self.store.get(id).copied() else { return (id, None) };
+        let Some(node) = self.store.get(id) else { return (id, None) };
         let Some(left) = node.left else { return (id, node.right) };
         let (lowest, rest) = self.take_lowest(left);
         self.set_left(id, rest);
@@ -79,10 +79,10 @@ impl<N: NodeStore> Areas<N> {
 
     /// Sums up `id` anew and rotates if its subtrees differ by two levels; returns the subtree's root.
     fn balance(&mut self, id: NodeId) -> NodeId {
-        let Some(node) = self.store.get(id).copied() else { return id };
-        let (left, right) = (self.height(node.left), self.height(node.right));
+        let Some((lower, upper)) = self.store.get(id).map(|node| (node.left, node.right)) else { return id };
+        let (left, right) = (self.height(lower), self.height(upper));
         if left > right + 1 {
-            if let Some(child) = node.left {
+            if let Some(child) = lower {
                 let inner = self.store.get(child).map_or((None, None), |node| (node.left, node.right));
                 if self.height(inner.1) > self.height(inner.0) {
                     let child = self.rotate_left(child);
@@ -91,7 +91,7 @@ impl<N: NodeStore> Areas<N> {
                 return self.rotate_right(id);
             }
         } else if right > left + 1
-            && let Some(child) = node.right
+            && let Some(child) = upper
         {
             let inner = self.store.get(child).map_or((None, None), |node| (node.left, node.right));
             if self.height(inner.0) > self.height(inner.1) {

@@ -2,7 +2,7 @@
 //!
 //! Theory.      `tree` (with `balance` and `validate`) knows which addresses are taken, and nothing of tables. `alloc`
 //!              (vmalloc) and `map` (vmap, ioremap) take an area and map it; `purge` gives areas back, many with one
-//!              flush. An area is followed by a guard page that is never mapped, so that running off its end faults.
+//!              flush. `store` keeps the nodes in pages; `early` is ioremap before there are areas. An area is followed by a guard page that is never mapped, so that running off its end faults.
 //!
 //! ```text
 //!              vmalloc_start                                                    VMALLOC_END
@@ -15,19 +15,24 @@
 
 mod alloc;
 mod balance;
+mod early;
 mod error;
 mod info;
 mod map;
 mod node;
 mod purge;
+mod retired;
+mod store;
 mod tree;
 mod validate;
 
 pub use alloc::{Config, FrameSource, Request, Space, Vmalloc};
+pub use early::{EarlyIo, EarlyIoError, EarlyWindow};
 pub use error::VmallocError;
 pub use info::InfoLine;
 pub use map::IoKind;
 pub use node::{Area, AreaKind, Node, NodeArena, NodeId, NodeStore};
+pub use store::{NodePages, PagedNodes};
 pub use tree::{Areas, Iter};
 pub use validate::Broken;
 

@@ -5,7 +5,7 @@ use core::num::NonZeroU32;
 use core::panic::Location;
 
 use crate::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::paging::PageSize;
+use crate::paging::{PageSize, Said};
 
 /// Bytes behind each area that are never mapped.
 pub(super) const GUARD: u32 = PAGE_SIZE;
@@ -89,6 +89,8 @@ pub struct Node {
     pub(super) max_gap: u32,
     /// Levels of its subtree: 1 for a leaf.
     pub(super) height: u8,
+    /// What all descriptors of a retired area said, if they were alike.
+    pub(super) said: Option<Said>,
 }
 
 impl Node {
@@ -102,7 +104,7 @@ impl Node {
 
     /// A leaf for `area`.
     pub(super) const fn new(area: Area) -> Self {
-        Self { area, left: None, right: None, next: None, gap: 0, max_gap: 0, height: 1 }
+        Self { area, left: None, right: None, next: None, gap: 0, max_gap: 0, height: 1, said: None }
     }
 }
 
@@ -119,6 +121,9 @@ pub trait NodeStore {
 
     /// A taken node, to be changed; `None` for one that never was.
     fn get_mut(&mut self, id: NodeId) -> Option<&mut Node>;
+
+    /// Gives back the memory that no taken node needs.
+    fn trim(&mut self) {}
 }
 
 /// Nodes in a slice; the free ones are linked.

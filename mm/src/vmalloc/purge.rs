@@ -23,19 +23,20 @@ impl<N: NodeStore> Vmalloc<N> {
         S: FrameSource,
     {
         let before = self.retired_pages;
-        if self.retired.is_some() {
+        if self.retired_pages > 0 {
             space.mapper.flush_all();
         }
-        while let Some(node) = self.retired.and_then(|id| self.areas.node(id)) {
+        while let Some(node) = self.retired.any().and_then(|id| self.areas.node(id)) {
             let (area, next) = (node.area, node.next);
             if let AreaKind::Retired(block) = area.kind {
                 let freed = free_range(space, area.start, area.bytes, block);
                 freed.map_err(|error| VmallocError::Map { bytes: area.bytes, error })?;
             }
-            self.retired = next;
+            self.retired.pop(area.bytes, next);
             self.retired_pages = self.retired_pages.saturating_sub(area.bytes / PAGE_SIZE);
             self.areas.remove(area.start);
         }
+        self.areas.store.trim();
         Ok(before.saturating_sub(self.retired_pages))
     }
 }

@@ -212,6 +212,58 @@ fn freed_areas_fault_at_once_and_their_frames_wait_for_one_flush() {
 }
 
 #[test]
+fn a_retired_area_of_the_same_size_and_rights_comes_again_as_it_was() {
+    with(600, 16, 1000, |vmalloc, space, ram, tlb| {
+        let read_only = |bytes| Request { prot: Prot::KERNEL_RO, ..Request::new(bytes) };
+        // What comes behind it is not aligned to a MiB.
+        let lowest = vmalloc.vmalloc(space, Request::new(PAGE_SIZE)).unwrap();
+        for request in [Request::new(3 * PAGE_SIZE), Request::new(1 << 16).large(), Request::new(40 * PAGE_SIZE)] {
+            let (flushed, bytes) = ((tlb.pages.get(), tlb.all.get()), request.bytes);
+            let first = vmalloc.vmalloc(space, request).unwrap();
+            let (pages, taken) = (seen(ram, first, bytes), space.frames.taken());
+            vmalloc.vfree(space, first).unwrap();
+            assert_eq!(seen(ram, first, PAGE_SIZE), [None]);
+            let other = vmalloc.vmalloc(space, read_only(bytes)).unwrap();
+            assert_ne!(other, first, "a TLB may know other rights");
+            let aligned = vmalloc.vmalloc(space, Request { align: MIB, ..request }).unwrap();
+            assert!(aligned.is_aligned(MIB) && aligned != first);
+            let line = line!() + 1;
+            assert_eq!(vmalloc.vmalloc(space, request), Ok(first));
+            assert_eq!((seen(ram, first, bytes), (tlb.pages.get(), tlb.all.get())), (pages.clone(), flushed));
+            assert_eq!(vmalloc.areas().get(first).map(|area| area.caller.line()), Some(line), "it has a new owner");
+            assert!(space.frames.taken() >= taken && vmalloc.retired_pages() == 0);
+            for va in [first, other, aligned] {
+                vmalloc.vfree(space, va).unwrap();
+            }
+            vmalloc.purge(space).unwrap();
+        }
+        vmalloc.vfree(space, lowest).unwrap();
+    });
+}
+
+#[test]
+fn a_retired_area_whose_rights_were_changed_comes_again_with_those_rights_only() {
+    with(64, 16, 1000, |vmalloc, space, _, _| {
+        let request = Request::new(4 * PAGE_SIZE);
+        let read_only = Request { prot: Prot::KERNEL_RO, ..request };
+        let area = vmalloc.vmalloc(space, request).unwrap();
+        let page = VirtAddr::new(area.raw() + PAGE_SIZE);
+        space.mapper.protect(page, u64::from(PAGE_SIZE), Prot::KERNEL_RO, space.frames).unwrap();
+        vmalloc.vfree(space, area).unwrap();
+        let second = vmalloc.vmalloc(space, request).unwrap();
+        let third = vmalloc.vmalloc(space, read_only).unwrap();
+        assert!(second != area && third != area, "one page of it was read-only");
+        space.mapper.protect(second, u64::from(request.bytes), Prot::KERNEL_RO, space.frames).unwrap();
+        vmalloc.vfree(space, second).unwrap();
+        assert_ne!(vmalloc.vmalloc(space, request).unwrap(), second);
+        assert_eq!(vmalloc.vmalloc(space, read_only), Ok(second));
+        let all: Vec<_> =
+            vmalloc.areas().iter().filter(|area| matches!(area.kind, AreaKind::Vmalloc(_))).copied().collect();
+        all.iter().for_each(|area| vmalloc.vfree(space, area.start).unwrap());
+    });
+}
+
+#[test]
 fn large_blocks_are_used_where_they_fit_and_small_ones_where_there_are_none() {
     with(900, 16, 0, |vmalloc, space, ram, _| {
         let shifts = |va, bytes| seen(ram, va, bytes).into_iter().map(|page| page.unwrap().1).collect::<BTreeSet<_>>();

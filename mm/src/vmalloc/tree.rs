@@ -99,14 +99,15 @@ impl<N: NodeStore> Areas<N> {
     /// Frees the addresses of the area that begins at `start`; returns it. `None` when no area does.
     pub fn remove(&mut self, start: VirtAddr) -> Option<Area> {
         let id = self.find_id(start)?;
-        let node = *self.store.get(id)?;
+        let node = self.store.get(id)?;
+        let (area, low) = (node.area, node.area.start.raw() - node.gap);
         if let Some(next) = self.next_after(start).and_then(|next| self.store.get_mut(next)) {
-            next.gap = next.area.start.raw() - (node.area.start.raw() - node.gap);
+            next.gap = next.area.start.raw() - low;
         }
         self.root = self.remove_below(self.root, start);
         self.store.give_back(id);
         self.len -= 1;
-        Some(node.area)
+        Some(area)
     }
 
     /// The area that begins at `start`.

@@ -12,10 +12,12 @@ pub mod nodeset;
 pub mod pageblock;
 pub mod pageset;
 pub mod plan;
+pub mod states;
 pub mod watermark;
 pub mod zonelist;
 
 pub use nodeset::NodeSet;
+pub use states::NodeStates;
 
 use crate::addr::{NodeId, PfnRange};
 

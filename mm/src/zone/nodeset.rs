@@ -33,6 +33,19 @@ impl NodeSet {
         Self(self.0 & !(1 << node.index()))
     }
 
+    /// The set whose bit `n` is set where node `n` is in it; bits of no node are left out.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the mask is below 16")]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits as u8 & Self::ALL.0)
+    }
+
+    /// A bit a node.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0 as u32
+    }
+
     /// The nodes in either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
@@ -69,6 +82,28 @@ impl FromIterator<NodeId> for NodeSet {
     }
 }
 
+/// Runs of numbers as Linux lists them: `0,2-3`; `(none)` for the empty set.
+impl fmt::Display for NodeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("(none)");
+        }
+        let mut separator = "";
+        let mut left = self.0;
+        while left != 0 {
+            let first = left.trailing_zeros();
+            let run = (left >> first).trailing_ones();
+            write!(f, "{separator}{first}")?;
+            if run > 1 {
+                write!(f, "-{}", first + run - 1)?;
+            }
+            separator = ",";
+            left &= !(((1 << run) - 1) << first);
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for NodeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.iter().map(NodeId::raw)).finish()
@@ -86,6 +121,11 @@ mod tests {
         assert_eq!(set.iter().map(NodeId::raw).collect::<Vec<_>>(), [0, 2]);
         assert_eq!(set.without(NodeId::ZERO), NodeSet::of(two));
         assert_eq!(NodeSet::ALL.len() as usize, NodeId::MAX_NODES);
+        assert_eq!(NodeSet::from_bits(set.bits() | 0xf0), set);
+        assert_eq!(
+            [0, 1, 2, 5, 6, 13, 15].map(|bits| NodeSet::from_bits(bits).to_string()),
+            ["(none)", "0", "1", "0,2", "1-2", "0,2-3", "0-3"]
+        );
         assert!(NodeSet::EMPTY.is_empty() && set.union(NodeSet::ALL) == NodeSet::ALL);
     }
 }

@@ -89,6 +89,12 @@ impl Topology {
         Self { distance, with_cpus }
     }
 
+    /// The nodes that have CPUs.
+    #[must_use]
+    pub const fn with_cpus(&self) -> NodeSet {
+        self.with_cpus
+    }
+
     /// Sets the distance as seen from `from`.
     pub fn set_distance(&mut self, from: NodeId, to: NodeId, distance: u8) {
         self.distance[from.index()][to.index()] = distance;

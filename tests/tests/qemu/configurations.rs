@@ -73,6 +73,14 @@ const LISTED: Configuration = Configuration { list: true, ..USUAL };
 const VEXPRESS: Configuration = Configuration { board: "vexpress-a15", ..USUAL };
 const VIRT: Configuration = Configuration { board: "virt", ..USUAL };
 const DEBUG: Profile = Profile::Debug;
+const TWO_NODES: &[&str] = &[
+    "NUMA: Adding memblock [0x50000000 - 0x5fffffff] on node 1",
+    "NUMA: nodes: online 0-1, has_cpu 0-1, has_memory 0-1, has_normal_memory 0-1, has_high_memory 0-1",
+    "Initmem setup node 1 [mem 0x0000000050000000-0x000000005fffffff]",
+    "Built 2 zonelists in Zone order, mobility grouping on.",
+    "Policy zone: Normal",
+    "node 0 is full: node 1 helps out",
+];
 const IN_HYP: &[&str] = &["entered in HYP"];
 const IN_SVC: &[&str] = &["entered in SVC"];
 
@@ -96,6 +104,14 @@ fn boards() -> Vec<Configuration> {
         },
         Configuration { name: "virt/512M/release", board: "virt", ..LISTED },
         Configuration { name: "virt/512M/debug", board: "virt", profile: DEBUG, ..LISTED },
+        Configuration { name: "virt-numa/512M/release", board: "virt-numa", smp: 2, says: TWO_NODES, ..LISTED },
+        Configuration {
+            name: "virt-numa/512M/1cpu-debug",
+            board: "virt-numa",
+            profile: DEBUG,
+            says: &["NUMA: nodes: online 0-1, has_cpu 0, has_memory 0-1"],
+            ..LISTED
+        },
         Configuration { name: "raspi2b/1G/release", board: "raspi2b", mem: "1G", smp: 4, ..LISTED },
         Configuration { name: "raspi2b/1G/debug", board: "raspi2b", mem: "1G", smp: 4, profile: DEBUG, ..LISTED },
         Configuration { name: "ast2500/512M/2cpus", smp: 2, ..USUAL },
@@ -110,6 +126,12 @@ fn transcripts() -> Vec<Configuration> {
         Configuration { name: "highmem-off/release", append: "highmem=off", reference, ..USUAL },
         Configuration { name: "highmem-off/debug", append: "highmem=off", reference, profile: DEBUG, ..USUAL },
         Configuration { name: "without-semihosting", semihosting: false, ..USUAL },
+        Configuration {
+            name: "followed/zeroed-and-owned",
+            append: "init_on_alloc=1 init_on_free=1 page_owner=on",
+            ..USUAL
+        },
+        Configuration { name: "followed/poisoned", append: "debug_pagealloc=on page_poison=1", limit: 120, ..USUAL },
     ]
 }
 

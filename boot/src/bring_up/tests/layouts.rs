@@ -192,6 +192,54 @@ fn two_nodes_with_memory_have_zones_of_their_own() {
     }
 }
 
+/// A machine of 192 MiB whose processor 1 of two boots, with the node of its allocator.
+fn boots_on_cpu_1(tree: &Tree) -> (Vec<String>, u32, Vec<u32>) {
+    let ram: Vec<_> = tree.banks.iter().map(|bank| range(bank.reg)).collect();
+    let blob = tree.blob();
+    let run = Board { boot_cpu: 1, ..Board::new(&ram, &blob) }.boot().unwrap();
+    end(run, |run| {
+        let allocator = run.outcome.as_ref().unwrap().mm.allocator();
+        let nodes = allocator.nodes().iter().map(|node| node.raw()).collect();
+        let (log, local) = (run.log.clone(), allocator.local_node().raw());
+        // One page tells whose memory is nearest.
+        let page = allocator.alloc_page(GfpFlags::GFP_KERNEL).unwrap();
+        let nearest = allocator.map().page(page).unwrap().zone().node().raw();
+        allocator.free_pages(page, Order::ZERO).unwrap();
+        run.check().unwrap();
+        (log, local << 4 | nearest, nodes)
+    })
+}
+
+#[test]
+fn the_node_of_the_cpu_that_boots_is_local_and_others_follow_by_distance() {
+    let bank = |at, node| Bank { reg: (BASE + at * MIB, 64 * MIB), node: Some(node), hotplug: false };
+    let banks = vec![bank(0, 0), bank(64, 1), bank(128, 3)];
+    let tree = Tree { banks, cpus: 2, cpu_nodes: vec![0, 3], ..Tree::default() };
+    let (log, nodes, online) = boots_on_cpu_1(&tree);
+    assert_eq!((nodes, online), (0x33, vec![0, 1, 3]));
+    let states =
+        "NUMA: nodes: online 0-1,3, has_cpu 0,3, has_memory 0-1,3, has_normal_memory 0-1,3, has_high_memory 0-1,3";
+    assert!(log.iter().any(|line| line == states), "{log:#?}");
+    assert!(log.iter().any(|line| line == "NUMA: Adding memblock [0x88000000 - 0x8bffffff] on node 3"));
+    // A processor's node without memory: the nearest helps, and the tree says which that is.
+    for (distances, nearest) in [(vec![[2, 0, 40], [2, 1, 15]], 1), (vec![[2, 0, 12], [2, 1, 15]], 0)] {
+        let tree = Tree { cpu_nodes: vec![0, 2], distances, ..tree.clone() };
+        let (log, nodes, online) = boots_on_cpu_1(&tree);
+        assert_eq!((nodes, online), (0x20 | nearest, vec![0, 1, 2, 3]));
+        assert!(log.iter().any(|line| line == "Initmem setup node 2 as memoryless"));
+        // 192 MiB less what two nodes' memory pays for the map of it, and for the image, table and areas.
+        let total = log.iter().find(|line| line.starts_with("Memory: ")).unwrap();
+        assert!(total.contains("/196608K available"), "{total}");
+        let available: u32 = total["Memory: ".len()..].split('K').next().unwrap().parse().unwrap();
+        assert!(available > 196_608 - 16_384 - 4096, "the memory map covers more than memory: {total}");
+    }
+    // A node that cannot be is told of, and the first one stands in.
+    let (log, nodes, _) = boots_on_cpu_1(&Tree { cpu_nodes: vec![0, 4], ..tree });
+    assert_eq!(nodes, 0x00);
+    let line = "NUMA: Node id 4 exceeds maximum value (/cpus/cpu@1 numa-node-id): the first node instead";
+    assert!(log.iter().any(|had| had == line), "{log:#?}");
+}
+
 #[test]
 fn nodes_may_alternate_and_be_without_lowmem() {
     let bank = |reg, node| Bank { reg, node: Some(node), hotplug: false };
@@ -302,6 +350,30 @@ fn debug_guardpage_minorder_leaves_guards_beside_what_is_allocated() {
     };
     assert_eq!(guards(""), (false, false));
     assert_eq!(guards("debug_guardpage_minorder=3"), (true, true));
+}
+
+#[test]
+fn fail_page_alloc_makes_allocations_fail_that_can_neither_wait_nor_are_single_pages() {
+    let failures = |args: &str| {
+        let tree = Tree::of(&[(BASE, 64 * MIB)]).with_bootargs(args);
+        let run = Board::new(&[range((BASE, 64 * MIB))], &tree.blob()).boot().unwrap();
+        end(run, |run| {
+            let zones = run.outcome.as_ref().unwrap().mm.allocator();
+            let fails = |gfp, order| match zones.alloc_pages(gfp, order) {
+                Ok(block) => {
+                    zones.free_pages(block, order).unwrap();
+                    false
+                }
+                Err(_) => true,
+            };
+            let [single, pair] = [0, 1].map(|order| Order::new(order).unwrap());
+            let atomic = GfpFlags::GFP_ATOMIC;
+            [fails(GfpFlags::GFP_KERNEL, pair), fails(atomic, single), fails(atomic, pair), fails(atomic, pair)]
+        })
+    };
+    assert_eq!(failures(""), [false; 4]);
+    assert_eq!(failures("fail_page_alloc=1,100,0,1"), [false, false, true, false]);
+    assert_eq!(failures("fail_page_alloc=1,100,0,-1"), [false, false, true, true]);
 }
 
 /// The least RAM that boots, in KiB, and what the machine says with a page less.

@@ -162,7 +162,9 @@ fn tree(random: &mut Random) -> Tree {
         usable: if random.one_in(12) { vec![random.pick(&pairs)] } else { vec![] },
         dma: random.one_in(4).then(|| (pairs[0].0, random.size(512 * MIB, MIB))),
         cpus: u32::try_from(1 + random.below(8)).unwrap(),
+        cpu_nodes: if random.one_in(4) { (0..8).map(|_| random.pick(&[0, 0, 1, 2, 3, 4])).collect() } else { vec![] },
         distance: random.one_in(4).then_some(20),
+        distances: vec![],
         banks,
     }
 }

@@ -11,6 +11,7 @@ use crate::buddy::compact::tree::Class;
 use crate::buddy::{FreeCore, Holder};
 use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::Order;
+use crate::trace::What;
 
 impl Compact<'_> {
     /// Takes a block of `order` from the pageblock with the largest chunk that any fallback type has.
@@ -19,8 +20,12 @@ impl Compact<'_> {
             let first = |other: &MigrateType| self.trees.first(*other, Class::Largest(size));
             kind.fallbacks().iter().find_map(first).map(|block| (block, size))
         })?;
+        let from = self.blocks.kind(block);
+        let head = self.blocks.head(block, size);
+        self.frames.note(What::Fallback { wanted: kind, from, size }, head, order);
         if kind.may_steal_pageblock(size) {
             let moved = self.move_chunks(block, kind);
+            self.frames.note(What::Steal { to: kind, pages: moved }, head, size);
             if size >= PAGEBLOCK_ORDER || moved >= PAGEBLOCK_PAGES / 2 {
                 let pfn = self.blocks.start_of(block).max(self.frames().span.start);
                 self.frames.usemap.set(pfn, kind);

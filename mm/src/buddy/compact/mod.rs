@@ -316,6 +316,20 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         self.settle(block, was);
     }
 
+    fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
+        let (order, kind) = self.frames.listed(pfn)?;
+        let block = self.blocks.index_of(pfn);
+        let page = self.frames.map.at(pfn);
+        let mut record = self.blocks.record(block);
+        let before = record.info();
+        record.unlink(page, order);
+        self.listed[before.1 as usize % TYPES][order.index()] -= 1;
+        self.counts.remove(order.pages(), kind);
+        page.set_word(holder.word(order));
+        self.settle(block, before);
+        Some(order)
+    }
+
     fn counts(&self) -> FreeCounts {
         self.counts
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::AtomicU32;
 use std::boxed::Box;
 use std::vec::Vec;
 
-use crate::addr::PfnRange;
+use crate::addr::{NodeId, PfnRange};
 use crate::buddy::FreeCore;
 use crate::memmap::MemMap;
 use crate::page_alloc::{Needs, Options, PageAllocator, Pageset, PagesetSize, Storage, frame_runs};
@@ -23,19 +23,35 @@ pub(super) fn allocator_over<C: FreeCore<'static>>(
     zones: &[ZoneRef],
     options: Options<'static>,
 ) -> PageAllocator<'static, HostIrq, C> {
-    let plans = [plan];
-    let pages = uninit(MemMap::coverage(plan.span).pages() as usize);
-    let memory = memory.into_iter().map(|frames| (frames, plan.node)).collect::<Vec<_>>();
-    let map = MemMap::init(pages, plan.span, frame_runs(&plans, memory)).unwrap();
-    let needs = Needs::of::<C>(&plans);
+    let memory = memory.into_iter().map(|frames| (frames, plan.node)).collect();
+    allocator_of(&[plan], memory, &[list_of(zones)], options)
+}
+
+/// A zonelist.
+pub(super) fn list_of(zones: &[ZoneRef]) -> Zonelist {
+    let mut zonelist = Zonelist::default();
+    assert!(zones.iter().all(|zone| zonelist.push(*zone)));
+    zonelist
+}
+
+/// An allocator for several nodes with `memory`, all of it reserved.
+pub(super) fn allocator_of<C: FreeCore<'static>>(
+    plans: &[NodePlan],
+    memory: Vec<(PfnRange, NodeId)>,
+    zonelists: &[Zonelist],
+    options: Options<'static>,
+) -> PageAllocator<'static, HostIrq, C> {
+    let spans = plans.iter().map(|plan| plan.span);
+    let span = spans.reduce(|all, one| PfnRange::new(all.start.min(one.start), all.end.max(one.end))).unwrap();
+    let pages = uninit(MemMap::coverage(span).pages() as usize);
+    let map = MemMap::init(pages, span, frame_runs(plans, memory)).unwrap();
+    let needs = Needs::of::<C>(plans);
     let storage = Storage {
         zones: uninit(needs.zones),
         usemap_bytes: uninit(needs.usemap_bytes),
         core_words: uninit(needs.core_words),
     };
-    let mut zonelist = Zonelist::default();
-    assert!(zones.iter().all(|zone| zonelist.push(*zone)));
-    PageAllocator::new(map, &plans, &[zonelist], storage, options).unwrap()
+    PageAllocator::new(map, plans, zonelists, storage, options).unwrap()
 }
 
 /// Gives a zone a pageset for each of `cpus` CPUs.

@@ -1,8 +1,23 @@
 //! The allocator over small machines: hand-over, policies, wrong frees, exhaustion, CPUs as threads.
 
+mod contiguous;
+mod drain;
 pub(crate) mod fixture;
+mod following;
+mod keeping;
+mod nodes;
+mod numa_counters;
+mod owned;
+mod owners;
 mod policies;
+mod pressure;
+mod random_pressure;
+mod replays;
+mod reports;
+mod resize;
+mod services;
 mod stress;
+mod whole;
 mod wrong_frees;
 
 use std::vec::Vec;

@@ -62,7 +62,7 @@ impl Machine {
         Self::reserved(Options::default())
     }
 
-    fn reserved(options: Options<'static>) -> Self {
+    pub(crate) fn reserved(options: Options<'static>) -> Self {
         Self(allocator_over(plan(), free_memory(), &[HIGH, NORMAL], options))
     }
 

@@ -1,0 +1,154 @@
+//! Every interleaving, and every order that the memory model allows, of two or three CPUs.
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, Ordering};
+use loom::thread;
+use quire_loom::NoIrq;
+use quire_loom::sync::{InitOnce, IrqLock, SeqCount, TaskLock};
+
+/// A lock that was used once, so that loom knows it.
+fn lock<T>(value: T) -> Arc<IrqLock<T, NoIrq>> {
+    let lock = IrqLock::new(value);
+    drop(lock.lock());
+    Arc::new(lock)
+}
+
+/// A cell that was looked at once.
+fn cell<T>() -> Arc<InitOnce<T>> {
+    let cell = InitOnce::new();
+    assert!(cell.get().is_none());
+    Arc::new(cell)
+}
+
+#[test]
+fn no_increment_under_the_lock_is_lost_and_no_two_cpus_hold_it() {
+    loom::model(|| {
+        let lock = lock(0);
+        let cpus: Vec<_> = (0..2)
+            .map(|_| {
+                let lock = lock.clone();
+                thread::spawn(move || *lock.lock() += 1)
+            })
+            .collect();
+        cpus.into_iter().for_each(|cpu| cpu.join().unwrap());
+        assert_eq!(*lock.lock(), 2);
+    });
+}
+
+#[test]
+fn no_increment_under_the_task_lock_is_lost() {
+    loom::model(|| {
+        let lock = TaskLock::new(0_u32);
+        drop(lock.lock());
+        let lock = Arc::new(lock);
+        let other = {
+            let lock = lock.clone();
+            thread::spawn(move || *lock.lock() += 1)
+        };
+        if let Some(mut value) = lock.try_lock() {
+            *value += 1;
+        } else {
+            *lock.lock() += 1;
+        }
+        other.join().unwrap();
+        assert_eq!(*lock.lock(), 2);
+    });
+}
+
+#[test]
+fn a_try_fails_while_another_cpu_holds_the_lock_and_sees_its_work_afterwards() {
+    loom::model(|| {
+        let lock = lock([0; 2]);
+        let other = {
+            let lock = lock.clone();
+            thread::spawn(move || {
+                let mut pair = lock.lock();
+                pair[0] = 1;
+                pair[1] = 1;
+            })
+        };
+        if let Some(pair) = lock.try_lock() {
+            assert_eq!(pair[0], pair[1], "half of another CPU's work");
+        }
+        other.join().unwrap();
+        assert_eq!(lock.try_lock().map(|pair| *pair), Some([1, 1]));
+    });
+}
+
+#[test]
+fn of_two_cpus_that_set_a_cell_one_wins_and_its_value_stays() {
+    loom::model(|| {
+        let cell = cell::<u32>();
+        let cpus: Vec<_> = (1..=2)
+            .map(|value| {
+                let cell = cell.clone();
+                thread::spawn(move || cell.set(value).is_ok())
+            })
+            .collect();
+        let won: Vec<bool> = cpus.into_iter().map(|cpu| cpu.join().unwrap()).collect();
+        assert_eq!(won.iter().filter(|won| **won).count(), 1);
+        assert_eq!(cell.get(), Some(if won[0] { &1 } else { &2 }));
+    });
+}
+
+#[test]
+fn a_reader_sees_the_whole_value_or_none() {
+    loom::model(|| {
+        let cell = cell::<[u32; 2]>();
+        let writer = {
+            let cell = cell.clone();
+            thread::spawn(move || assert!(cell.set([7, 7]).is_ok()))
+        };
+        if let Some(value) = cell.get() {
+            assert_eq!(*value, [7, 7]);
+        }
+        writer.join().unwrap();
+        assert_eq!(cell.get(), Some(&[7, 7]));
+    });
+}
+
+/// Two words under a count that was looked at once.
+fn pair() -> Arc<(SeqCount, [AtomicU32; 2])> {
+    let seq = SeqCount::new();
+    let _ = seq.begin();
+    Arc::new((seq, [AtomicU32::new(0), AtomicU32::new(0)]))
+}
+
+fn write((seq, words): &(SeqCount, [AtomicU32; 2]), value: u32) {
+    seq.write::<NoIrq, _>(|| words.iter().for_each(|word| word.store(value, Ordering::Relaxed)));
+}
+
+#[test]
+fn a_read_that_is_not_told_of_a_change_saw_no_half_of_one() {
+    loom::model(|| {
+        let shared = pair();
+        let writer = {
+            let shared = shared.clone();
+            thread::spawn(move || write(&shared, 1))
+        };
+        let (seq, words) = &*shared;
+        let seen = seq.begin();
+        let values = [0, 1].map(|at: usize| words[at].load(Ordering::Relaxed));
+        if !seq.has_changed(seen) {
+            assert_eq!(values[0], values[1], "half of a change");
+        }
+        writer.join().unwrap();
+        assert!(!seq.has_changed(seq.begin()));
+    });
+}
+
+#[test]
+fn two_writers_change_one_after_the_other() {
+    loom::model(|| {
+        let shared = pair();
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || write(&shared, 1))
+        };
+        write(&shared, 2);
+        other.join().unwrap();
+        let (_, words) = &*shared;
+        let values = [0, 1].map(|at: usize| words[at].load(Ordering::Relaxed));
+        assert_eq!(values[0], values[1], "two changes at once");
+    });
+}

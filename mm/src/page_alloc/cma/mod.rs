@@ -1,0 +1,175 @@
+//! Contiguous-memory areas: lent to movable allocations until somebody needs them in one piece.
+//!
+//! Theory.      A bitmap says which frames of an area are out as contiguous memory; the others are free or lent. A request
+//!              takes the first run of clear bits that is long enough and aligned, sets them, and has the frames emptied.
+//!              When something in a run is pinned its bits are cleared again, and the next run behind it is tried.
+//! Invariants.  1. A set bit's frame is out by [`PageAllocator::cma_alloc`], or on its way. 2. The area's pageblocks are
+//!              lent ones, but for those that are just isolated.
+//! Not here.    How a range is emptied (`contig`); where areas lie (`boot`).
+//! Source.      Linux 4.1 mm/cma.c: `cma_alloc`, `cma_release`, `cma_bitmap_aligned_mask`.
+#![forbid(unsafe_code)]
+
+mod bitmap;
+
+use core::fmt;
+
+use crate::addr::{Pfn, PfnRange};
+use crate::buddy::{FreeCore, FreeError};
+use crate::order::Order;
+use crate::page_alloc::contig::ContigError;
+use crate::page_alloc::{PageAllocator, Pinned};
+use crate::sync::{CurrentCpu, IrqLock};
+use bitmap::Bitmap;
+
+/// One area.
+pub struct CmaArea<'m, M: CurrentCpu> {
+    name: &'m str,
+    frames: PfnRange,
+    used: IrqLock<Bitmap<'m>, M>,
+}
+
+/// Why a request for contiguous memory, or its return, failed. Nothing has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CmaError {
+    /// No page is asked for, or more than the area has.
+    Size {
+        /// Pages asked for.
+        pages: u32,
+    },
+    /// No run of the area is long enough that is not out already.
+    Full {
+        /// Pages asked for.
+        pages: u32,
+    },
+    /// Every run that is long enough has something that cannot be moved: this, in the last one that was tried.
+    Busy(ContigError),
+    /// The range is not, or not all, out from this area.
+    NotAllocated(Pfn),
+    /// A page of the range cannot be freed.
+    Free(FreeError),
+}
+
+impl fmt::Display for CmaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size { pages } => write!(f, "cma: the area cannot have {pages} pages"),
+            Self::Full { pages } => write!(f, "cma: no {pages} pages in a row are left"),
+            Self::Busy(error) => write!(f, "cma: {error}"),
+            Self::NotAllocated(pfn) => write!(f, "cma: pfn {pfn} is not out from this area"),
+            Self::Free(error) => write!(f, "cma: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for CmaError {}
+
+impl<'m, M: CurrentCpu> CmaArea<'m, M> {
+    /// Words of the bitmap of an area of so many pages.
+    #[must_use]
+    pub const fn words_for(pages: u32) -> usize {
+        pages.div_ceil(u32::BITS) as usize
+    }
+
+    /// The area `frames`, lent as a whole; `None` when `words` are fewer than [`Self::words_for`] its pages.
+    #[must_use]
+    pub fn new(name: &'m str, frames: PfnRange, words: &'m mut [u32]) -> Option<Self> {
+        let words = words.get_mut(..Self::words_for(frames.pages()))?;
+        words.fill(0);
+        Some(Self { name, frames, used: IrqLock::new(Bitmap::new(words, frames.pages())) })
+    }
+
+    /// Its name: of its node in the device tree.
+    #[must_use]
+    pub fn name(&self) -> &'m str {
+        self.name
+    }
+
+    /// Its frames.
+    #[must_use]
+    pub fn frames(&self) -> PfnRange {
+        self.frames
+    }
+
+    /// Pages that are out.
+    #[must_use]
+    pub fn used(&self) -> u32 {
+        self.used.lock().count()
+    }
+
+    /// The first run of `pages` clear bits from `from` on whose first frame is a multiple of `align`; its bits are set.
+    fn take(&self, pages: u32, align: Order, from: u32) -> Option<PfnRange> {
+        let first = self.used.lock().take(pages, align, self.frames.start, from)?;
+        let start = Pfn::new(self.frames.start.raw() + first);
+        Some(PfnRange::new(start, Pfn::new(start.raw() + pages)))
+    }
+
+    fn clear(&self, range: PfnRange) {
+        self.used.lock().clear(range.start.pages_since(self.frames.start), range.pages());
+    }
+}
+
+impl<M: CurrentCpu> fmt::Debug for CmaArea<'_, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CmaArea").field("name", &self.name).field("frames", &self.frames).finish_non_exhaustive()
+    }
+}
+
+impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
+    /// Allocates `pages` pages of `area` in a row, the first one a multiple of `align`; what others have of them on loan
+    /// is moved elsewhere.
+    ///
+    /// Context: may call owners and wait for them; without locks. Linux: `cma_alloc`.
+    ///
+    /// # Errors
+    /// [`CmaError`]; nothing has changed.
+    pub fn cma_alloc(&self, area: &CmaArea<'_, M>, pages: u32, align: Order) -> Result<PfnRange, CmaError> {
+        if pages == 0 || pages > area.frames.pages() {
+            return Err(CmaError::Size { pages });
+        }
+        let mut from = 0;
+        let mut error = CmaError::Full { pages };
+        while let Some(range) = area.take(pages, align, from) {
+            match self.alloc_contig_range(range) {
+                Ok(()) => return Ok(range),
+                Err(why) => {
+                    area.clear(range);
+                    error = CmaError::Busy(why);
+                    // Runs that hold what was in the way are as bad as this one.
+                    let past = match why {
+                        ContigError::Pinned {
+                            pfn,
+                            why: Pinned::NoOwner | Pinned::References(_) | Pinned::Mapped(_),
+                        } => pfn,
+                        ContigError::NoTarget { .. } => break,
+                        _ => range.start,
+                    };
+                    from = past.max(range.start).pages_since(area.frames.start) + 1;
+                }
+            }
+        }
+        Err(error)
+    }
+
+    /// Gives pages of `area` back: they are lent again (Linux: `cma_release`).
+    ///
+    /// # Errors
+    /// [`CmaError`] with the first page that is not out or cannot be freed; nothing has changed.
+    #[track_caller]
+    pub fn cma_release(&self, area: &CmaArea<'_, M>, range: PfnRange) -> Result<(), CmaError> {
+        let inside = range.intersection(area.frames);
+        if inside != range || range.is_empty() {
+            return Err(CmaError::NotAllocated(if area.frames.contains(range.start) {
+                area.frames.end
+            } else {
+                range.start
+            }));
+        }
+        let first = range.start.pages_since(area.frames.start);
+        if let Some(clear) = area.used.lock().first_clear(first, range.pages()) {
+            return Err(CmaError::NotAllocated(Pfn::new(area.frames.start.raw() + clear)));
+        }
+        self.free_contig_range(range).map_err(CmaError::Free)?;
+        area.clear(range);
+        Ok(())
+    }
+}

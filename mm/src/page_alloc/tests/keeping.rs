@@ -1,0 +1,146 @@
+//! What is kept back: reserve blocks, high-atomic pageblocks, raised marks.
+
+use std::vec::Vec;
+
+use super::fixture::{Machine, NORMAL};
+use super::services::{Shelf, leak};
+use crate::addr::{NodeId, Pfn};
+use crate::buddy::model::order;
+use crate::gfp::GfpFlags;
+use crate::migrate::MigrateType;
+use crate::order::Order;
+use crate::page_alloc::{Balance, Options, Policies, ReservePolicy, Watermarks};
+
+const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN);
+const ATOMIC: GfpFlags = GfpFlags::GFP_ATOMIC.union(GfpFlags::NOWARN);
+
+fn machine(policies: Policies) -> Machine {
+    let machine = Machine::with_options(Options { policies, ..Options::default() });
+    machine.set_watermarks(NORMAL, &Watermarks { min: 400, low: 500, high: 600, lowmem_reserve: [0; 4] });
+    machine
+}
+
+fn with_reserve(reserve: ReservePolicy) -> Machine {
+    machine(Policies { reserve, ..Policies::default() })
+}
+
+fn reserve_blocks(machine: &Machine) -> usize {
+    let first_frames = [0x400, 0x800, 0xc00, 0x1000].map(Pfn::new);
+    let zone = machine.zone(NORMAL).unwrap();
+    first_frames.iter().filter(|pfn| zone.block_type(**pfn) == MigrateType::Reserve).count()
+}
+
+/// Takes single pages until polite requests get no more, and gives back every second one: much is free then, but no two
+/// pages that are neighbours, except in pageblocks that are kept.
+fn scatter(machine: &Machine) -> Vec<Pfn> {
+    let all = machine.take_all(KERNEL | GfpFlags::NORETRY, Order::ZERO);
+    let (odd, even): (Vec<_>, Vec<_>) = all.into_iter().partition(|pfn| pfn.raw() % 2 == 1);
+    machine.free_pages_bulk(&odd).unwrap();
+    even
+}
+
+#[test]
+fn reserve_blocks_follow_the_min_mark_and_are_the_last_that_is_taken() {
+    let marks = |min| Watermarks { min, low: min, high: min, lowmem_reserve: [0; 4] };
+    let machine = with_reserve(ReservePolicy::Blocks);
+    assert_eq!(reserve_blocks(&machine), 1);
+    machine.set_watermarks(NORMAL, &marks(1025));
+    assert_eq!(reserve_blocks(&machine), 2);
+    machine.set_watermarks(NORMAL, &marks(10_000));
+    assert_eq!(reserve_blocks(&machine), 2);
+    machine.set_watermarks(NORMAL, &marks(1));
+    assert_eq!(reserve_blocks(&machine), 1);
+    machine.validate().unwrap();
+    machine.set_watermarks(NORMAL, &marks(0));
+    assert_eq!(reserve_blocks(&machine), 0);
+    machine.set_watermarks(NORMAL, &marks(1));
+    let zone = machine.zone(NORMAL).unwrap();
+    let pages = machine.take_all(KERNEL | GfpFlags::MEMALLOC, Order::ZERO);
+    assert_eq!(pages.len(), 4096);
+    let (before, last) = pages.split_at(3072);
+    assert!(before.iter().all(|pfn| zone.block_type(*pfn) != MigrateType::Reserve));
+    assert!(last.iter().all(|pfn| zone.block_type(*pfn) == MigrateType::Reserve));
+}
+
+#[test]
+fn without_reserve_blocks_marks_change_no_pageblock() {
+    assert_eq!(reserve_blocks(&with_reserve(ReservePolicy::Off)), 0);
+    assert_eq!(reserve_blocks(&with_reserve(ReservePolicy::HighAtomic)), 0);
+}
+
+/// How many blocks of order 4 atomic requests find after one was found in need, and single pages took everything else.
+fn atomic_blocks_after_pressure(reserve: ReservePolicy) -> usize {
+    let machine = with_reserve(reserve);
+    // Below the low mark, so that the next one needs its rights.
+    let held = machine.take_all(KERNEL, order(9));
+    let first = machine.alloc_pages(ATOMIC, order(4));
+    held.into_iter().for_each(|block| machine.free_pages(block, order(9)).unwrap());
+    machine.set_watermarks(NORMAL, &Watermarks { min: 1, low: 1, high: 1, lowmem_reserve: [0; 4] });
+    let even = scatter(&machine);
+    let blocks = machine.take_all(ATOMIC, order(4));
+    let found = blocks.len() + usize::from(first.is_ok());
+    machine.validate().unwrap();
+    blocks.into_iter().chain(first).for_each(|block| machine.free_pages(block, order(4)).unwrap());
+    machine.free_pages_bulk(&even).unwrap();
+    assert_eq!(machine.zone(NORMAL).unwrap().stats().allocated, 0);
+    machine.validate().unwrap();
+    found
+}
+
+#[test]
+fn a_pageblock_in_which_an_atomic_request_found_a_block_is_kept_for_more() {
+    // The first one has 63 neighbours in its pageblock. Kept pageblocks count whole, also the 16 pages that are out, so
+    // 17 pages more stayed free: one more block. A reserve block, at hand for everybody, was eaten.
+    let policies = [ReservePolicy::Off, ReservePolicy::Blocks, ReservePolicy::HighAtomic];
+    assert_eq!(policies.map(atomic_blocks_after_pressure), [1, 1, 65]);
+}
+
+#[test]
+fn kept_pageblocks_are_given_up_before_a_request_fails() {
+    let machine = with_reserve(ReservePolicy::HighAtomic);
+    let held = machine.take_all(KERNEL, order(9));
+    let first = machine.alloc_pages(ATOMIC, order(4)).unwrap();
+    assert_eq!((reserve_blocks(&machine), machine.zone(NORMAL).unwrap().reserved_pages()), (1, 1024));
+    held.into_iter().for_each(|block| machine.free_pages(block, order(9)).unwrap());
+    // Those who must not wait or retry leave them alone; the others get all but what the min mark keeps.
+    let polite = machine.take_all(KERNEL | GfpFlags::NORETRY, Order::ZERO).len();
+    assert_eq!(polite, 4096 - 16 - 400 - 1024);
+    let rest = machine.take_all(KERNEL, Order::ZERO).len();
+    assert_eq!((polite + rest, reserve_blocks(&machine)), (4096 - 16 - 400, 0));
+    machine.free_pages(first, order(4)).unwrap();
+    machine.validate().unwrap();
+}
+
+#[test]
+fn one_pageblock_in_a_hundred_and_one_more_is_kept() {
+    let machine = with_reserve(ReservePolicy::HighAtomic);
+    let _held = machine.take_all(KERNEL, order(8));
+    let _blocks = machine.take_all(ATOMIC, order(1));
+    let kept = machine.zone(NORMAL).unwrap().reserved_pages();
+    // 4,096 / 100 + 1,024 = 1,064 is passed by the second one.
+    assert!(kept <= 2048, "{kept}");
+    machine.validate().unwrap();
+}
+
+#[test]
+fn mixed_pageblocks_raise_the_marks_until_background_reclaim_is_done() {
+    let freed_to = |watermark_boost| {
+        let machine = machine(Policies { watermark_boost, ..Policies::default() });
+        // Movable pages in every pageblock, so that an unmovable one must go among them.
+        let movable = machine.take_all(GfpFlags::MOVABLE | KERNEL, Order::ZERO);
+        assert_eq!(movable.len(), 4096 - 400);
+        let (freed, kept): (Vec<_>, Vec<_>) = movable.into_iter().partition(|pfn| pfn.raw() % 4 == 0);
+        machine.free_pages_bulk(&freed).unwrap();
+        let atomic = machine.take_all(GfpFlags::RECLAIMABLE | KERNEL | GfpFlags::NORETRY, Order::ZERO);
+        machine.free_pages_bulk(&atomic).unwrap();
+        assert!(machine.register_shrinker(leak(Shelf::of(kept))));
+        while let Balance::Freed(_) = machine.balance_step(NodeId::ZERO) {}
+        let boost = machine.zone(NORMAL).unwrap().marks().boost();
+        (boost, machine.zone(NORMAL).unwrap().stats().counts.free)
+    };
+    let (boost, plain) = freed_to(0);
+    assert_eq!(boost, 0);
+    let (boost, raised) = freed_to(15_000);
+    assert_eq!(boost, 0);
+    assert!(raised >= 600 + 1024 && raised > plain, "{raised} and {plain}");
+}

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Mutation testing of mm with cargo-mutants: which changes of the code no test notices.
+set -uo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$ROOT/scripts/toolchain.sh"
+. "$ROOT/scripts/nightly.sh"
+
+help() {
+    cat <<'PAGE'
+usage: scripts/mutants.sh [--shard K/N] [--jobs N] [--record] [MODULE|FILE...]
+
+Mutates modules of mm (memblock buddy page_alloc zone paging by default), or single files of it (buddy/list.rs), and
+runs mm's tests on each mutant. Survivors are in build/mutants/*/mutants.out/missed.txt.
+
+  --shard K/N   the K-th of N parts of the mutants, from 0
+  --jobs N      mutants at a time (1)
+  --record      writes what each module came to into docs/mutants.tsv, which the test run's summary reads;
+                only a whole run is recorded
+PAGE
+}
+
+shard=() jobs=1 record='' parts=()
+while [ $# -gt 0 ]; do
+    case $1 in
+        -h | --help) help; exit 0 ;;
+        --shard) [[ ${2:-} =~ ^[0-9]+/[1-9][0-9]*$ ]] || usage_error "--shard takes K/N"; shard=(--shard "$2"); shift ;;
+        --jobs) [[ ${2:-} =~ ^[1-9]$ ]] || usage_error "--jobs takes a number"; jobs=$2; shift ;;
+        --record) record=1 ;;
+        -*) usage_error "unknown option '$1'" ;;
+        *) parts+=("$1") ;;
+    esac
+    shift
+done
+[ ${#parts[@]} -gt 0 ] || parts=(memblock buddy page_alloc zone paging)
+[ -z "$record" ] || [ ${#shard[@]} = 0 ] || usage_error "a shard is not the whole"
+RECORD=$ROOT/docs/mutants.tsv
+
+# lines_in FILE
+lines_in() { if [ -e "$1" ]; then wc -l <"$1"; else echo 0; fi; }
+
+# keep MODULE CAUGHT MISSED TIMEOUT UNVIABLE: replaces the module's line.
+keep() {
+    { grep -v "^$1"$'\t' "$RECORD" 2>/dev/null; (IFS=$'\t'; printf '%s\n' "$*"); } | LC_ALL=C sort >"$RECORD.new"
+    mv "$RECORD.new" "$RECORD"
+}
+
+# tests_of PART: the tests that are about it, by the beginnings of their names.
+tests_of() {
+    case ${1%%/*} in
+        buddy) echo buddy:: page_alloc:: ;;
+        paging) echo paging:: vmalloc:: ;;
+        zone) echo zone:: page_alloc:: ;;
+        *.rs) echo "${1%.rs}::" ;;
+        *) echo "${1%%/*}::" ;;
+    esac
+}
+
+setup_toolchain
+need_tool cargo-mutants 27.1.0
+for part in "${parts[@]}"; do
+    case $part in *.rs) files=(--file "mm/src/$part") ;; *) files=(--file "mm/src/$part/**" --file "mm/src/$part.rs") ;; esac
+    [ -e "$ROOT/mm/src/$part" ] || usage_error "mm has no '$part'"
+    out=$BUILD/mutants/${part//\//-}
+    mkdir -p "$out"
+    read -ra tests <<<"$(tests_of "$part")"
+    # A mutant that hangs is caught.
+    PATH="$TOOLS/bin:$PATH" cargo_host mutants --package mm "${files[@]}" "${shard[@]}" --jobs "$jobs" --output "$out" \
+        --no-shuffle --minimum-test-timeout 60 --colors never -- --lib -- "${tests[@]}"
+    found=$out/mutants.out
+    caught=$(lines_in "$found/caught.txt") missed=$(lines_in "$found/missed.txt")
+    hung=$(lines_in "$found/timeout.txt") broken=$(lines_in "$found/unviable.txt")
+    viable=$((caught + missed + hung))
+    ((viable)) || die "$part: no mutant could be tested (details in ${found#"$ROOT"/})"
+    printf 'summary: mutants %s: %d of %d viable ones caught (%d %%), %d do not compile\n' \
+        "$part" $((caught + hung)) $viable $(((caught + hung) * 100 / viable)) "$broken"
+    [ -z "$record" ] || keep "$part" "$caught" "$missed" "$hung" "$broken"
+done

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The tables and plots of docs/performance.md: holds them against bench/baseline.tsv, or writes them anew with --save.
+set -uo pipefail
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+. "$ROOT/scripts/toolchain.sh"
+
+case ${1:-} in
+    '' | --save) ;;
+    -h | --help) echo "usage: scripts/performance.sh [--save]"; exit 0 ;;
+    *) usage_error "unknown option '$1'" ;;
+esac
+setup_toolchain
+cargo_host run -q -p tools -- performance "$@"
