@@ -89,7 +89,7 @@ impl<'m> Classic<'m> {
         let (mut head, mut order) = block;
         while order < self.options.guard_minorder {
             let Some(larger) = self.absorb_guard((head, order), kind) else { break };
-            (head, order) = self.lists.merge(larger.0, larger.1);
+            (head, order) = self.lists.merge(self.frames.map.around(head), larger.0, larger.1);
         }
         (head, order)
     }
@@ -197,11 +197,8 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     fn give_claimed(&mut self, pfn: Pfn, order: Order) {
         let bits = self.frames.usemap.bits(pfn);
         self.counts.add_bits(order.pages(), bits);
-        let (mut head, mut size) = (pfn, order);
         let group = self.frames.map.around(pfn);
-        if self.lists.can_merge(group, pfn, order) {
-            (head, size) = self.lists.merge(pfn, order);
-        }
+        let (mut head, mut size) = self.lists.merge(group, pfn, order);
         if size < self.options.guard_minorder {
             (head, size) = self.absorb_guards((head, size), self.frames.usemap.get(pfn));
         }

@@ -176,20 +176,10 @@ impl<'m> BlockLists<'m> {
         }
     }
 
-    /// Whether the buddy of a block that is being freed is free as a whole; `group` is what lies around it.
-    #[inline(always)]
-    pub(super) fn can_merge(&self, group: &Group, pfn: Pfn, order: Order) -> bool {
-        let buddy = order.buddy_of(pfn).raw() as usize % GROUP;
-        order < Order::LARGEST && group[buddy].word().is_like(self.blank, order)
-    }
-
     /// Takes the buddies of a block that is being freed off their lists as long as they are free, and makes one block of
-    /// them; returns that. Its state is what it was (Linux: the loop of `__free_one_page`).
-    ///
-    /// A function of its own, so that the loop has the registers to itself.
-    #[inline(never)]
-    pub(super) fn merge(&mut self, pfn: Pfn, order: Order) -> (Pfn, Order) {
-        let group = self.map.around(pfn);
+    /// them; returns that. Its state is what it was; `group` is what lies around it (Linux: the loop of `__free_one_page`).
+    #[inline(always)]
+    pub(super) fn merge(&mut self, group: &Group, pfn: Pfn, order: Order) -> (Pfn, Order) {
         let (mut head, mut half) = (pfn.raw(), order.pages());
         // What a free buddy's state is but for the type: the order counts up in it.
         let mut free = self.blank.with(order, 0).raw();

@@ -267,6 +267,19 @@ impl<'m> Pageset<'m> {
         self.freed.load(Relaxed).wrapping_add(by_hits)
     }
 
+    /// How many pages fit for sure, counted anew only if `pages` do not.
+    pub(super) fn room_for(&self, pages: u32) -> u32 {
+        let room = self.room.load(Relaxed);
+        if room >= pages { room } else { self.recount() }
+    }
+
+    /// Takes from the room what came from the zone; a closed pageset has none.
+    pub(super) fn use_room(&self, pages: u32) {
+        for counter in [&self.granted, &self.room] {
+            counter.store(counter.load(Relaxed).saturating_sub(pages), Relaxed);
+        }
+    }
+
     /// What a count would find that follows directly on another one, but for pages that came from the zone or went there.
     pub(super) fn recounted(&self, room: u32) {
         let granted = if self.closed.load(Relaxed) == 0 { room } else { 0 };

@@ -46,13 +46,14 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     /// Stocks up to a batch of blocks and hands out the first (Linux: `rmqueue_bulk`).
     fn refill(&self, set: Option<&Pageset<'m>>, order: Order, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        let fit = set.map(|set| (set, set.recount())).filter(|(_, room)| *room >= order.pages());
+        let wanted = set.map_or(0, |set| set.size().refill(order));
+        let fit = set.map(|set| (set, set.room_for(wanted << order.log2()))).filter(|(_, room)| *room >= order.pages());
         let Some((set, room)) = fit else {
             return self.alloc_direct(order, kind);
         };
         let ring = RingIndex::of(order, kind);
         let most = room >> order.log2();
-        let wanted = Wanted { least: set.size().refill(order).min(most), most };
+        let wanted = Wanted { least: wanted.min(most), most };
         let mut last = None;
         let taken = self.with_core(|core| {
             // The block taken first is the next one to be popped from the end that the caller uses.
@@ -63,7 +64,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             core.frames().note(What::Refill { kind, pages: set.count() }, last, Order::ZERO);
             taken
         });
-        set.recounted(room.saturating_sub(taken << order.log2()));
+        set.use_room(taken << order.log2());
         if C::GATHERS {
             set.set_front(ring, pageblock_of(last?).end);
         }
