@@ -36,7 +36,7 @@ impl CrossCall for Cpus {
         if !self.0.get(cpu.index()).is_some_and(|runs| runs.load(SeqCst)) {
             return false;
         }
-        on(cpu.index() as u32, work);
+        on(u32::try_from(cpu.index()).unwrap(), work);
         true
     }
 }
