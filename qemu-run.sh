@@ -32,6 +32,7 @@ Builds the image, installing what that takes, and runs it on an emulated board.
   --append ARGS   further arguments for the image, such as highmem=off or selftest=none
   --image FILE    a raw image in place of the one built here
   --debug         the debug image: every check on, less optimised
+  --core NAME     the image with this free-list core: classic (default) or compact
   --icount        one instruction is one nanosecond of virtual time: -icount shift=0
   --save          bench --icount: makes what was measured the committed baseline
   --timeout S     seconds after which a run counts as hung (default 120; bench 300; gdb 3600)
@@ -39,14 +40,14 @@ Builds the image, installing what that takes, and runs it on an emulated board.
   -h, --help      this page
 
 Environment: QUIRE_TOOLCHAIN=rustup|debian forces a toolchain; CARGO_TARGET_DIR is honoured.
-Files: build/<release|debug>/quire.bin is the image, quire.elf its symbols; build/boot.log and
-build/bench.log are the last logs.
+Files: build/<release|debug>[-compact]/quire.bin is the image, quire.elf its symbols; build/boot.log
+and build/bench.log are the last logs.
 PAGE
 }
 
 # --- the command line -----------------------------------------------------------------------------------------------
 
-command=boot profile=release board=ast2500 board_given='' smp='' mem='' dtb='' initrd='' image='' append=''
+command=boot profile=release core=classic board=ast2500 board_given='' smp='' mem='' dtb='' initrd='' image='' append=''
 icount='' save='' limit='' port=1234
 
 is_number() { [[ $1 =~ ^[1-9][0-9]{0,5}$ ]]; }
@@ -68,9 +69,9 @@ parse_command_line() {
             --debug) profile=debug; continue ;;
             --icount) icount=1; continue ;;
             --save) save=1; continue ;;
-            --board=* | --smp=* | --mem=* | --dtb=* | --initrd=* | --image=* | --append=* | --timeout=* | --port=*)
+            --board=* | --smp=* | --mem=* | --dtb=* | --initrd=* | --image=* | --append=* | --timeout=* | --port=* | --core=*)
                 value=${option#*=} option=${option%%=*} ;;
-            --board | --smp | --mem | --dtb | --initrd | --image | --append | --timeout | --port)
+            --board | --smp | --mem | --dtb | --initrd | --image | --append | --timeout | --port | --core)
                 [ $# -gt 0 ] || usage_error "$option needs a value"
                 value=$1
                 shift ;;
@@ -85,6 +86,8 @@ parse_command_line() {
             --image) read_file_option "$option" "$value"; image=$value ;;
             --append) append+="${append:+ }$value" ;;
             --timeout) is_number "$value" || usage_error "--timeout takes seconds, not '$value'"; limit=$value ;;
+            --core) [[ $value =~ ^(classic|compact)$ ]] || usage_error "--core takes classic or compact, not '$value'"
+                core=$value ;;
             --port) is_number "$value" || usage_error "--port takes a TCP port, not '$value'"; port=$value ;;
         esac
     done
@@ -112,7 +115,7 @@ qemu_command() {
     shift
     board_qemu_args "$dtb"
     QEMU=(qemu-system-arm "${QEMU_ARGS[@]}" -semihosting-config 'enable=on,target=native'
-        -kernel "${image:-$BUILD/$profile/quire.bin}" -initrd "${initrd:-$(initramfs)}"
+        -kernel "${image:-$BUILT/quire.bin}" -initrd "${initrd:-$(initramfs)}"
         -append "$bootargs${append:+ $append}" "$@")
     [ -z "$icount" ] || QEMU+=(-icount shift=0)
 }
@@ -232,7 +235,7 @@ gdb() {
     limit=${limit:-3600}
     select_board "$board" "$mem"
     qemu_command 'semihosting=on' -S -gdb "tcp:127.0.0.1:$port"
-    local debugger=(gdb-multiarch -q "$BUILD/$profile/quire.elf" -ex "target remote 127.0.0.1:$port")
+    local debugger=(gdb-multiarch -q "$BUILT/quire.elf" -ex "target remote 127.0.0.1:$port")
     if [ -t 0 ] && [ -t 1 ]; then
         need gdb-multiarch=gdb-multiarch
         say "the console goes to build/gdb.log"
@@ -257,6 +260,9 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 ERRORS=$(mktemp)
 need_qemu
-if [ -n "$image" ]; then :
-elif [ $profile = debug ]; then "$ROOT/scripts/build.sh" --debug; else "$ROOT/scripts/build.sh"; fi || exit 1
+BUILT=$BUILD/$profile
+flags=()
+[ $profile = release ] || flags+=(--debug)
+[ "$core" = classic ] || { flags+=(--core "$core"); BUILT+=-$core; }
+[ -n "$image" ] || "$ROOT/scripts/build.sh" "${flags[@]}" || exit 1
 $command

@@ -17,6 +17,7 @@ mod percpu;
 mod ram;
 mod selftest;
 mod semihost;
+mod space;
 mod system;
 mod uart;
 mod vm;
@@ -155,6 +156,9 @@ fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootAr
         Ok(vm) => vm,
         Err(error) => refuse(format_args!("virtual memory cannot be set up: {error}")),
     };
+    if let Err(error) = space::start(head, booted.mm.allocator()) {
+        refuse(format_args!("address spaces cannot be set up: {error}"));
+    }
     // Set here alone, once.
     let _ = booted.mm.allocator().set_page_access(vm);
     let start = PhysAddr::new(u64::from(head.dtb));

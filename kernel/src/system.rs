@@ -13,6 +13,7 @@ use mm::sync::InitOnce;
 
 use crate::arch::armv7::irq::ArmIrq;
 use crate::ram::LinearRam;
+use crate::space;
 use crate::vm::Vm;
 
 /// The machine's page allocator.
@@ -83,6 +84,14 @@ impl System {
         if let Err(error) = &audit {
             log::error!("validate: tables: {error}");
         }
+        let spaces = space::audit_all();
+        if let Err(error) = &spaces {
+            log::error!("validate: spaces: {error}");
+        }
+        let asids = space::validate_asids();
+        if let Err(error) = &asids {
+            log::error!("validate: {error}");
+        }
         let zones = self.booted.mm.validate();
         if let Err(error) = &zones {
             log::error!("validate: {error}");
@@ -91,7 +100,7 @@ impl System {
         if let Err(error) = &vm {
             log::error!("validate: {error}");
         }
-        audit.is_ok() && zones.is_ok() && vm.is_ok()
+        audit.is_ok() && spaces.is_ok() && asids.is_ok() && zones.is_ok() && vm.is_ok()
     }
 
     /// Prints each view that `names` lists, with commas between (`dump=`): `pagetables` as Linux's

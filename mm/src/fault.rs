@@ -91,6 +91,12 @@ impl FaultStatus {
         matches!(self, Self::Permission(_))
     }
 
+    /// Whether the domain of the address is closed.
+    #[must_use]
+    pub const fn is_domain(self) -> bool {
+        matches!(self, Self::Domain(_))
+    }
+
     /// Whether the address has no translation.
     #[must_use]
     pub const fn is_translation(self) -> bool {

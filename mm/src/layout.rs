@@ -40,7 +40,7 @@ pub const FIXADDR_END: VirtAddr = VirtAddr::new(0xfff0_0000);
 /// The vectors' page with SCTLR.V = 1 (Linux: `VECTORS_BASE`).
 pub const VECTORS_BASE: VirtAddr = VirtAddr::new(0xffff_0000);
 /// Bytes below PAGE_OFFSET that modules and pkmap have together.
-const MODULES_AND_PKMAP: u32 = 16 << 20;
+pub(crate) const MODULES_AND_PKMAP: u32 = 16 << 20;
 /// Bytes of pkmap, just below PAGE_OFFSET.
 const PKMAP_SIZE: u32 = 2 << 20;
 

@@ -24,62 +24,54 @@
 //! | [`memmap`], [`migrate`] | a `Page` for each frame; kinds of pageblocks |
 //! | [`buddy`], [`page_alloc`], [`gfp`] | free lists of one zone; the allocator over all zones; its flags |
 //! | [`vmalloc`], [`highmem`] | addresses beyond the linear map: areas; windows on frames that have no address |
+//! | [`space`] | user halves: their tables, rights and ASIDs |
 //! | [`percpu`] | the per-CPU areas' first chunk |
 //! | [`phase`] | the steps as types |
 //! | [`vmstat`] | counters that several CPUs write |
 //! | [`report`], [`trace`], [`fault`] | Linux's tables of numbers; what the allocator did; what an abort was |
 //!
-//! A kernel of one's own brings a `PhysMap` (how frames are reached) and a `CurrentCpu` (how interrupts are masked); on the
-//! host `testing` has both:
+//! A kernel of one's own brings three small traits: how frames are reached, how interrupts are masked, which CPU this is.
+//! (One that also has its translation tables written brings a fourth, [`platform::TlbControl`].) This is all of it; on the
+//! host a piece of heap at `heap` stands for the RAM:
 //! ```
-//! use core::mem::MaybeUninit;
-//! use mm::addr::{NodeId, Pfn, PhysAddr, PhysRange};
+//! use core::ptr::NonNull;
+//! use mm::addr::{Pfn, PhysAddr, PhysRange};
 //! use mm::layout::{LinearMap, PAGE_OFFSET, VirtualLayout};
 //! use mm::memblock::{Memblock, Region};
-//! use mm::memmap::MemMap;
-//! use mm::page_alloc::{DefaultCore, Needs, Options, PageAllocator, Storage, frame_runs};
-//! use mm::testing::{FakeRam, HostIrq};
-//! use mm::zone::plan::{MachinePlan, MemoryRange, PlanRequest};
-//! use mm::zone::{NodeSet, zonelist::{Topology, ZonelistOrder, Zonelists}};
-//! use mm::{gfp::GfpFlags, order::Order, phase::EarlyMm};
-//!
-//! // On metal this comes from `Memblock::alloc`.
-//! fn take<T>(count: usize) -> &'static mut [MaybeUninit<T>] {
-//!     Box::leak((0..count).map(|_| MaybeUninit::uninit()).collect())
+//! use mm::{gfp::GfpFlags, order::Order, page_alloc::OwnedPages, phase::{EarlyMm, Mm, Setup}};
+//! use mm::{platform::{IrqControl, PhysMap}, sync::{CpuId, CurrentCpu}};
+//! struct Ram { phys: PhysRange, at: usize }
+//! unsafe impl PhysMap for Ram {
+//!     fn frames_ptr(&self, first: Pfn, pages: u32) -> Option<NonNull<u8>> {
+//!         let bytes = PhysRange::sized(first.base(), u64::from(pages) * 4096)?;
+//!         let offset = first.base().bytes_since(self.phys.start) as usize;
+//!         self.phys.contains_range(bytes).then(|| NonNull::new((self.at + offset) as *mut u8))?
+//!     }
 //! }
+//! struct Cpu; // The only one, and nothing interrupts it.
+//! unsafe impl IrqControl for Cpu { type Saved = (); fn save_and_disable() {} unsafe fn restore(_: ()) {} }
+//! unsafe impl CurrentCpu for Cpu { fn current_cpu() -> CpuId { CpuId::new(0) } }
+//! # // As large as the RAM below, and aligned to a page.
+//! # let layout = std::alloc::Layout::from_size_align(16 << 20, 4096).unwrap();
+//! # let heap = unsafe { std::alloc::alloc_zeroed(layout) }.expose_provenance();
 //!
-//! // RAM, and what of it is taken already.
-//! let bytes = PhysRange::sized(PhysAddr::new(0x8000_0000), 16 << 20).unwrap();
-//! let ram: &FakeRam = Box::leak(Box::new(FakeRam::new(&[bytes])));
-//! let lists = || Box::leak(Box::new([Region::EMPTY; 128])).as_mut_slice();
-//! let mut early = EarlyMm::new(Memblock::new(lists(), lists()));
-//! early.memblock().add(bytes).unwrap();
-//! early.memblock().reserve(PhysRange::sized(bytes.start, 1 << 20).unwrap()).unwrap();
-//!
-//! // Translation tables would be written here; then zones are planned, and each frame gets its page.
-//! let paged = early.paged(VirtualLayout::new(LinearMap::new(PAGE_OFFSET, bytes.start, bytes.end).unwrap()));
-//! let ranges = [MemoryRange::of_bytes(bytes, NodeId::ZERO)];
-//! let plan = MachinePlan::new(ranges.iter().copied(), &PlanRequest::new(Pfn::containing(bytes.end).unwrap())).unwrap();
-//! let lists = Zonelists::build(plan.nodes(), &Topology::new(NodeSet::of(NodeId::ZERO)), ZonelistOrder::Default);
-//! let span = bytes.whole_frames();
-//! let pages = take(MemMap::coverage(span).pages() as usize);
-//! let map = MemMap::init(pages, span, frame_runs(plan.nodes(), [(span, NodeId::ZERO)])).unwrap();
-//!
-//! // The allocator, still without a free page; the hand-over gives it what memblock has.
-//! let needs = Needs::of::<DefaultCore<'_>>(plan.nodes());
-//! let (zones, usemap_bytes, core_words) = (take(needs.zones), take(needs.usemap_bytes), take(needs.core_words));
-//! let list = lists.node(NodeId::ZERO).unwrap().general;
-//! let options = Options { ram: Some(ram), ..Options::default() };
-//! let zones = Storage { zones, usemap_bytes, core_words };
-//! let zones = PageAllocator::<HostIrq>::new(map, plan.nodes(), &[list], zones, options).unwrap();
-//! let mm = paged.hand_over(zones, ram, &mut || ()).unwrap();
-//!
-//! let page = mm.allocator().alloc_pages(GfpFlags::GFP_KERNEL | GfpFlags::ZERO, Order::ZERO).unwrap();
-//! mm.allocator().free_pages(page, Order::ZERO).unwrap();
-//! let pages = mm.validate().unwrap();
-//! // A page holds the copy of memblock's lists that stays.
-//! assert_eq!(pages.free + pages.pageset, (15 << 20) / 4096 - 1);
+//! let ram = Ram { phys: PhysRange::sized(PhysAddr::new(0x8000_0000), 16 << 20).unwrap(), at: heap };
+//! let (mut memory, mut reserved) = ([Region::EMPTY; 128], [Region::EMPTY; 128]);
+//! let mut early = EarlyMm::new(Memblock::new(&mut memory, &mut reserved));
+//! early.memblock().add(ram.phys).unwrap(); // What the boot loader tells of RAM, and of what lies in it.
+//! early.memblock().reserve(PhysRange::sized(ram.phys.start, 1 << 20).unwrap()).unwrap();
+//! let linear = LinearMap::new(PAGE_OFFSET, ram.phys.start, ram.phys.end).unwrap();
+//! let mm: Mm<'_, Cpu> = early.paged(VirtualLayout::new(linear)).start(&ram, &Setup::default()).unwrap();
+//! let mut page = OwnedPages::alloc(mm.allocator(), GfpFlags::GFP_KERNEL, Order::ZERO).unwrap();
+//! page.bytes_mut().unwrap().fill(0x5a);
+//! # assert_eq!(page.bytes().unwrap(), [0x5a; 4096]);
+//! # drop(page);
+//! # let tally = mm.validate().unwrap();
+//! # assert_eq!(tally.free + tally.pageset + tally.reserved, 16 << 8);
+//! # assert!(tally.reserved > 256 && tally.allocated == 0);
 //! ```
+//! [`page_alloc`] has the raw functions with Linux's names beside those that own what they allocate
+//! ([`page_alloc::OwnedPages`] and its kin); [`phase::PagedMm::start`] is made of steps that can be taken one by one.
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod addr;
@@ -98,6 +90,7 @@ pub mod percpu;
 pub mod phase;
 pub mod platform;
 pub mod report;
+pub mod space;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -9,13 +9,39 @@ pub const MAX_ORDER: usize = 11;
 /// log2 of a block's pages; an `Order` in hand is below [`MAX_ORDER`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 #[repr(transparent)]
-pub struct Order(u32);
+pub struct Order(Log2);
+
+/// The numbers that an order can be. The compiler knows them, so that neither shifts nor array accesses by an order
+/// need a check.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(u32)]
+enum Log2 {
+    #[default]
+    O0,
+    O1,
+    O2,
+    O3,
+    O4,
+    O5,
+    O6,
+    O7,
+    O8,
+    O9,
+    O10,
+}
+
+impl Log2 {
+    const ALL: [Self; MAX_ORDER] = {
+        use Log2::{O0, O1, O2, O3, O4, O5, O6, O7, O8, O9, O10};
+        [O0, O1, O2, O3, O4, O5, O6, O7, O8, O9, O10]
+    };
+}
 
 impl Order {
     /// One page.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(Log2::O0);
     /// The largest block: 1,024 pages.
-    pub const LARGEST: Self = Self(10);
+    pub const LARGEST: Self = Self(Log2::O10);
 
     /// Order `raw`; `None` for [`MAX_ORDER`] and above.
     #[must_use]
@@ -27,7 +53,21 @@ impl Order {
     #[must_use]
     #[inline]
     pub const fn of_log2(log2: u32) -> Option<Self> {
-        if (log2 as usize) < MAX_ORDER { Some(Self(log2)) } else { None }
+        // Each arm's value is its number: this compiles to one comparison.
+        Some(Self(match log2 {
+            0 => Log2::O0,
+            1 => Log2::O1,
+            2 => Log2::O2,
+            3 => Log2::O3,
+            4 => Log2::O4,
+            5 => Log2::O5,
+            6 => Log2::O6,
+            7 => Log2::O7,
+            8 => Log2::O8,
+            9 => Log2::O9,
+            10 => Log2::O10,
+            _ => return None,
+        }))
     }
 
     /// The largest order of a naturally aligned block that starts at `pfn` and has at most `pages` pages; `None`
@@ -40,7 +80,10 @@ impl Order {
         let align = pfn.raw().trailing_zeros();
         let size = pages.ilog2();
         let fits = if align < size { align } else { size };
-        Some(if fits < Self::LARGEST.0 { Self(fits) } else { Self::LARGEST })
+        Some(match Self::of_log2(fits) {
+            Some(order) => order,
+            None => Self::LARGEST,
+        })
     }
 
     /// The smallest order whose block holds `pages` pages; `None` when no block is that large.
@@ -60,7 +103,6 @@ impl Order {
 
     /// The logarithm.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "it is below `MAX_ORDER`")]
     pub const fn raw(self) -> u8 {
         self.0 as u8
     }
@@ -69,7 +111,7 @@ impl Order {
     #[must_use]
     #[inline]
     pub const fn log2(self) -> u32 {
-        self.0
+        self.0 as u32
     }
 
     /// The logarithm, for an array of [`MAX_ORDER`].
@@ -81,7 +123,7 @@ impl Order {
     /// Pages in a block of this order.
     #[must_use]
     pub const fn pages(self) -> u32 {
-        1 << self.0
+        1 << self.log2()
     }
 
     /// Whether `pfn` can be the first page of a block of this order.
@@ -99,21 +141,18 @@ impl Order {
     /// The next larger order; `None` above the largest.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
-        Self::of_log2(self.0 + 1)
+        Self::of_log2(self.log2() + 1)
     }
 
     /// The next smaller order; `None` below order 0.
     #[must_use]
     pub const fn previous(self) -> Option<Self> {
-        match self.0.checked_sub(1) {
-            Some(raw) => Some(Self(raw)),
-            None => None,
-        }
+        Self::of_log2(self.log2().wrapping_sub(1))
     }
 
     /// Every order, smallest first.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> + Clone {
-        (0..=Self::LARGEST.0).map(Self)
+        Log2::ALL.into_iter().map(Self)
     }
 }
 

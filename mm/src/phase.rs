@@ -4,7 +4,8 @@
 //!              allocator; memblock is gone, a frozen copy of its map stays. So nothing can be allocated from the
 //!              zones before the hand-over, and nothing from memblock after it: neither compiles.
 //! Invariants.  An early phase is owned by the one CPU that boots: it needs no lock.
-//! Not here.    What happens between the phases (`boot::bring_up`).
+//! Not here.    What else a machine's boot does between the phases (`boot::bring_up`); [`PagedMm::start`] goes from the
+//!              second to the third in one call.
 //!
 //! Memblock cannot be used after the hand-over:
 //! ```compile_fail,E0382
@@ -15,13 +16,21 @@
 //! }
 //! ```
 
+mod address;
+mod start;
+#[cfg(test)]
+mod tests;
+
+pub use address::AddressError;
+pub use start::{Setup, StartError};
+
 use core::fmt;
 
 use crate::addr::{PfnRange, PhysAddr, PhysRange};
 use crate::buddy::{FreeCore, Tally};
 use crate::layout::VirtualLayout;
 use crate::memblock::{FrozenMap, Memblock, MemblockError, RangeFilter};
-use crate::page_alloc::{BrokenZone, HandOver, HandOverError, PageAllocator};
+use crate::page_alloc::{BrokenZone, DefaultCore, HandOver, HandOverError, PageAllocator};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
 
@@ -101,7 +110,7 @@ impl<'m> PagedMm<'m> {
 
 /// The page allocator; memblock is consumed.
 #[derive(Debug)]
-pub struct Mm<'m, M: CurrentCpu, C> {
+pub struct Mm<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     allocator: PageAllocator<'m, M, C>,
     frozen: FrozenMap<'m>,
     layout: VirtualLayout,

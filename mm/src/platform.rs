@@ -5,6 +5,7 @@
 //! Have another CPU do something: [`CrossCall`].
 
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
 
 use crate::addr::{Pfn, VirtAddr};
 use crate::sync::CpuId;
@@ -45,11 +46,25 @@ pub trait TlbControl {
     /// point of unification where the walk is not coherent, then a data barrier.
     fn sync_table(&self, ptr: NonNull<u8>, bytes: usize);
 
+    /// As [`TlbControl::sync_table`], for the first-level words `words` of the MiBs from `first` on. Every change of a
+    /// first level is told here, and before the flush that belongs to it: who keeps copies changes them now.
+    fn sync_first(&self, first: usize, words: &[AtomicU32]) {
+        let _ = first;
+        self.sync_table(NonNull::from(words).cast(), size_of_val(words));
+    }
+
     /// Drops every TLB entry of the page at `va`, on all CPUs, with the barriers before and after.
     fn flush_page(&self, va: VirtAddr);
 
     /// Drops every TLB entry, on all CPUs, with the barriers before and after.
     fn flush_all(&self);
+
+    /// Drops every TLB entry that is not global and belongs to `asid`, on all CPUs, with the barriers before and after
+    /// (Linux: `flush_tlb_mm`).
+    fn flush_asid(&self, asid: u8) {
+        let _ = asid;
+        self.flush_all();
+    }
 
     /// Drops every TLB entry of the page at `va` on this CPU, with the barriers before and after: for mappings that no
     /// other CPU uses (Linux: `local_flush_tlb_kernel_page`).

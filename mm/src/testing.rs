@@ -3,12 +3,17 @@
 use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::boxed::Box;
 use std::string::String;
 use std::sync::Once;
 use std::vec::Vec;
 
-use crate::addr::{PAGE_SIZE, Pfn, PfnRange, PhysRange, VirtAddr};
+use crate::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange, VirtAddr};
+use crate::layout::{LinearMap, PAGE_OFFSET, VirtualLayout};
+use crate::memblock::{Memblock, Region};
+use crate::phase::{EarlyMm, Mm, Setup};
 use crate::platform::{IrqControl, PhysMap, TlbControl};
+use crate::sync::CurrentCpu;
 
 /// One bank of host memory that stands for physical frames.
 #[derive(Debug)]
@@ -53,6 +58,16 @@ impl FakeRam {
         };
         Self { banks: ranges.iter().map(bank).collect() }
     }
+
+    /// One bank of `mib` MiB at 0x8000_0000.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    #[must_use]
+    pub fn of_mib(mib: u32) -> Self {
+        let start = PhysAddr::new(0x8000_0000);
+        Self::new(&[PhysRange::new(start, start.saturating_add(u64::from(mib) << 20))])
+    }
 }
 
 impl Drop for FakeRam {
@@ -73,6 +88,25 @@ unsafe impl PhysMap for FakeRam {
         // SAFETY: `first..end` lies inside the bank, so the offset lies inside its allocation.
         Some(unsafe { bank.bytes.add(offset) })
     }
+}
+
+/// All of `ram`, below 0x9000_0000 lowmem, in the hands of the page allocator; memblock's lists are never given back.
+///
+/// # Panics
+/// When there is too little of it.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test that has no machine cannot go on")]
+pub fn small_machine<M: CurrentCpu>(ram: &FakeRam) -> Mm<'_, M> {
+    let list = || Box::leak(Box::new([Region::EMPTY; 16])).as_mut_slice();
+    let mut early = EarlyMm::new(Memblock::new(list(), list()));
+    for bank in &ram.banks {
+        early.memblock().add(bank.frames.bytes()).expect("16 banks at most");
+    }
+    let start = early.memblock().start_of_dram();
+    let limit = early.memblock().end_of_dram().min(PhysAddr::new(0x9000_0000));
+    let linear =
+        LinearMap::new(PAGE_OFFSET, start, limit).expect("RAM begins on a multiple of 2 MiB below 0x9000_0000");
+    early.paged(VirtualLayout::new(linear)).start(ram, &Setup::default()).expect("the machine has some MiB")
 }
 
 std::thread_local! {
@@ -112,6 +146,8 @@ pub struct CountingTlb {
     pub pages: Cell<u32>,
     /// Calls of `flush_all`.
     pub all: Cell<u32>,
+    /// Calls of `flush_asid`.
+    pub asids: Cell<u32>,
 }
 
 impl TlbControl for CountingTlb {
@@ -123,6 +159,10 @@ impl TlbControl for CountingTlb {
 
     fn flush_all(&self) {
         self.all.set(self.all.get() + 1);
+    }
+
+    fn flush_asid(&self, _asid: u8) {
+        self.asids.set(self.asids.get() + 1);
     }
 }
 
@@ -170,7 +210,6 @@ pub fn capture_log(body: impl FnOnce()) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::PhysAddr;
 
     #[test]
     fn gibibytes_of_ram_cost_nothing_until_they_are_touched() {

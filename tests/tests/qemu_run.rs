@@ -54,7 +54,9 @@ fn help_is_a_page_that_names_every_option() {
     let output = qemu_run(&["--help"]);
     let page = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0));
-    for option in ["--board", "--smp", "--mem", "--dtb", "--initrd", "--append", "--debug", "--icount", "--timeout"] {
+    for option in
+        ["--board", "--smp", "--mem", "--dtb", "--initrd", "--append", "--debug", "--core", "--icount", "--timeout"]
+    {
         assert!(page.contains(option), "{option}");
     }
 }

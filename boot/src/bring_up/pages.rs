@@ -10,16 +10,16 @@ use mm::memblock::{Memblock, RegionFlags};
 use mm::memmap::{MemMap, Page};
 use mm::migrate::MigrateType;
 use mm::order::Order;
-use mm::page_alloc::{CmaArea, DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, Watermarks, frame_runs};
+use mm::page_alloc::{CmaArea, DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, frame_runs};
 use mm::phase::Mm;
 use mm::sync::CurrentCpu;
 use mm::vmstat::CpuCounters;
 use mm::zone::pageblock::PAGEBLOCK_PAGES;
 use mm::zone::pageset::PagesetSize;
 use mm::zone::plan::{MachinePlan, MemoryRange, PlanRequest};
-use mm::zone::watermark::{self, Tunables};
+use mm::zone::watermark::Tunables;
 use mm::zone::zonelist::{Zonelists, mobility_grouping};
-use mm::zone::{PerNodeZone, ZoneRef, Zonelist};
+use mm::zone::{ZoneRef, Zonelist};
 
 use super::nodes::Nodes;
 use super::{BootError, Given, Machine, slices};
@@ -108,21 +108,7 @@ pub(super) fn build_allocator<M: Machine>(
 
 /// Sets each zone's watermarks from what it manages (Linux: `init_per_zone_wmark_min`).
 pub(super) fn set_watermarks<I: CurrentCpu>(mm: &Mm<'static, I, DefaultCore<'static>>, plan: &MachinePlan) {
-    let tunables = Tunables::default();
-    let mut managed = PerNodeZone::<u32>::default();
-    for zone in mm.allocator().zones() {
-        let name = zone.name();
-        managed[name.node.index()][name.zone.index()] = zone.stats().managed;
-    }
-    let min_free = watermark::min_free_kbytes(watermark::buffer_pages(&managed, &Default::default()), tunables.rules);
-    let marks = watermark::set_watermarks(&managed, min_free, plan.movable_source(), &tunables);
-    for zone in mm.allocator().zones() {
-        let ZoneRef { node, zone } = zone.name();
-        let reserve = watermark::lowmem_reserve(&managed[node.index()], &tunables);
-        let own = marks[node.index()][zone.index()];
-        let marks = Watermarks { min: own.min, low: own.low, high: own.high, lowmem_reserve: reserve[zone.index()] };
-        mm.allocator().set_watermarks(ZoneRef { node, zone }, &marks);
-    }
+    mm.allocator().init_watermarks(plan.movable_source(), &Tunables::default());
 }
 
 /// Gives each zone its real pagesets, in pages of its own (Linux: `setup_per_cpu_pageset`).

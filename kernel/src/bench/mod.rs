@@ -4,9 +4,13 @@
 //! array handling of the bench itself; nothing is taken off.
 
 mod boot;
+mod fragmentation;
+mod masked;
 mod pages;
 mod rng;
+mod space;
 mod vm;
+mod worst;
 
 use crate::arch::armv7::clock;
 use crate::println;
@@ -20,6 +24,11 @@ impl Wanted<'_> {
     /// Whether the row `name` is.
     fn has(self, name: &str) -> bool {
         self.0 == "all" || name.contains(self.0)
+    }
+
+    /// Prints a row that is one number.
+    fn number(self, name: &str, value: u32) {
+        self.row(format_args!("{name}"), value, 1);
     }
 
     /// Prints a row: `total` instructions for `operations` of them, with two digits behind the point.
@@ -46,4 +55,8 @@ pub fn run(system: &System, names: &str) {
     boot::run(system, wanted);
     pages::run(system, wanted);
     vm::run(system, wanted);
+    space::run(system, wanted);
+    worst::run(system, wanted);
+    masked::run(system, wanted);
+    fragmentation::run(system, wanted);
 }

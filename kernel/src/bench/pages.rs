@@ -78,12 +78,21 @@ fn pairs(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags) {
     for order in Order::all() {
         let number = order.raw();
         if wanted.has("pair") {
-            wanted.row(format_args!("pair_o{number}"), many_pairs(zones, gfp, order), PAIRS);
+            wanted.row(format_args!("pair_o{number}"), natural(zones, gfp, order), PAIRS);
         }
         if (4..10).contains(&number) && wanted.has("pair") {
             drained(zones, wanted, gfp, order);
         }
     }
+}
+
+/// Pairs while a block of exactly that order is free: its buddy is held, so that nothing splits and nothing merges.
+fn natural(zones: &Zones, gfp: GfpFlags, order: Order) -> u32 {
+    let (Ok(first), Ok(second)) = (zones.alloc_pages(gfp, order), zones.alloc_pages(gfp, order)) else { return 0 };
+    let _ = zones.free_pages(first, order);
+    let total = many_pairs(zones, gfp, order);
+    let _ = zones.free_pages(second, order);
+    total
 }
 
 /// [`PAIRS`] pairs after a first one. A function of its own, so that the loop has the registers to itself.
@@ -204,16 +213,19 @@ fn mixed(zones: &Zones, gfp: GfpFlags, array: &mut [u32], most: u32) -> u32 {
     total
 }
 
+/// The order of that number, or the largest one.
 #[inline(always)]
-fn order_of(raw: u32) -> Order {
+pub(super) fn order_of(raw: u32) -> Order {
     u8::try_from(raw).ok().and_then(Order::new).unwrap_or(Order::LARGEST)
 }
 
-/// 512 pages by one call, and back by one call.
+/// 512 pages by one call, and back by one call. The rows before this one left pages in this CPU's pagesets: they are
+/// drained, so that the free lists are as the boot left them. The second round counts.
 fn bulk(zones: &Zones, wanted: Wanted<'_>, gfp: GfpFlags) {
     if !wanted.has("bulk512") {
         return;
     }
+    zones.drain_local();
     let mut pages = [Pfn::new(NONE); BULK as usize];
     let mut once = || {
         count(|| {

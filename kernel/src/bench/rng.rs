@@ -10,6 +10,16 @@ impl Xorshift32 {
         Self(0x1234_5678)
     }
 
+    /// From another seed, which is not 0.
+    pub(super) const fn from(seed: u32) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `bound`, nearly evenly; `bound` is not 0.
+    pub(super) const fn below(&mut self, bound: usize) -> usize {
+        self.next() as usize % bound
+    }
+
     /// The next number.
     pub(super) const fn next(&mut self) -> u32 {
         self.0 ^= self.0 << 13;

@@ -13,6 +13,7 @@ mod nodes;
 mod pages;
 mod percpu;
 mod pressure;
+mod space;
 mod translation;
 mod vm;
 mod vm_areas;
@@ -130,10 +131,12 @@ pub fn run(system: &System, filter: Filter<'_>) -> u32 {
 
 /// What a test leaves behind is judged: nothing writable and executable, nothing mapped where nothing may be.
 fn tables_are_sound(system: &System, name: &str) -> Verdict {
-    system.audit().map(drop).map_err(|error| {
+    let unsound = |error: &dyn core::fmt::Display| {
         log::error!("selftest: {name} leaves tables that are not sound: {error}");
         Failed
-    })
+    };
+    system.audit().map_err(|error| unsound(&error))?;
+    crate::space::audit_all().map(drop).map_err(|error| unsound(&error))
 }
 
 /// The first test by name after `last`.

@@ -121,7 +121,7 @@ pub unsafe fn start(
     layout: VirtualLayout,
     booted: &'static Booted<ArmIrq>,
 ) -> Result<&'static Vm, VmError> {
-    let tlb = TLB.set(ArmTlb::detect()).map_err(|_| VmError::Twice)?;
+    let tlb = TLB.set(ArmTlb::detect().with_follower(crate::space::follow)).map_err(|_| VmError::Twice)?;
     let root = PhysAddr::new(u64::from(head.table));
     // SAFETY: these 16 KiB and the tables below are used as tables only, by the caller's word.
     let tables = unsafe { Tables::new(&RAM, root) }.map_err(VmError::Table)?;

@@ -7,8 +7,8 @@
 //!              `page_is_buddy`, `set_page_guard`.
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::list::{BlockLists, End};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames, validate};
+use crate::buddy::list::BlockLists;
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Wanted, ZoneFrames, validate};
 use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
@@ -27,7 +27,7 @@ impl<'m> Classic<'m> {
     #[inline(always)]
     fn take_smallest(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
         let found = self.lists.smallest(order, kind)?;
-        let (pfn, page) = self.lists.pop(found, kind)?;
+        let (pfn, page) = self.lists.pop(found, kind);
         self.counts.remove(order.pages(), kind);
         if found > order {
             self.expand(pfn, found, order, kind);
@@ -48,7 +48,7 @@ impl<'m> Classic<'m> {
     }
 
     /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
-    #[inline]
+    #[inline(always)]
     fn expand(&mut self, pfn: Pfn, high: Order, low: Order, kind: MigrateType) {
         if self.options.guard_minorder <= low {
             self.lists.push_halves(pfn, high, low, kind);
@@ -68,7 +68,7 @@ impl<'m> Classic<'m> {
             if order < self.options.guard_minorder {
                 self.guard(upper, order, kind);
             } else {
-                self.lists.push(upper, self.frames.map.at(upper), order, kind, End::Front);
+                self.lists.push(upper, self.frames.map.at(upper), order, kind);
             }
         }
     }
@@ -80,6 +80,18 @@ impl<'m> Classic<'m> {
         self.frames.map.at(pfn).set_word(StateWord::guard(order));
         self.counts.guard += order.pages();
         self.counts.remove(order.pages(), kind);
+    }
+
+    /// What becomes of a block that has taken in its free buddies when it takes in the guards beside it too.
+    #[cold]
+    #[inline(never)]
+    fn absorb_guards(&mut self, block: (Pfn, Order), kind: MigrateType) -> (Pfn, Order) {
+        let (mut head, mut order) = block;
+        while order < self.options.guard_minorder {
+            let Some(larger) = self.absorb_guard((head, order), kind) else { break };
+            (head, order) = self.lists.merge(larger.0, larger.1);
+        }
+        (head, order)
     }
 
     /// Makes a guard block, if the buddy is one, part of the block that is being freed (Linux: `clear_page_guard`).
@@ -99,15 +111,6 @@ impl<'m> Classic<'m> {
         Some((head.min(buddy), next))
     }
 
-    /// Where a block goes: to the back when it is likely to become part of a larger one soon.
-    #[inline]
-    fn end_for(&self, pfn: Pfn, order: Order) -> End {
-        let Some(parent_order) = order.next().filter(|next| *next < Order::LARGEST) else { return End::Front };
-        let parent = Pfn::new(pfn.raw() & !order.pages());
-        let parents_buddy = self.frames.map.at(parent_order.buddy_of(parent));
-        if parents_buddy.word().is_free_in(parent_order, self.frames.zone) { End::Back } else { End::Front }
-    }
-
     /// Moves every free block of `pfn`'s pageblock to the lists of `to`; returns the pages moved
     /// (Linux: `move_freepages_block`).
     pub(super) fn move_free_blocks(&mut self, pfn: Pfn, to: MigrateType) -> u32 {
@@ -118,12 +121,15 @@ impl<'m> Classic<'m> {
             let page = self.frames.map.at(next);
             let word = page.word();
             let order = word.head_order().unwrap_or_default();
-            if let Some(from) = word.list().filter(|_| page.zone() == self.frames.zone) {
-                self.lists.unlink(page, order, from);
-                self.lists.push(next, page, order, to, End::Front);
-                self.counts.remove(order.pages(), from);
-                self.counts.add(order.pages(), to);
+            if word.is_free_in(order, self.frames.zone) {
+                let from = word.list().unwrap_or(to);
                 moved += order.pages();
+                if from != to {
+                    self.lists.unlink(page, order, from);
+                    self.lists.push(next, page, order, to);
+                    self.counts.remove(order.pages(), from);
+                    self.counts.add(order.pages(), to);
+                }
             }
             let Some(after) = next.checked_add(order.pages()) else { break };
             next = after;
@@ -163,37 +169,43 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         }
     }
 
+    #[inline(never)]
     fn take_many(
         &mut self,
         order: Order,
-        wanted: u32,
+        wanted: Wanted,
         kind: MigrateType,
         holder: Holder,
-        mut each: impl FnMut(Pfn),
+        mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
         let mut taken = 0;
-        while taken < wanted {
+        while taken < wanted.least {
             // A block that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
             // one by one only.
-            let most = Order::largest_within((wanted - taken) << order.log2()).unwrap_or(order).max(order);
+            let most = wanted.largest(taken, order);
             let whole = self.lists.smallest(order, kind).map_or(order, |size| size.min(most));
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
             let Some(pfn) = self.take(size, kind, holder) else { break };
-            taken += self.frames.cut(pfn, size, (order, holder), &mut each);
+            let blocks = self.frames.cut(pfn, size, order, holder);
+            each(pfn, blocks);
+            taken += blocks;
         }
         taken
     }
 
+    #[inline(always)]
     fn give_claimed(&mut self, pfn: Pfn, order: Order) {
-        let kind = self.frames.usemap.get(pfn);
-        self.counts.add(order.pages(), kind);
-        let (mut head, mut page, mut size) = self.lists.merge(pfn, order);
-        while size < self.options.guard_minorder {
-            let Some(larger) = self.absorb_guard((head, size), kind) else { break };
-            (head, page, size) = self.lists.merge(larger.0, larger.1);
+        let bits = self.frames.usemap.bits(pfn);
+        self.counts.add_bits(order.pages(), bits);
+        let (mut head, mut size) = (pfn, order);
+        let group = self.frames.map.around(pfn);
+        if self.lists.can_merge(group, pfn, order) {
+            (head, size) = self.lists.merge(pfn, order);
         }
-        let end = self.end_for(head, size);
-        self.lists.push(head, page, size, kind, end);
+        if size < self.options.guard_minorder {
+            (head, size) = self.absorb_guards((head, size), self.frames.usemap.get(pfn));
+        }
+        self.lists.push_freed(group, head, size, bits);
     }
 
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {

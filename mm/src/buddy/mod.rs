@@ -30,7 +30,7 @@ pub use error::{Broken, FreeError};
 pub use validate::Tally;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::memmap::{MemMap, Page, StateWord, Usemap, ZoneTag};
+use crate::memmap::{GROUP, MemMap, Page, StateWord, Usemap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::trace::{TraceRing, What};
@@ -148,17 +148,43 @@ impl ZoneFrames<'_> {
         Some((page.word().head_order()?, page.word().list()?))
     }
 
-    /// Cuts a block that was taken into blocks of `order` for `holder`, lowest first; returns how many.
+    /// Cuts a block that was taken into blocks of `order` for `holder`; returns how many.
     #[inline]
-    fn cut(&self, pfn: Pfn, size: Order, (order, holder): (Order, Holder), each: &mut impl FnMut(Pfn)) -> u32 {
+    fn cut(&self, pfn: Pfn, size: Order, order: Order, holder: Holder) -> u32 {
         self.note_taken(pfn, size);
-        let step = order.pages();
-        for offset in (0..size.pages()).step_by(step as usize) {
-            let head = Pfn::new(pfn.raw() | offset);
-            self.map.at(head).set_word(holder.word(order));
-            each(head);
+        let (word, first) = (holder.word(order), pfn.raw() as usize % GROUP);
+        let block = self.map.around(pfn).get(first..first + size.pages() as usize).unwrap_or_default();
+        if order == Order::ZERO {
+            block.iter().for_each(|page| page.set_word(word));
+        } else {
+            block.iter().step_by(order.pages() as usize).for_each(|page| page.set_word(word));
         }
         size.pages() >> order.log2()
+    }
+}
+
+/// How many blocks of one order to take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted {
+    /// With so many it is enough.
+    pub least: u32,
+    /// No more than that, even if a larger block must be cut for it.
+    pub most: u32,
+}
+
+impl Wanted {
+    /// Exactly as many, as far as there are.
+    #[must_use]
+    pub const fn exactly(blocks: u32) -> Self {
+        Self { least: blocks, most: blocks }
+    }
+
+    /// The largest block to take when `taken` blocks of `order` are there: one that is enough, if that is not too much.
+    #[inline]
+    fn largest(self, taken: u32, order: Order) -> Order {
+        let pages = |blocks: u32| (blocks - taken) << order.log2();
+        let enough = Order::covering(pages(self.least)).filter(|enough| enough.pages() <= pages(self.most));
+        enough.or_else(|| Order::largest_within(pages(self.most))).unwrap_or(order).max(order)
     }
 }
 
@@ -177,7 +203,7 @@ pub struct FreeCounts {
 
 impl FreeCounts {
     /// Counts `pages` that came to the lists of `kind`.
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, pages: u32, kind: MigrateType) {
         match kind {
             MigrateType::Isolate => self.isolated += pages,
@@ -189,8 +215,40 @@ impl FreeCounts {
         }
     }
 
+    /// As [`Self::add`], with the type's number.
+    #[inline(always)]
+    fn add_bits(&mut self, pages: u32, bits: u32) {
+        if bits < MigrateType::Cma as u32 {
+            self.free += pages;
+        } else {
+            self.add_apart(pages, bits);
+        }
+    }
+
+    /// As [`Self::remove`], with the type's number.
+    #[inline(always)]
+    fn remove_bits(&mut self, pages: u32, bits: u32) {
+        if bits < MigrateType::Cma as u32 {
+            self.free -= pages;
+        } else {
+            self.remove_apart(pages, bits);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn remove_apart(&mut self, pages: u32, bits: u32) {
+        self.remove(pages, MigrateType::new(bits).unwrap_or(MigrateType::Unmovable));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_apart(&mut self, pages: u32, bits: u32) {
+        self.add(pages, MigrateType::new(bits).unwrap_or(MigrateType::Unmovable));
+    }
+
     /// Counts `pages` that left the lists of `kind`.
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, pages: u32, kind: MigrateType) {
         match kind {
             MigrateType::Isolate => self.isolated -= pages,
@@ -223,10 +281,18 @@ pub trait FreeCore<'m>: Sized + Send {
     /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
-    /// Takes up to `wanted` blocks of `order`, handing each to `each`, with one search for as many as a larger block has;
-    /// returns how many there were. The state of each is as `holder` says. Linux: `rmqueue_bulk`.
-    fn take_many(&mut self, order: Order, wanted: u32, kind: MigrateType, holder: Holder, each: impl FnMut(Pfn))
-    -> u32;
+    /// Takes blocks of `order`, with one search for as many as a larger block has, until there are as many as the least of
+    /// `wanted`, but no more than its most; returns how many there were. `each` is handed the first frame and the number
+    /// of blocks that follow each other, as often as there are such. The state of each block is as `holder` says.
+    /// Linux: `rmqueue_bulk`.
+    fn take_many(
+        &mut self,
+        order: Order,
+        wanted: Wanted,
+        kind: MigrateType,
+        holder: Holder,
+        each: impl FnMut(Pfn, u32),
+    ) -> u32;
 
     /// Puts a block on the list of its pageblock's type, merged as far as its buddies are free.
     ///
@@ -247,6 +313,16 @@ pub trait FreeCore<'m>: Sized + Send {
     /// Takes the listed block that `pfn` heads, whole, whatever its list; returns its order, or `None` when it heads no
     /// listed block of this zone (Linux: `__isolate_free_page`).
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order>;
+    /// As [`Self::give_claimed`], of frames that follow each other and whose states say that they head nothing: the few
+    /// aligned blocks that they are, which costs far less than merging them one by one.
+    #[inline(never)]
+    fn give_run(&mut self, run: PfnRange) {
+        let mut next = run.start;
+        while let Some(order) = Order::largest_at(next, run.end.pages_since(next)) {
+            self.give_claimed(next, order);
+            next = Pfn::new(next.raw().wrapping_add(order.pages()));
+        }
+    }
 
     /// Pages held.
     fn counts(&self) -> FreeCounts;

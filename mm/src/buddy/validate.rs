@@ -120,7 +120,7 @@ pub(super) fn frames(frames: &ZoneFrames<'_>) -> Result<Tally, Broken> {
             Some(PageState::Isolated(_)) => &mut tally.isolated,
             Some(PageState::Guard(_)) => &mut tally.guard,
             Some(PageState::Pageset(_)) => &mut tally.pageset,
-            Some(PageState::Allocated(_) | PageState::Slab(_)) => &mut tally.allocated,
+            Some(PageState::Allocated(_) | PageState::Slab(_) | PageState::Owned(_)) => &mut tally.allocated,
             _ => &mut tally.reserved,
         };
         *count += pages;

@@ -31,6 +31,11 @@ pub use usemap::Usemap;
 use crate::addr::{Pfn, PfnRange};
 use crate::order::{MAX_ORDER, Order};
 
+/// Frames of a largest block.
+pub(crate) const GROUP: usize = Order::LARGEST.pages() as usize;
+/// The entries of a naturally aligned largest block.
+pub(crate) type Group = [Page; GROUP];
+
 /// The array, and the frame number of its first entry.
 #[derive(Clone, Copy)]
 pub struct MemMap<'m> {
@@ -73,6 +78,17 @@ impl<'m> MemMap<'m> {
     #[inline]
     pub(crate) fn at(&self, pfn: Pfn) -> &'m Page {
         &self.pages[pfn.raw().wrapping_sub(self.base) as usize]
+    }
+
+    /// The entries around `pfn`, which is known to be in the array: those of the naturally aligned largest block that it
+    /// lies in. The buddy of a block is among them, and an index that is reduced to their number needs no check.
+    ///
+    /// # Panics
+    /// As [`Self::at`].
+    #[inline(always)]
+    pub(crate) fn around(&self, pfn: Pfn) -> &'m Group {
+        let (groups, _) = self.pages.as_chunks();
+        &groups[pfn.raw().wrapping_sub(self.base) as usize / GROUP]
     }
 
     /// The frame of an entry; `None` for an entry of another array (Linux: `page_to_pfn`).

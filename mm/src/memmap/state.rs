@@ -27,6 +27,8 @@ pub enum PageState {
     Allocated(Order),
     /// The first frame of a block that is cut into objects.
     Slab(Order),
+    /// The first frame of a block that a value owns, which alone can free it (`page_alloc::OwnedPages`).
+    Owned(Order),
     /// The first frame of a block kept out of use beside an allocation, to catch stray accesses.
     Guard(Order),
     /// A later frame of the block that `head` heads.
@@ -48,6 +50,7 @@ impl fmt::Display for PageState {
             Self::Pageset(order) => write!(f, "in a pageset, order {}", order.raw()),
             Self::Allocated(order) => write!(f, "allocated, order {}", order.raw()),
             Self::Slab(order) => write!(f, "slab, order {}", order.raw()),
+            Self::Owned(order) => write!(f, "owned by a value, order {}", order.raw()),
             Self::Guard(order) => write!(f, "guard, order {}", order.raw()),
             Self::Tail { head, order } => write!(f, "inside the block of order {} at {head}", order.raw()),
         }
@@ -69,6 +72,7 @@ const PAGESET: u32 = 3 << KIND_SHIFT;
 const ALLOCATED: u32 = 4 << KIND_SHIFT;
 const SLAB: u32 = 5 << KIND_SHIFT;
 const GUARD: u32 = 6 << KIND_SHIFT;
+const OWNED: u32 = 7 << KIND_SHIFT;
 
 bitflags! {
     /// What else is known of an allocated block. A block with any of these is freed the long way: a hit wants a word
@@ -107,6 +111,19 @@ impl StateWord {
     #[inline]
     pub const fn free(order: Order, kind: MigrateType, zone: ZoneTag) -> Self {
         Self(FREE | order.log2() | (kind as u32) << TYPE_SHIFT | zone.bits() << ZONE_SHIFT)
+    }
+
+    /// This word, of a free block of order 0 and the type with number 0, with an order and the number of a type in their
+    /// places.
+    #[inline(always)]
+    pub(crate) const fn with(self, order: Order, kind_bits: u32) -> Self {
+        Self(self.0 | order.log2() | kind_bits << TYPE_SHIFT)
+    }
+
+    /// The same, of an order more.
+    #[inline(always)]
+    pub(crate) const fn up(self) -> Self {
+        Self(self.0 + 1)
     }
 
     /// Heads a block in the allocator's own hands.
@@ -207,7 +224,24 @@ impl StateWord {
     #[must_use]
     #[inline]
     pub const fn references(self) -> u32 {
-        if self.is_in_use() { (self.0 >> SHARE_SHIFT) + 1 } else { 0 }
+        if self.is_in_use() || self.kind() == OWNED { (self.0 >> SHARE_SHIFT) + 1 } else { 0 }
+    }
+
+    /// The same block in the hands of a value, so that nobody can free it by its number; `None` unless it is allocated,
+    /// of `order`, and has one owner.
+    #[must_use]
+    pub(crate) const fn owned(self, order: Order) -> Option<Self> {
+        if self.is_allocated_of(order) && self.references() == 1 {
+            Some(Self(self.0 & !KIND_MASK | OWNED))
+        } else {
+            None
+        }
+    }
+
+    /// The same block without the value; `None` unless the word is what [`Self::owned`] made, and of one owner.
+    #[must_use]
+    pub(crate) const fn disowned(self) -> Option<Self> {
+        if self.kind() == OWNED && self.references() == 1 { Some(Self(self.0 & !KIND_MASK | ALLOCATED)) } else { None }
     }
 
     /// The same with one more owner; `None` when it has 65,536.
@@ -228,6 +262,13 @@ impl StateWord {
         }
     }
 
+    /// A single page of a value's block of `order`, itself a value's; `None` unless the block has one owner and no
+    /// marks: then it is more than the sum of its pages.
+    #[must_use]
+    pub(crate) const fn owned_page(self, order: Order) -> Option<Self> {
+        if self.0 & !TYPE_MASK == OWNED | order.log2() { Some(Self(self.0 & !ORDER_MASK)) } else { None }
+    }
+
     /// Whether the frame heads a free block of exactly `order`, on whatever list of whatever zone.
     #[must_use]
     #[inline]
@@ -240,6 +281,19 @@ impl StateWord {
     #[inline]
     pub const fn is_free_in(self, order: Order, zone: ZoneTag) -> bool {
         self.0 & !TYPE_MASK == FREE | order.log2() | zone.bits() << ZONE_SHIFT
+    }
+
+    /// The same, of the type with number 0.
+    #[inline(always)]
+    pub(crate) const fn without_type(self) -> Self {
+        Self(self.0 & !TYPE_MASK)
+    }
+
+    /// Whether the frame heads a free block of exactly `order`, on whatever list of the zone that `blank` is a word of
+    /// (see [`Self::with`]).
+    #[inline(always)]
+    pub(crate) const fn is_like(self, blank: Self, order: Order) -> bool {
+        self.0 & !TYPE_MASK == blank.0 + order.log2()
     }
 
     /// Whether the frame heads a guard block of exactly `order`.
@@ -274,6 +328,7 @@ impl StateWord {
             PAGESET => PageState::Pageset(order),
             ALLOCATED => PageState::Allocated(order),
             SLAB => PageState::Slab(order),
+            OWNED => PageState::Owned(order),
             GUARD => PageState::Guard(order),
             _ => return None,
         })

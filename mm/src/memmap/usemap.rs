@@ -49,6 +49,12 @@ impl<'m> Usemap<'m> {
         MigrateType::new(u32::from(raw & TYPE_MASK)).unwrap_or(MigrateType::Unmovable)
     }
 
+    /// As [`Self::get`], the type's number.
+    #[inline(always)]
+    pub(crate) fn bits(&self, pfn: Pfn) -> u32 {
+        self.place(pfn).map_or(0, |block| u32::from(block.load(Relaxed) & TYPE_MASK))
+    }
+
     /// Makes `kind` the type of the block that holds `pfn`; the caller holds the zone's lock
     /// (Linux: `set_pageblock_migratetype`).
     pub(crate) fn set(&self, pfn: Pfn, kind: MigrateType) {

@@ -21,15 +21,19 @@ use crate::page_alloc::{AllocError, PageAllocator, Zone};
 use crate::sync::CurrentCpu;
 
 /// Most pages under one hold of a zone's lock: interrupts are off meanwhile.
-const CHUNK: usize = 64;
+const CHUNK: usize = 32;
+
+/// Most pages of a run: it becomes a few blocks, each of which is given back under the lock.
+const RUN: usize = 256;
 
 /// Frames that follow each other in one zone, claimed; not empty.
 #[derive(Clone, Copy)]
 struct Run {
-    frames: PfnRange,
+    start: u32,
+    end: u32,
     zone: ZoneTag,
-    /// What the first of them was allocated for.
-    kind: MigrateType,
+    /// What the last of them was allocated for.
+    kind_bits: u32,
 }
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
@@ -56,11 +60,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         for chunk in out.chunks_mut(CHUNK) {
             // A chunk is short.
             let wanted = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let mut places = chunk.iter_mut();
-            let each = |pfn| {
-                if let Some(place) = places.next() {
-                    *place = pfn;
+            let mut rest = &mut *chunk;
+            let each = |first: Pfn, pages: u32| {
+                let (places, behind) =
+                    core::mem::take(&mut rest).split_at_mut_checked(pages as usize).unwrap_or_default();
+                for (place, offset) in places.iter_mut().zip(0..) {
+                    *place = Pfn::new(first.raw() + offset);
                 }
+                rest = behind;
             };
             let taken = zone.take_pages(wanted, kind, each);
             done += taken as usize;
@@ -80,50 +87,57 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if !self.hooks().is_empty() {
             return pages.iter().try_for_each(|pfn| self.free_pages(*pfn, Order::ZERO));
         }
-        for chunk in pages.chunks(CHUNK) {
+        for chunk in pages.chunks(RUN) {
             self.free_chunk(chunk)?;
         }
         Ok(())
     }
 
     fn free_chunk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
-        let mut run: Option<Run> = None;
-        for pfn in pages.iter().copied() {
-            let claimed = self.map.page(pfn).and_then(|page| {
-                page.claim_as(Order::ZERO, StateWord::INSIDE).map(|owned| (page.zone(), owned.kind_bits()))
-            });
-            let Some((zone, bits)) = claimed else {
-                self.finish(run.take());
+        let mut pages = pages.iter();
+        while let Some(pfn) = pages.next() {
+            let Some((zone, kind_bits)) = self.claim_for_run(*pfn) else {
                 // Several owners, or an error: the usual way knows.
-                self.free_pages(pfn, Order::ZERO)?;
+                self.free_pages(*pfn, Order::ZERO)?;
                 continue;
             };
-            match &mut run {
-                Some(run) if run.frames.end == pfn && run.zone == zone => {
-                    run.frames.end = Pfn::new(pfn.raw().wrapping_add(1));
+            let mut run = Run { start: pfn.raw(), end: pfn.raw().wrapping_add(1), zone, kind_bits };
+            // What does not follow is left to the next turn, unclaimed.
+            let mut rest = pages.as_slice().iter();
+            while let Some(next) = rest.next().filter(|next| next.raw() == run.end) {
+                let Some((zone, kind_bits)) = self.claim_for_run(*next) else { break };
+                if zone != run.zone {
+                    self.finish(run);
+                    run.start = next.raw();
                 }
-                _ => {
-                    self.finish(run.take());
-                    let frames = PfnRange::new(pfn, Pfn::new(pfn.raw().wrapping_add(1)));
-                    let kind = MigrateType::new(bits).unwrap_or(MigrateType::Movable);
-                    run = Some(Run { frames, zone, kind });
-                }
+                run = Run { end: next.raw().wrapping_add(1), zone, kind_bits, ..run };
+                pages = rest.clone();
             }
+            self.finish(run);
         }
-        self.finish(run);
         Ok(())
     }
 
+    /// Takes a page from its only owner, so that it heads nothing; its zone and the type that it was allocated for.
+    #[inline(always)]
+    fn claim_for_run(&self, pfn: Pfn) -> Option<(ZoneTag, u32)> {
+        let page = self.map.page(pfn)?;
+        let owned = page.claim_as(Order::ZERO, StateWord::INSIDE)?;
+        Some((page.zone(), owned.kind_bits()))
+    }
+
     /// Gives a run to its zone.
-    #[inline]
-    fn finish(&self, run: Option<Run>) {
-        let Some(Run { frames, zone, kind }) = run else { return };
+    #[inline(never)]
+    fn finish(&self, run: Run) {
+        let Run { start, end, zone, kind_bits } = run;
+        let frames = PfnRange::new(Pfn::new(start), Pfn::new(end));
         // Every frame of the map has the tag of a zone that exists: it was allocated from there.
         let Some(zone) = self.zone_tagged(zone) else { return };
         if frames.pages() > 1 {
             zone.give_pages(frames);
         } else {
             self.map.at(frames.start).set_word(StateWord::pageset(Order::ZERO));
+            let kind = MigrateType::new(kind_bits).unwrap_or(MigrateType::Movable);
             Zone::free(zone, frames.start, Order::ZERO, kind, Heat::Hot);
         }
     }

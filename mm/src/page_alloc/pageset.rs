@@ -46,12 +46,23 @@ impl PagesetSize {
         Self { high: self.high.min(most.high), batch: self.batch.min(most.batch) }
     }
 
-    /// Blocks of `order` that a refill brings: as many pages as the batch has, but two at least.
+    /// Blocks of `order` that a refill brings: as many pages as the batch has, rounded up to a block that can be taken
+    /// whole, but two blocks at least.
     #[must_use]
     pub(super) fn refill(self, order: Order) -> u32 {
-        if order == Order::ZERO { self.batch } else { (self.batch >> order.log2()).max(2) }
+        let pages = self.batch.next_power_of_two();
+        if order == Order::ZERO { pages } else { (pages >> order.log2()).max(2) }
+    }
+
+    /// Pages of a drain: a batch, but no more than keeps interrupts off for a short time.
+    #[must_use]
+    pub(super) fn drain(self) -> u32 {
+        self.batch.min(DRAIN_PAGES)
     }
 }
+
+/// Most pages of a drain: each costs some hundred instructions with interrupts off.
+const DRAIN_PAGES: u32 = 16;
 
 /// Which end of a ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,10 +115,6 @@ impl RingIndex {
         Self(self.0 | RETURNS)
     }
 
-    const fn is_returns(self) -> bool {
-        self.0 & RETURNS == RETURNS
-    }
-
     #[inline]
     const fn index(self) -> usize {
         self.0 as usize % RINGS
@@ -153,6 +160,26 @@ impl Ring {
     #[inline]
     fn len(&self) -> u32 {
         self.end.load(Relaxed).wrapping_sub(self.start.load(Relaxed))
+    }
+}
+
+/// Blocks taken from the cold end of a ring, the coldest first.
+#[derive(Debug)]
+pub(super) struct Cold<'s> {
+    slots: &'s [AtomicU32; RING_SLOTS as usize],
+    next: u32,
+    left: u32,
+}
+
+impl Iterator for Cold<'_> {
+    type Item = Pfn;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Pfn> {
+        self.left = self.left.checked_sub(1)?;
+        let pfn = self.slots[(self.next % RING_SLOTS) as usize].load(Relaxed);
+        self.next = self.next.wrapping_add(1);
+        Some(Pfn::new(pfn))
     }
 }
 
@@ -240,14 +267,19 @@ impl<'m> Pageset<'m> {
         self.freed.load(Relaxed).wrapping_add(by_hits)
     }
 
+    /// What a count would find that follows directly on another one, but for pages that came from the zone or went there.
+    pub(super) fn recounted(&self, room: u32) {
+        let granted = if self.closed.load(Relaxed) == 0 { room } else { 0 };
+        self.granted.store(granted, Relaxed);
+        self.room.store(granted, Relaxed);
+    }
+
     /// Counts the stock anew; returns how many pages still fit.
     pub(super) fn recount(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
         add(&self.freed, by_hits);
         let room = self.size().high.saturating_sub(self.count());
-        let granted = if self.closed.load(Relaxed) == 0 { room } else { 0 };
-        self.granted.store(granted, Relaxed);
-        self.room.store(granted, Relaxed);
+        self.recounted(room);
         room
     }
 
@@ -307,21 +339,57 @@ impl<'m> Pageset<'m> {
         Some(Pfn::new(pfn))
     }
 
-    /// Takes blocks of `wanted` pages or a little more from the cold ends and hands each to `each`: those to be returned
-    /// first, then one ring after the other, every time beginning with another ring.
-    pub(super) fn take_coldest(&self, wanted: u32, mut each: impl FnMut(Pfn, Order)) {
+    /// Whether there may be no room for `pages` more because of this ring: it has most of what the pageset may hold, and
+    /// more than a drain takes.
+    #[inline]
+    pub(super) fn fills(&self, ring: RingIndex, pages: u32) -> bool {
+        let stocked = self.rings[ring.index()].len() << ring.order().log2();
+        let size = self.size();
+        let is_large = stocked > size.high / 2 && stocked > size.drain();
+        is_large && self.room.load(Relaxed) < pages && self.closed.load(Relaxed) == 0
+    }
+
+    /// Adds to the room what went to the zone.
+    #[inline]
+    pub(super) fn make_room(&self, pages: u32) {
+        add(&self.granted, pages);
+        add(&self.room, pages);
+    }
+
+    /// Takes blocks of `wanted` pages or a little more from the cold ends and hands them, a ring's at a time, to `each`;
+    /// returns how many pages. Those to be returned come first, if the core `gathers` and there are such, then one ring
+    /// after the other, every time beginning with another ring.
+    pub(super) fn take_coldest(&self, wanted: u32, gathers: bool, mut each: impl FnMut(Cold<'_>, Order)) -> u32 {
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
-        let mut left = wanted;
-        // Those to be returned come again with the others, but are empty by then, or enough was taken.
-        let returns = RingIndex::all().filter(|ring| ring.is_returns());
-        for ring in returns.chain(RingIndex::from(turn & 0xf)) {
-            let order = ring.order();
-            while let Some(pfn) = if left > 0 { self.pop_cold(ring) } else { None } {
-                each(pfn, order);
-                left = left.saturating_sub(order.pages());
+        let mut taken = 0;
+        if gathers {
+            for number in (RETURNS..16).step_by(LANES) {
+                taken += self.take_ring(RingIndex(number), wanted.saturating_sub(taken), &mut each);
             }
         }
+        for step in 0..16 {
+            if taken >= wanted {
+                break;
+            }
+            taken += self.take_ring(RingIndex(turn.wrapping_add(step) & 0xf), wanted - taken, &mut each);
+        }
+        taken
+    }
+
+    /// The same from one ring.
+    #[inline]
+    pub(super) fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order)) -> u32 {
+        let place = &self.rings[ring.index()];
+        let (start, len) = (place.start.load(Relaxed), place.len());
+        if len == 0 {
+            return 0;
+        }
+        let order = ring.order();
+        let left = len.min(wanted.div_ceil(order.pages()));
+        place.start.store(start.wrapping_add(left), Relaxed);
+        each(Cold { slots: &self.slots[ring.index()], next: start, left }, order);
+        left << order.log2()
     }
 
     /// Puts a block that a caller freed where it belongs, to the hot end or among those to be returned, after `claim` took
@@ -371,10 +439,27 @@ impl<'m> Pageset<'m> {
         }
     }
 
-    /// Puts a block that came from the zone where the next pop from `heat` finds it last.
+    /// Puts blocks that follow each other and came from the zone where pops from `heat` find the first of them first, after
+    /// those that are there.
     #[inline]
-    pub(super) fn stock(&self, pfn: Pfn, ring: RingIndex, heat: Heat) {
-        if heat == Heat::Hot { self.push_start(pfn, ring) } else { self.push_end(pfn, ring) }
+    pub(super) fn stock(&self, first: Pfn, blocks: u32, ring: RingIndex, heat: Heat) {
+        let place = &self.rings[ring.index()];
+        let (slots, pages) = (&self.slots[ring.index()], ring.order().pages());
+        // What is popped from the hot end last lies before what is there, the first block next to it.
+        let (mut position, step) = match heat {
+            Heat::Hot => (place.start.load(Relaxed).wrapping_sub(1), u32::MAX),
+            Heat::Cold => (place.end.load(Relaxed), 1),
+        };
+        let mut frame = first.raw();
+        for _ in 0..blocks {
+            slots[(position % RING_SLOTS) as usize].store(frame, Relaxed);
+            position = position.wrapping_add(step);
+            frame = frame.wrapping_add(pages);
+        }
+        match heat {
+            Heat::Hot => place.start.store(position.wrapping_add(1), Relaxed),
+            Heat::Cold => place.end.store(position, Relaxed),
+        }
     }
 
     /// The first frame that is not for reuse.
@@ -442,8 +527,8 @@ mod tests {
         assert!(!push(&set, 3, MigrateType::Movable));
         assert_eq!((set.count(), set.recount()), (4, 0));
         let mut drained = Vec::new();
-        set.take_coldest(1, |pfn, order| drained.push((pfn.raw(), order.raw())));
-        set.take_coldest(9, |pfn, order| drained.push((pfn.raw(), order.raw())));
+        let mut drain = |blocks: Cold<'_>, order: Order| drained.extend(blocks.map(|pfn| (pfn.raw(), order.raw())));
+        assert_eq!(set.take_coldest(1, false, &mut drain) + set.take_coldest(9, false, &mut drain), 4);
         drained.sort_unstable();
         assert_eq!(drained, [(1, 0), (2, 0), (4, 1)]);
         assert!(!push(&set, 3, MigrateType::Movable));
@@ -462,7 +547,7 @@ mod tests {
         }
         assert_eq!((set.count(), set.returns()), (3, 1));
         assert_eq!(set.pop_hot(movable), Some(Pfn::new(5)));
-        set.take_coldest(1, |pfn, _| assert_eq!(pfn, Pfn::new(100)));
+        set.take_coldest(1, true, |mut blocks, _| assert_eq!(blocks.next(), Some(Pfn::new(100))));
         assert_eq!(set.pop_hot(movable), Some(Pfn::new(99)));
         assert_eq!(set.pop_hot(movable), None);
     }
@@ -473,13 +558,13 @@ mod tests {
         let set = Pageset::new(&slots, PagesetSize { high: 20, batch: 4 }).unwrap();
         let movable = ring(MigrateType::Movable);
         for pfn in 0..6 {
-            set.stock(Pfn::new(pfn), movable, Heat::Hot);
+            set.stock(Pfn::new(pfn), 1, movable, Heat::Hot);
         }
         set.recount();
         set.pop_hot(movable).unwrap();
         assert!(push(&set, 50, MigrateType::Movable));
         assert_eq!(set.freed(), 1);
-        set.take_coldest(2, |_, _| {});
+        set.take_coldest(2, false, |_, _| {});
         set.recount();
         assert!(push(&set, 51, MigrateType::Movable));
         set.push_freed(Pfn::new(52), movable, Heat::Hot, false);

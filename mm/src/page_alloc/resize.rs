@@ -63,11 +63,11 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         loop {
             let _irq = IrqOff::<M>::new();
             let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return };
-            set.recount();
+            let room = set.recount();
             if set.count() <= set.size().high {
                 return;
             }
-            self.with_core(|core| drain(core, set));
+            self.with_core(|core| drain(core, set, room));
         }
     }
 
@@ -76,7 +76,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let Some(set) = self.pagesets().get(cpu.index()) else { return };
         // Whoever else drains it holds the lock too, so that each block leaves it once.
         while self.with_core(|core| {
-            drain(core, set);
+            drain(core, set, 0);
             set.count() > 0
         }) {}
     }

@@ -34,23 +34,40 @@ const _: () = assert!(GfpFlags::ZONE_MASK.bits() == 0xf);
 /// The pagesets of a zone, by CPU.
 pub(super) type Lane<'m> = &'m [Pageset<'m>];
 
-/// For each combination the lane of the first zone, and in the lower two bits the type.
+/// For each combination of flags where it leads.
 #[derive(Debug)]
-pub(super) struct Routes([u8; COMBINATIONS]);
+pub(super) struct Routes {
+    /// The lane of the first zone, and in the lower two bits the type.
+    lanes: [u8; COMBINATIONS],
+    /// The number of that zone; out of range where there is none.
+    zones: [u8; COMBINATIONS],
+}
 
 impl Default for Routes {
     fn default() -> Self {
-        Self([NOWHERE; COMBINATIONS])
+        Self { lanes: [NOWHERE; COMBINATIONS], zones: [u8::MAX; COMBINATIONS] }
     }
 }
 
 impl Routes {
+    #[inline]
+    fn combination(gfp: GfpFlags) -> usize {
+        let bits = gfp.bits() & GfpFlags::ZONE_MASK.bits() | gfp.bits() >> RECLAIMABLE_SHIFT & 0x10;
+        bits as usize % COMBINATIONS
+    }
+
     /// The number of the first zone's lane for these flags, and the bits of the type.
     #[inline]
     pub(super) fn of(&self, gfp: GfpFlags) -> (usize, u32) {
-        let combination = gfp.bits() & GfpFlags::ZONE_MASK.bits() | gfp.bits() >> RECLAIMABLE_SHIFT & 0x10;
-        let route = self.0[combination as usize % COMBINATIONS];
+        let route = self.lanes[Self::combination(gfp)];
         (usize::from(route >> 2) % LANES, u32::from(route & 3))
+    }
+
+    /// The number of the first zone for these flags, and the type.
+    #[inline]
+    fn zone_of(&self, gfp: GfpFlags) -> (usize, MigrateType) {
+        let combination = Self::combination(gfp);
+        (usize::from(self.zones[combination]), kind_of(self.lanes[combination].into()))
     }
 }
 
@@ -76,15 +93,27 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             if first.node != self.local {
                 continue;
             }
-            let lane = u8::try_from(ZoneTag::from(*first).index()).unwrap_or(NOWHERE);
-            self.routes.0[combination] = lane << 2 | request.kind as u8;
+            let tag = ZoneTag::from(*first).index();
+            let lane = u8::try_from(tag).unwrap_or(NOWHERE);
+            self.routes.lanes[combination] = lane << 2 | request.kind as u8;
+            self.routes.zones[combination] = self.by_tag.get(tag).copied().unwrap_or(u8::MAX);
         }
+    }
+
+    /// Takes a block that no pageset stocks from the zone that the flags prefer; `None` when it is not that easy.
+    #[inline(never)]
+    fn alloc_large(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
+        let (zone, kind) = self.easy_zone(gfp)?;
+        zone.alloc_plenty(order, kind)
     }
 
     /// Pops a block from this CPU's pageset of the zone that the flags prefer; `None` when it is not that easy.
     #[inline(always)]
     pub(super) fn alloc_hit(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
-        if order > PAGESET_ORDER || gfp.intersects(LONG_WAY) {
+        if order > PAGESET_ORDER {
+            return self.alloc_large(gfp, order);
+        }
+        if gfp.intersects(LONG_WAY) {
             return None;
         }
         let (lane, bits) = self.routes.of(gfp);
@@ -103,10 +132,13 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Some(pfn)
     }
 
-    /// Takes a block from the zone that the flags prefer if that has plenty, without the walk; `None` when it is not
-    /// that easy.
+    /// Takes a block for which there was no hit from the zone that the flags prefer if that has plenty, without the walk;
+    /// `None` when it is not that easy.
     #[inline]
     pub(super) fn alloc_easy(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
+        if order > PAGESET_ORDER {
+            return None;
+        }
         let (zone, kind) = self.easy_zone(gfp)?;
         zone.alloc_easy(order, kind)
     }
@@ -117,15 +149,29 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if gfp.intersects(LONG_WAY) || !self.hooks().is_empty() {
             return None;
         }
-        let (lane, bits) = self.routes.of(gfp);
-        let index = self.by_tag.get(lane)?;
-        Some((self.zones.get(usize::from(*index))?, kind_of(bits)))
+        let (index, kind) = self.routes.zone_of(gfp);
+        Some((self.zones.get(index)?, kind))
+    }
+
+    /// Frees a block that no pageset stocks and that has one owner; `false`, and nothing done, when it is not that easy.
+    #[inline(never)]
+    fn free_large(&self, pfn: Pfn, order: Order) -> bool {
+        let Some(page) = self.map.page(pfn).filter(|_| self.hooks().is_empty()) else { return false };
+        let Some(zone) = self.zone_tagged(page.zone()) else { return false };
+        if page.claim(order).is_none() {
+            return false;
+        }
+        zone.free_to_core(pfn, order);
+        true
     }
 
     /// Frees a block that has one owner into this CPU's pageset; `false`, and nothing done, when it is not that easy.
     #[inline(always)]
     pub(super) fn free_hit(&self, pfn: Pfn, order: Order) -> bool {
-        let Some(page) = self.map.page(pfn).filter(|_| order <= PAGESET_ORDER) else { return false };
+        if order > PAGESET_ORDER {
+            return self.free_large(pfn, order);
+        }
+        let Some(page) = self.map.page(pfn) else { return false };
         let lane = &self.lanes[page.zone().index()];
         let _irq = IrqOff::<M>::new();
         let Some(set) = lane.get(M::current_cpu().index()) else { return false };

@@ -9,13 +9,13 @@
 //!              for gathering are ours.
 #![forbid(unsafe_code)]
 
-use crate::addr::Pfn;
-use crate::buddy::{FreeCore, Holder};
+use crate::addr::{Pfn, PfnRange};
+use crate::buddy::{FreeCore, Holder, Wanted};
 use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 use crate::page_alloc::Zone;
-use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, RingIndex};
+use crate::page_alloc::pageset::{Cold, Heat, PAGESET_ORDER, Pageset, RingIndex};
 use crate::page_alloc::route::broken_stock;
 use crate::sync::{CurrentCpu, IrqOff};
 use crate::trace::What;
@@ -46,22 +46,24 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     /// Stocks up to a batch of blocks and hands out the first (Linux: `rmqueue_bulk`).
     fn refill(&self, set: Option<&Pageset<'m>>, order: Order, kind: MigrateType, heat: Heat) -> Option<Pfn> {
-        let fit = set.map(|set| (set, set.recount() >> order.log2())).filter(|(_, fit)| *fit > 0);
-        let Some((set, fit)) = fit else {
+        let fit = set.map(|set| (set, set.recount())).filter(|(_, room)| *room >= order.pages());
+        let Some((set, room)) = fit else {
             return self.alloc_direct(order, kind);
         };
         let ring = RingIndex::of(order, kind);
-        let wanted = set.size().refill(order).min(fit);
+        let most = room >> order.log2();
+        let wanted = Wanted { least: set.size().refill(order).min(most), most };
         let mut last = None;
-        self.with_core(|core| {
+        let taken = self.with_core(|core| {
             // The block taken first is the next one to be popped from the end that the caller uses.
-            core.take_many(order, wanted, kind, Holder::Pageset, |pfn| {
-                set.stock(pfn, ring, heat);
+            let taken = core.take_many(order, wanted, kind, Holder::Pageset, |pfn, blocks| {
+                set.stock(pfn, blocks, ring, heat);
                 last = Some(pfn);
             });
             core.frames().note(What::Refill { kind, pages: set.count() }, last, Order::ZERO);
+            taken
         });
-        set.recount();
+        set.recounted(room.saturating_sub(taken << order.log2()));
         if C::GATHERS {
             set.set_front(ring, pageblock_of(last?).end);
         }
@@ -88,10 +90,15 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             return self.free_to_core(pfn, order);
         };
         let ring = RingIndex::of(order, kind);
+        if !C::GATHERS && set.fills(ring, order.pages()) {
+            // There is no need to count: what was freed last is there, and makes room.
+            let taken = self.with_core(|core| drain_ring(core, set, ring));
+            set.make_room(taken);
+            return set.push_freed(pfn, ring, heat, C::GATHERS);
+        }
         let mut room = set.recount();
         if C::GATHERS || room < order.pages() {
-            self.with_core(|core| make_room(core, set, order));
-            room = set.recount();
+            room = self.with_core(|core| make_room(core, set, order, room));
         }
         if room >= order.pages() {
             set.push_freed(pfn, ring, heat, C::GATHERS);
@@ -114,28 +121,86 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         loop {
             let _irq = IrqOff::<M>::new();
             let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return };
-            if set.recount() >= set.size().high {
+            let room = set.recount();
+            if room >= set.size().high {
                 return;
             }
-            self.with_core(|core| drain(core, set));
+            self.with_core(|core| drain(core, set, room));
         }
     }
 }
 
-/// Moves up to a batch of pages from a pageset to the core (Linux: `free_pcppages_bulk`).
-pub(super) fn drain<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>) {
-    set.take_coldest(set.size().batch, |pfn, order| {
-        core.give_claimed(pfn, order);
-        core.frames().note_given(pfn, order);
-    });
-    set.recount();
-    core.frames().note(What::Drain { pages: set.size().batch }, None, Order::ZERO);
+/// Gives blocks to the core, those that follow each other as the few larger blocks that they are.
+#[inline(never)]
+fn give_blocks<'m>(core: &mut impl FreeCore<'m>, mut blocks: Cold<'_>, order: Order) {
+    let Some(first) = blocks.next() else { return };
+    let (mut start, mut end) = (first.raw(), first.raw().wrapping_add(order.pages()));
+    for pfn in blocks {
+        let after = pfn.raw().wrapping_add(order.pages());
+        if pfn.raw() == end {
+            end = after;
+        } else if after == start {
+            start = pfn.raw();
+        } else {
+            give_run(core, start, end, order);
+            (start, end) = (pfn.raw(), after);
+        }
+    }
+    give_run(core, start, end, order);
 }
 
-/// Makes room in a pageset that has none for a block of `order`, or may have none.
-fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order) {
+/// Gives the blocks of `order` from `start` up to `end`.
+#[inline(always)]
+fn give_run<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: Order) {
+    if end.wrapping_sub(start) == order.pages() {
+        give_one(core, Pfn::new(start), order);
+    } else {
+        give_several(core, PfnRange::new(Pfn::new(start), Pfn::new(end)), order);
+    }
+}
+
+#[inline(never)]
+fn give_one<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
+    core.give_claimed(pfn, order);
+    core.frames().note_given(pfn, order);
+}
+
+#[inline(never)]
+fn give_several<'m>(core: &mut impl FreeCore<'m>, frames: PfnRange, order: Order) {
+    let map = core.frames().map;
+    for head in (frames.start.raw()..frames.end.raw()).step_by(order.pages() as usize) {
+        map.at(Pfn::new(head)).set_word(StateWord::INSIDE);
+    }
+    core.give_run(frames);
+    core.frames().note_given(frames.start, order);
+}
+
+/// Moves some pages from a pageset, counted before, to the core; returns the room that there is then
+/// (Linux: `free_pcppages_bulk`).
+pub(super) fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: u32) -> u32 {
+    let wanted = set.size().drain();
+    let taken = set.take_coldest(wanted, C::GATHERS, |blocks, order| give_blocks(core, blocks, order));
+    core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
+    // Without room there may be more in stock than there should be: the bound has come down.
+    if room == 0 {
+        return set.recount();
+    }
+    set.recounted(room + taken);
+    room + taken
+}
+
+/// Moves some pages from one ring to the core; returns how many.
+fn drain_ring<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>, ring: RingIndex) -> u32 {
+    let taken = set.take_ring(ring, set.size().drain(), &mut |blocks, order| give_blocks(core, blocks, order));
+    core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
+    taken
+}
+
+/// Makes room in a pageset, counted before, that has none for a block of `order`, or may have none; returns how much
+/// there is.
+fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order, room: u32) -> u32 {
     if !C::GATHERS {
-        return drain(core, set);
+        return drain(core, set, room);
     }
     let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
     let mut is_stale = false;
@@ -147,9 +212,5 @@ fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order)
         set.set_front(ring, lower);
         is_stale = true;
     }
-    if is_stale || set.returns() > 0 || set.count().saturating_add(order.pages()) > set.size().high {
-        drain(core, set);
-    } else {
-        set.recount();
-    }
+    if is_stale || set.returns() > 0 || room < order.pages() { drain(core, set, room) } else { room }
 }

@@ -174,12 +174,10 @@ pub(super) fn open_types(least: u32, free: u32, cma: u32) -> u32 {
     }
 }
 
-/// Whether a zone with these free pages, `largest` of them in largest blocks that are not lent, may give a block of
-/// `order` to a first attempt that prefers it, beyond doubt: as much as must stay, `least`, is in largest blocks alone.
-#[inline]
-pub(super) fn is_plenty(order: Order, least: u32, free: u32, cma: u32, largest: u32) -> bool {
-    let least = least.saturating_add(order.pages() - 1);
-    free.saturating_sub(cma) > least && largest > least
+/// With more free largest blocks than this that are not lent, a zone that must keep `least` pages may give a block of
+/// any order to a first attempt that prefers it, beyond doubt: one for the request, and the others hold what must stay.
+pub(super) fn plenty(least: u32) -> u32 {
+    least.div_ceil(Order::LARGEST.pages())
 }
 
 /// How an attempt looks at watermarks.

@@ -7,13 +7,13 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, ZoneFrames};
+use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, Wanted, ZoneFrames};
 use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, PagesetSize, RingIndex, open_rings};
 use crate::page_alloc::policy::ZonePolicy;
-use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, is_plenty, open_types};
+use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, open_types, plenty};
 use crate::sync::{CurrentCpu, IrqLock};
 use crate::zone::ZoneRef;
 
@@ -29,6 +29,8 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     marks: Marks,
     /// What a first attempt that prefers this zone must leave free, so that it need not be found each time.
     least: AtomicU32,
+    /// With more free largest blocks than this such an attempt gets any block.
+    plenty: AtomicU32,
     /// The rings whose hits the watermark allows, as the pagesets were told.
     open: AtomicU32,
     /// With more free pages than this there is nothing to tell them.
@@ -76,12 +78,6 @@ pub struct ZoneStats {
     pub marks: Watermarks,
 }
 
-/// Pages in largest blocks that are not lent, or a part of them: nearly all are movable.
-#[inline]
-fn in_largest<'m>(core: &impl FreeCore<'m>) -> u32 {
-    core.free_blocks(Order::LARGEST, MigrateType::Movable) << Order::LARGEST.log2()
-}
-
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn new(frames: ZoneFrames<'m>, present: u32, core: C) -> Self {
         let core = IrqLock::new(core);
@@ -96,6 +92,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             free_cma,
             marks: Marks::default(),
             least: zero(),
+            plenty: zero(),
             open: zero(),
             comfort: AtomicU32::new(u32::MAX),
             closures: zero(),
@@ -173,7 +170,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 
     /// Uses the core under the lock and publishes its counts after.
-    #[inline]
+    #[inline(always)]
     pub(super) fn with_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
         let mut core = self.core.lock();
         let result = operate(&mut core);
@@ -250,7 +247,9 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn adjust_marks(&self, adjust: impl FnOnce(&Marks)) {
         self.with_core(|_| {
             adjust(&self.marks);
-            self.least.store(self.marks.least_free(self.tag().zone()), Relaxed);
+            let least = self.marks.least_free(self.tag().zone());
+            self.least.store(least, Relaxed);
+            self.plenty.store(plenty(least), Relaxed);
             self.comfort.store(u32::MAX, Relaxed);
         });
     }
@@ -293,19 +292,28 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.managed.fetch_add(pages, Relaxed);
     }
 
-    /// Allocates one block if the low watermark allows it beyond doubt. `None` says nothing about whether there is one.
+    /// Allocates one block of an order that pagesets stock if the low watermark allows it beyond doubt. `None` says
+    /// nothing about whether there is one.
     #[inline]
     pub(super) fn alloc_easy(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
-        if order <= PAGESET_ORDER && !self.pagesets.is_empty() {
-            let is_open = self.open.load(Relaxed) >> RingIndex::of(order, kind).bit() & 1 != 0;
-            return is_open.then(|| self.alloc_stocked(order, kind, Heat::Hot))?;
+        let is_open = self.open.load(Relaxed) >> RingIndex::of(order, kind).bit() & 1 != 0;
+        is_open.then(|| self.alloc_stocked(order, kind, Heat::Hot))?
+    }
+
+    /// As [`Self::alloc_easy`], of any order: past the pagesets.
+    #[inline(always)]
+    pub(super) fn alloc_plenty(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
+        let mut core = self.core.lock();
+        // Nearly all largest blocks are movable: a part of them is enough to know.
+        if core.free_blocks(Order::LARGEST, MigrateType::Movable) <= self.plenty.load(Relaxed) {
+            return None;
         }
-        self.with_core(|core| {
-            let FreeCounts { free, cma, .. } = core.counts();
-            let allowed = is_plenty(order, self.least.load(Relaxed), free, cma, in_largest(core));
-            let taken = if allowed { core.take(order, kind, Holder::Caller(kind)) } else { None };
-            taken.inspect(|pfn| self.frames.note_taken(*pfn, order))
-        })
+        let taken = core.take(order, kind, Holder::Caller(kind));
+        if let Some(pfn) = taken {
+            self.frames.note_taken(pfn, order);
+        }
+        self.publish(&core);
+        taken
     }
 
     /// Takes a block that no pageset has, for a caller.
@@ -317,33 +325,29 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 
     /// Returns a claimed block to the core.
-    #[inline]
+    #[inline(always)]
     pub(super) fn free_to_core(&self, pfn: Pfn, order: Order) {
-        self.with_core(|core| {
-            core.give_claimed(pfn, order);
-            self.frames.note_given(pfn, order);
-            self.count_freed(order.pages());
-        });
+        let mut core = self.core.lock();
+        core.give_claimed(pfn, order);
+        self.frames.note_given(pfn, order);
+        self.count_freed(order.pages());
+        self.publish(&core);
     }
 
-    /// Takes single pages for the caller until `each` had `wanted` of them, as far as the low watermark allows it beyond
-    /// doubt; returns how many.
-    pub(super) fn take_pages(&self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn)) -> u32 {
+    /// Takes single pages for the caller until `each` had `wanted` of them (see [`FreeCore::take_many`]), as far as the low
+    /// watermark allows it beyond doubt; returns how many.
+    pub(super) fn take_pages(&self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn, u32)) -> u32 {
         self.with_core(|core| {
             let FreeCounts { free, cma, .. } = core.counts();
             let spare = free.saturating_sub(cma).saturating_sub(self.least.load(Relaxed));
-            core.take_many(Order::ZERO, wanted.min(spare), kind, Holder::Caller(kind), each)
+            core.take_many(Order::ZERO, Wanted::exactly(wanted.min(spare)), kind, Holder::Caller(kind), each)
         })
     }
 
     /// Returns frames that follow each other, whose states say that they head nothing, to the core.
     pub(super) fn give_pages(&self, range: PfnRange) {
         self.with_core(|core| {
-            let mut next = range.start;
-            while let Some(order) = Order::largest_at(next, range.end.pages_since(next)) {
-                core.give_claimed(next, order);
-                next = Pfn::new(next.raw().wrapping_add(order.pages()));
-            }
+            core.give_run(range);
             self.count_freed(range.pages());
         });
     }

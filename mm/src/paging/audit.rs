@@ -3,7 +3,7 @@
 //! Invariants.  1. Nothing is writable and executable. 2. No no-map frame is mapped in the linear map. 3. Nothing is
 //!              mapped outside the expected areas. 4. The linear map maps each address to its own frame. 5. A frame of
 //!              the linear map has one kind of memory, in every alias. 6. Everything is in the kernel's domain, so that
-//!              the permissions count. 7. Software and hardware entries of a page agree.
+//!              the permissions count. 7. Software and hardware entries of a page agree. 8. Users may use nothing.
 //! Cost.        One pass; a look-up in the linear map for each alias of RAM. No allocation.
 #![forbid(unsafe_code)]
 
@@ -74,6 +74,8 @@ pub enum AuditError {
     WrongFrame(VirtAddr, PhysAddr),
     /// A frame of the linear map, here with another kind of memory.
     MixedTypes(VirtAddr, PhysAddr),
+    /// A user may read or write what is the kernel's.
+    UserAccess(VirtAddr, Prot),
     /// In a domain that has no client rights.
     ForeignDomain(VirtAddr, Domain),
     /// Software and hardware entry say different things.
@@ -90,6 +92,7 @@ impl fmt::Display for AuditError {
             Self::OutsideAreas(va) => write!(f, "{va} is mapped outside every area"),
             Self::WrongFrame(va, pa) => write!(f, "linear address {va} maps {pa}"),
             Self::MixedTypes(va, pa) => write!(f, "{va} maps {pa} with another kind of memory than the linear map"),
+            Self::UserAccess(va, _) => write!(f, "{va} is the kernel's and open to users"),
             Self::ForeignDomain(va, domain) => write!(f, "{va} is in domain {}", domain.raw()),
             Self::TwinsDiffer(va) => write!(f, "software and hardware entry of {va} differ"),
             Self::Table(error) => error.fmt(f),
@@ -131,6 +134,9 @@ fn judge<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, rules: &Rules<'_>, at: &Ma
     if to.prot.writable() && to.prot.executable() {
         return Err(AuditError::WritableExecutable(va, to.prot));
     }
+    if to.prot.access.user() {
+        return Err(AuditError::UserAccess(va, to.prot));
+    }
     if to.domain != Domain::KERNEL {
         return Err(AuditError::ForeignDomain(va, to.domain));
     }
@@ -166,7 +172,7 @@ where
 }
 
 /// Whether the software entry of a page says what the hardware entry says.
-fn twins_agree<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, at: &Mapping) -> Result<bool, AuditError> {
+pub(crate) fn twins_agree<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, at: &Mapping) -> Result<bool, TableError> {
     let index = section_index(at.va);
     let (Some(page), FirstLevel::PageTable { pxn, .. }) = (tables.pair_table(index), tables.first(index)?) else {
         return Ok(false);

@@ -59,6 +59,9 @@ pub struct Run {
 pub struct Editor<'m, P: ?Sized, T: ?Sized> {
     tables: Tables<'m, P>,
     tlb: &'m T,
+    domain: Domain,
+    /// New tables get PXN: what their pages may execute, users may.
+    pxn: bool,
 }
 
 impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
@@ -69,7 +72,20 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// tables' own. If the MMU walks these tables, no code, stack or reference may lie behind a mapping when the caller
     /// removes or redirects it.
     pub const unsafe fn new(tables: Tables<'m, P>, tlb: &'m T) -> Self {
-        Self { tables, tlb }
+        Self { tables, tlb, domain: Domain::KERNEL, pxn: false }
+    }
+
+    /// From now on, what the first level gets new is in [`Domain::USER`]; new tables have PXN, if `pxn` says that the
+    /// CPU knows it (ID_MMFR0 bits 3:0 are 4 or more).
+    #[must_use]
+    pub const fn of_user(self, pxn: bool) -> Self {
+        Self { domain: Domain::USER, pxn, ..self }
+    }
+
+    /// The domain of what the first level gets new.
+    #[must_use]
+    pub const fn domain(&self) -> Domain {
+        self.domain
     }
 
     /// The tables, to read.
@@ -111,7 +127,7 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// [`EditError::Encode`] when `page` is no place for a table.
     pub fn link(&mut self, index: usize, page: PhysAddr) -> Result<(), EditError> {
         let table = half_address(page, index);
-        self.set_first(index, FirstLevel::PageTable { table, domain: Domain::KERNEL, pxn: false })
+        self.set_first(index, FirstLevel::PageTable { table, domain: self.domain, pxn: self.pxn })
     }
 
     /// Clears one half of the table page `page`: the one of the MiB `index`.
@@ -230,8 +246,7 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// Makes the first-level words from `first` up to `end` visible to the MMU's walk.
     pub fn sync_first(&self, first: usize, end: usize) {
         if let Some(words) = self.tables.first_level().get(first..end) {
-            let (ptr, bytes) = bytes_of(words);
-            self.tlb.sync_table(ptr, bytes);
+            self.tlb.sync_first(first, words);
         }
     }
 

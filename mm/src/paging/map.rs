@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering;
 use super::descriptor::{EncodeError, FirstLevel, SecondLevel};
 use super::edit::{EditError, Editor};
 use super::error::{MapError, edit};
-use super::prot::{Domain, Prot};
+use super::prot::Prot;
 use super::span::{Piece, Span};
 use super::split::Live;
 use super::table::{FIRST_LEVEL_WORDS, Tables, page_index, section_va};
@@ -241,7 +241,9 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
     fn map_piece(&mut self, piece: Piece, frame: PhysAddr, prot: Prot, largest: PageSize) -> Result<(), EditError> {
         let index = piece.index();
         let Some(page) = self.table_of(index) else {
-            return self.editor.set_first(index, FirstLevel::Section { base: frame, prot, domain: Domain::KERNEL });
+            return self
+                .editor
+                .set_first(index, FirstLevel::Section { base: frame, prot, domain: self.editor.domain() });
         };
         let large = u64::from(PageSize::Large.bytes());
         let mut at = piece.at;

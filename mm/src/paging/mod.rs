@@ -32,6 +32,7 @@ mod split;
 mod table;
 mod walk;
 
+pub(crate) use audit::twins_agree;
 pub use audit::{Area, Audit, AuditError, Rules, audit};
 pub use dump::{Dump, DumpLine, Marker};
 pub use edit::{EditError, Editor, Run};

@@ -176,6 +176,14 @@ impl Prot {
     /// Registers of a device (Linux: `MT_DEVICE`).
     pub const DEVICE_RW: Self = Self { mem: MemType::Device, ..Self::KERNEL_RW };
 
+    /// Data of a user (nG: of one address space).
+    pub const USER_RW: Self =
+        Self { access: Access::UserRw, mem: MemType::WriteBackWriteAllocate, global: false, ..Self::KERNEL_RW };
+    /// Constants of a user.
+    pub const USER_RO: Self = Self { access: Access::UserRo, ..Self::USER_RW };
+    /// Instructions of a user. The kernel never executes them: its domain and PXN are the tables' business.
+    pub const USER_RX: Self = Self { exec: Exec::Allowed, ..Self::USER_RO };
+
     /// The same, shareable or not.
     #[must_use]
     pub const fn with_shareable(self, shareable: bool) -> Self {
@@ -200,8 +208,10 @@ impl Prot {
 pub struct Domain(u8);
 
 impl Domain {
-    /// The one that everything of ours is in.
+    /// The one that everything of the kernel is in.
     pub const KERNEL: Self = Self(0);
+    /// The one of every user half: the kernel has no access to it but in the windows of its user accessors.
+    pub const USER: Self = Self(1);
 
     /// Domain `raw`; `None` above 15.
     #[must_use]

@@ -26,6 +26,8 @@ pub const SCTLR_AFE: u32 = 1 << 29;
 pub const TTBCR: u32 = 0;
 /// DACR: [`Domain::KERNEL`] is a client (its descriptors' permissions count), every other domain faults.
 pub const DACR: u32 = DOMAIN_CLIENT << (2 * Domain::KERNEL.raw() as u32);
+/// DACR while the kernel reaches into a user half: [`Domain::USER`] is a client, too (Linux: `uaccess_enable`).
+pub const DACR_USER: u32 = DACR | DOMAIN_CLIENT << (2 * Domain::USER.raw() as u32);
 /// TTBR0.S: the walks of the tables are shareable, so the linear map of the same frames must be.
 pub const TTBR0_S: u32 = 1 << 1;
 /// PRRR: see the table above.
@@ -136,5 +138,7 @@ mod tests {
     #[test]
     fn only_the_kernels_domain_is_a_client() {
         assert_eq!(DACR, 1);
+        // D1, bits 3:2, is a client as well.
+        assert_eq!(DACR_USER, 0b0101);
     }
 }

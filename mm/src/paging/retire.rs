@@ -232,6 +232,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
             let Some(half) = self.tables().half(index) else {
                 let section = self.tables().first_level().get(index).and_then(reap_word);
                 if let Some(base) = section {
+                    self.editor.sync_first(index, index + 1);
                     let blocks = (piece.at..piece.end).step_by(step.bytes() as usize);
                     blocks.for_each(|at| freed(source, base.saturating_add(at - piece.at)));
                 }

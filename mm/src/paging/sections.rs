@@ -12,7 +12,7 @@ use super::descriptor::FirstLevel;
 use super::edit::is_clear;
 use super::error::{MapError, edit};
 use super::map::{Mapper, TableSource};
-use super::prot::{Domain, Prot};
+use super::prot::Prot;
 use super::span::Span;
 use super::table::{Half, section_va};
 use crate::addr::{PhysAddr, SECTION_SIZE};
@@ -40,7 +40,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         if all != 0 && !(first..end).all(|index| self.maps_nothing(index)) {
             return Ok(false);
         }
-        let section = FirstLevel::Section { base: pa, prot, domain: Domain::KERNEL };
+        let section = FirstLevel::Section { base: pa, prot, domain: self.editor.domain() };
         let mut raw = section.encode().map_err(|error| edit(Span::at(span.va), error.into()))?;
         if all != 0 {
             (first..end).for_each(|index| self.unlink_empty(index, source));

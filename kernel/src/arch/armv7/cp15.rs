@@ -27,6 +27,10 @@ cp15! {
     TlbIMvaaIs: 0, 8, 3, 3; SysRegWrite;
     /// TLB invalidate by address, all ASIDs.
     TlbIMvaa: 0, 8, 7, 3; SysRegWrite;
+    /// TLB invalidate by ASID, inner shareable.
+    TlbIAsidIs: 0, 8, 3, 2; SysRegWrite;
+    /// TLB invalidate by ASID.
+    TlbIAsid: 0, 8, 7, 2; SysRegWrite;
     /// Address translation, stage 1 current state PL1 read.
     Ats1Cpr: 0, 7, 8, 0; SysRegWrite;
     /// Address translation, stage 1 current state PL1 write.

@@ -6,6 +6,7 @@
 //! Invariants.  1. One CPU: what is expected is plain state. 2. An expected fault of one instruction may happen in any
 //!              mode, also while another fault is being reported: the `asm!` gives the link register away, which an abort
 //!              in Abort mode overwrites.
+//!              An unprivileged access of `uaccess` is found by its address in a table, and goes on where that says.
 //! Not here.    What is printed (`report`), who called whom (`backtrace`).
 
 use core::arch::asm;
@@ -17,8 +18,8 @@ use mm::addr::{PhysAddr, VirtAddr};
 use mm::fault::{FaultStatus, Mode, Psr, Trace};
 use mm::paging::Tables;
 
-use super::report;
 use super::vectors::{Exception, Frame, Kind};
+use super::{report, uaccess};
 use crate::ram::{LinearRam, RAM};
 
 /// A fault, decoded.
@@ -262,6 +263,10 @@ pub unsafe fn catch_fault<R>(body: impl FnOnce() -> R) -> Result<R, Fault> {
     // of `quire_catch`, which restores every register that a callee keeps; the caller vouches for the frames between.
     let caught = unsafe { quire_catch(entry, (&raw mut call).cast(), RESUME.as_ptr()) };
     RESUME.store(outer, Ordering::SeqCst);
+    if caught != 0 {
+        // The body may have been abandoned in a window on user pages.
+        uaccess::close();
+    }
     match call.result {
         Some(result) if caught == 0 => Ok(result),
         _ => Err(LAST.decode()),
@@ -273,6 +278,10 @@ pub(super) fn handle(frame: &mut Frame, exception: &Exception) {
     if EXPECTED.swap(false, Ordering::SeqCst) && LAST.note(frame, exception) {
         CAUGHT.store(true, Ordering::SeqCst);
         frame.pc = if exception.kind == Kind::PrefetchAbort { frame.lr } else { frame.pc.wrapping_add(4) };
+        return;
+    }
+    if let Some(landing) = uaccess::landing(frame, exception) {
+        frame.pc = landing;
         return;
     }
     // Another mode's stack cannot be abandoned: the frame has SVC's.

@@ -1,14 +1,16 @@
 //! Translation tables' maintenance, and what the MMU itself says of an address.
 
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU32;
 
 use aarch32_cpu::asm::{dsb, isb};
-use aarch32_cpu::register::{Ctr, IdMmfr3, Mpidr, SysRegRead, SysRegWrite, TlbIAll};
+use aarch32_cpu::register::{BpIAll, Ctr, IdMmfr3, Mpidr, SysRegRead, SysRegWrite, TlbIAll};
 use mm::addr::VirtAddr;
 use mm::platform::TlbControl;
 
 use super::cp15::{
-    Ats1Cpr, Ats1Cpw, Ats1Cur, Ats1Cuw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIMvaa, TlbIMvaaIs,
+    Ats1Cpr, Ats1Cpw, Ats1Cur, Ats1Cuw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIAsid, TlbIAsidIs,
+    TlbIMvaa, TlbIMvaaIs,
 };
 
 /// TLB and cache maintenance of this machine (Arm ARM DDI 0406C B3.10, B3.11).
@@ -20,7 +22,12 @@ pub struct ArmTlb {
     broadcast: bool,
     /// Bytes of the smallest data cache line.
     line: usize,
+    /// Who copies changes of the first level.
+    follower: Option<Follower>,
 }
+
+/// Is told the index of the first word of a first level that changed, and the words.
+pub type Follower = fn(usize, &[AtomicU32]);
 
 impl ArmTlb {
     /// Reads what this CPU needs.
@@ -30,7 +37,14 @@ impl ArmTlb {
             clean_tables: IdMmfr3::read_raw() >> 20 & 0xf == 0,
             broadcast: Mpidr::read_raw() >> 31 == 1,
             line: 4 << (Ctr::read_raw() >> 16 & 0xf),
+            follower: None,
         }
+    }
+
+    /// The same for tables whose first level others copy: `follower` is told of every change.
+    #[must_use]
+    pub const fn with_follower(self, follower: Follower) -> Self {
+        Self { follower: Some(follower), ..self }
     }
 }
 
@@ -44,6 +58,29 @@ impl TlbControl for ArmTlb {
                 // SAFETY: cleaning a line of mapped memory changes no byte that the program sees.
                 unsafe { DcCleanMvaPou::write_raw(line) }
             }
+        }
+        dsb();
+        isb();
+    }
+
+    fn sync_first(&self, first: usize, words: &[AtomicU32]) {
+        self.sync_table(NonNull::from(words).cast(), size_of_val(words));
+        if let Some(follower) = self.follower {
+            follower(first, words);
+        }
+    }
+
+    fn flush_asid(&self, asid: u8) {
+        dsb();
+        if self.broadcast {
+            // SAFETY: dropping TLB entries only makes the MMU walk again.
+            unsafe { TlbIAsidIs::write_raw(u32::from(asid)) }
+            // SAFETY: as above, for branch predictions.
+            unsafe { BpIAllIs::write_raw(0) }
+        } else {
+            // SAFETY: as above.
+            unsafe { TlbIAsid::write_raw(u32::from(asid)) }
+            BpIAll::write();
         }
         dsb();
         isb();

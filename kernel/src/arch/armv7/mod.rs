@@ -1,5 +1,6 @@
 //! ARMv7-A: the instructions behind the traits of `mm` and `boot`.
 
+pub mod asid;
 pub mod backtrace;
 pub mod clock;
 pub mod cp15;
@@ -8,4 +9,5 @@ pub mod irq;
 pub mod mmu;
 pub mod page;
 mod report;
+pub mod uaccess;
 pub mod vectors;

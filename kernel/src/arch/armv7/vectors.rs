@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use aarch32_cpu::asm::isb;
 use aarch32_cpu::register::{Dfar, Dfsr, Ifar, Ifsr, Sctlr, SysRegRead, SysRegWrite, Vbar};
 
-use super::fault;
+use super::{fault, uaccess};
 use crate::percpu::EXCEPTIONS;
 
 global_asm!(include_str!("vectors.S"), options(raw));
@@ -100,6 +100,8 @@ extern "C" fn quire_exception(frame: &mut Frame, vector: u32) {
     if let Some(count) = EXCEPTIONS.of_this_cpu() {
         count.fetch_add(1, Ordering::Relaxed);
     }
+    // No handler reaches user pages on the strength of a window that the interrupted code opened.
+    let window = uaccess::close();
     let no_room = vector & NO_ROOM != 0;
     let (kind, fsr, address) = match vector & !NO_ROOM {
         1 => (Kind::Undefined, 0, frame.pc),
@@ -107,7 +109,7 @@ extern "C" fn quire_exception(frame: &mut Frame, vector: u32) {
             // The link register lies behind the call.
             frame.pc = frame.pc.wrapping_sub(4);
             if answers_semihosting(frame) {
-                return;
+                return uaccess::reopen(window);
             }
             (Kind::SupervisorCall, 0, frame.pc)
         }
@@ -116,6 +118,7 @@ extern "C" fn quire_exception(frame: &mut Frame, vector: u32) {
         other => (Kind::Unexpected(other), 0, frame.pc),
     };
     fault::handle(frame, &Exception { kind, fsr, address, no_room });
+    uaccess::reopen(window);
 }
 
 /// A semihosting call lands here when no debugger answers it: `true`, and r0 says so.

@@ -8,7 +8,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
-use crate::memmap::{MemMap, NO_FRAME, StateWord, ZoneTag};
+use crate::memmap::{MemMap, NO_FRAME, Page, StateWord, ZoneTag};
 use crate::migrate::{MigrateType, PAGEBLOCK_ORDER};
 use crate::order::{MAX_ORDER, Order};
 
@@ -35,6 +35,13 @@ impl Orders {
         Order::of_log2((self.0 & !(order.pages() - 1)).trailing_zeros())
     }
 
+    /// Whether the largest chunk is of the same order as that of `other`, or both have none.
+    #[inline(always)]
+    pub(super) fn has_largest_of(self, other: Self) -> bool {
+        // The highest bits are in the same place when what differs is smaller than what is common.
+        self.0 ^ other.0 <= self.0 & other.0
+    }
+
     /// Whether the block is free, in part only.
     #[inline]
     pub(super) fn is_partial(self) -> bool {
@@ -55,7 +62,8 @@ impl Orders {
 #[derive(Debug)]
 pub(super) struct Blocks<'m> {
     map: MemMap<'m>,
-    zone: ZoneTag,
+    /// What the state of a free chunk of the zone is made from.
+    blank: StateWord,
     records: &'m mut [[u32; RECORD]],
     /// The number of the first record's pageblock.
     first: u32,
@@ -65,7 +73,7 @@ impl<'m> Blocks<'m> {
     /// Records that say that nothing is free, the first one for pageblock number `first`.
     pub(super) fn new(map: MemMap<'m>, zone: ZoneTag, records: &'m mut [[u32; RECORD]], first: u32) -> Self {
         records.fill([0; RECORD]);
-        Self { map, zone, records, first }
+        Self { map, blank: StateWord::free(Order::ZERO, MigrateType::Unmovable, zone), records, first }
     }
 
     /// How many there are.
@@ -112,29 +120,71 @@ impl<'m> Blocks<'m> {
         (record[INFO] & order.pages() != 0).then_some(Pfn::new(record[order.index()]))
     }
 
-    /// Lists a chunk under the block's type and says so in its state.
-    #[inline]
-    pub(super) fn push(&mut self, block: u32, pfn: Pfn, order: Order) {
-        let kind = self.kind(block);
+    /// The record of a pageblock.
+    #[inline(always)]
+    pub(super) fn record(&mut self, block: u32) -> Record<'_, 'm> {
+        Record { map: self.map, blank: self.blank, words: &mut self.records[block as usize] }
+    }
+
+    /// Gives a listed chunk another type; returns the next one of its list.
+    pub(super) fn rename(&self, pfn: Pfn, order: Order, kind: MigrateType) -> Option<Pfn> {
         let page = self.map.at(pfn);
-        page.set_word(StateWord::free(order, kind, self.zone));
+        page.set_word(self.blank.with(order, kind as u32));
+        let next = page.next.load(Relaxed);
+        (next != NO_FRAME).then_some(Pfn::new(next))
+    }
+}
+
+/// One pageblock's record, found once and used many times.
+pub(super) struct Record<'r, 'm> {
+    map: MemMap<'m>,
+    blank: StateWord,
+    words: &'r mut [u32; RECORD],
+}
+
+impl<'m> Record<'_, 'm> {
+    /// Of which orders there are chunks, and the number of their type.
+    #[inline(always)]
+    pub(super) fn info(&self) -> (Orders, u32) {
+        (Orders(self.words[INFO] & MASK), self.words[INFO] >> TYPE_SHIFT)
+    }
+
+    /// Lists a chunk under a type, which is the record's own, and says so in its state; `page` is the entry of its first
+    /// frame.
+    #[inline(always)]
+    pub(super) fn push(&mut self, pfn: Pfn, page: &Page, order: Order, bits: u32) {
+        page.set_word(self.blank.with(order, bits));
         page.prev.store(NO_FRAME, Relaxed);
-        let record = &mut self.records[block as usize];
-        if record[INFO] & order.pages() != 0 {
-            let next = record[order.index()];
+        if self.words[INFO] & order.pages() != 0 {
+            let next = self.words[order.index()];
             page.next.store(next, Relaxed);
             self.map.at(Pfn::new(next)).prev.store(pfn.raw(), Relaxed);
         } else {
             page.next.store(NO_FRAME, Relaxed);
-            record[INFO] |= order.pages();
+            self.words[INFO] |= order.pages();
         }
-        record[order.index()] = pfn.raw();
+        self.words[order.index()] = pfn.raw();
+    }
+
+    /// Takes the first chunk of an order that there is off its list; its state still says that it is free, and the
+    /// caller changes that.
+    #[inline(always)]
+    pub(super) fn pop(&mut self, order: Order) -> (Pfn, &'m Page) {
+        let pfn = Pfn::new(self.words[order.index()]);
+        let page = self.map.at(pfn);
+        let next = page.next.load(Relaxed);
+        self.words[order.index()] = next;
+        if next == NO_FRAME {
+            self.words[INFO] &= !order.pages();
+        } else {
+            self.map.at(Pfn::new(next)).prev.store(NO_FRAME, Relaxed);
+        }
+        (pfn, page)
     }
 
     /// Takes a chunk off its list; its state still says that it is free, and the caller changes that.
-    #[inline]
-    pub(super) fn unlink(&mut self, block: u32, pfn: Pfn, order: Order) {
-        let page = self.map.at(pfn);
+    #[inline(always)]
+    pub(super) fn unlink(&mut self, page: &Page, order: Order) {
         let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
         if next != NO_FRAME {
             self.map.at(Pfn::new(next)).prev.store(prev, Relaxed);
@@ -143,18 +193,15 @@ impl<'m> Blocks<'m> {
             self.map.at(Pfn::new(prev)).next.store(next, Relaxed);
             return;
         }
-        let record = &mut self.records[block as usize];
-        record[order.index()] = next;
+        self.words[order.index()] = next;
         if next == NO_FRAME {
-            record[INFO] &= !order.pages();
+            self.words[INFO] &= !order.pages();
         }
     }
 
-    /// Gives a listed chunk another type; returns the next one of its list.
-    pub(super) fn rename(&self, pfn: Pfn, order: Order, kind: MigrateType) -> Option<Pfn> {
-        let page = self.map.at(pfn);
-        page.set_word(StateWord::free(order, kind, self.zone));
-        let next = page.next.load(Relaxed);
-        (next != NO_FRAME).then_some(Pfn::new(next))
+    /// Whether the page heads a free chunk of exactly `order` in this zone.
+    #[inline(always)]
+    pub(super) fn is_free(&self, page: &Page, order: Order) -> bool {
+        page.word().is_like(self.blank, order)
     }
 }

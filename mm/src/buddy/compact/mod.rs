@@ -21,11 +21,15 @@ mod tree;
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::compact::block::{Blocks, Orders, RECORD};
 use crate::buddy::compact::tree::{Class, Trees};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, ZoneFrames};
-use crate::memmap::StateWord;
+use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Wanted, ZoneFrames};
+use crate::memmap::{GROUP, StateWord};
 use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::{MAX_ORDER, Order};
 use crate::zone::pageblock::blocks_touched;
+
+/// Orders and types, each the next power of two: what stands in a record then needs no check.
+const ORDERS: usize = MAX_ORDER.next_power_of_two();
+const TYPES: usize = MIGRATE_TYPES.next_power_of_two();
 
 /// Free lists that work against fragmentation. One a zone.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub struct Compact<'m> {
     blocks: Blocks<'m>,
     trees: Trees<'m>,
     /// Chunks by type and order.
-    listed: [[u32; MAX_ORDER]; MIGRATE_TYPES],
+    listed: [[u32; ORDERS]; TYPES],
     counts: FreeCounts,
     options: CoreOptions,
 }
@@ -59,33 +63,50 @@ impl Compact<'_> {
     }
 
     /// Takes the smallest fitting chunk of a pageblock, or the lowest part of it.
-    #[inline]
+    #[inline(never)]
     fn take_from(&mut self, block: u32, order: Order, holder: Holder) -> Option<Pfn> {
-        let before = self.blocks.orders(block);
-        let kind = self.blocks.kind(block);
+        let mut record = self.blocks.record(block);
+        let (before, bits) = record.info();
         let size = before.smallest(order)?;
-        let pfn = self.blocks.head(block, size)?;
-        self.blocks.unlink(block, pfn, size);
-        self.listed[kind.index()][size.index()] -= 1;
-        self.counts.remove(order.pages(), kind);
-        self.expand(block, pfn, size, order);
-        self.frames.map.at(pfn).set_word(holder.word(order));
-        self.settle(block, (kind, before));
+        let (pfn, page) = record.pop(size);
+        self.listed[bits as usize % TYPES][size.index()] -= 1;
+        self.counts.remove_bits(order.pages(), bits);
+        if size > order {
+            self.expand(block, pfn, (size, order));
+        }
+        page.set_word(holder.word(order));
+        self.settle(block, (before, bits));
         Some(pfn)
     }
 
     /// Lists the upper halves of the chunk `pfn` from below `high` down to `low` (Linux: `expand`).
-    #[inline]
-    fn expand(&mut self, block: u32, pfn: Pfn, high: Order, low: Order) {
+    #[inline(never)]
+    fn expand(&mut self, block: u32, pfn: Pfn, (high, low): (Order, Order)) {
+        if low < self.options.guard_minorder {
+            return self.expand_guarded(block, pfn, (high, low));
+        }
+        let group = self.frames.map.around(pfn);
+        let mut record = self.blocks.record(block);
+        let (_, bits) = record.info();
+        let listed = &mut self.listed[bits as usize % TYPES];
         let mut order = high;
-        while order > low {
-            let Some(half) = order.previous() else { break };
+        while let Some(half) = order.previous().filter(|half| *half >= low) {
             order = half;
-            let upper = order.buddy_of(pfn);
-            if order < self.options.guard_minorder {
-                self.guard(block, upper, order);
+            let upper = half.buddy_of(pfn);
+            record.push(upper, &group[upper.raw() as usize % GROUP], half, bits);
+            listed[half.index()] += 1;
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expand_guarded(&mut self, block: u32, pfn: Pfn, (high, low): (Order, Order)) {
+        for half in Order::all().rev().filter(|half| (low..high).contains(half)) {
+            let upper = half.buddy_of(pfn);
+            if half < self.options.guard_minorder {
+                self.guard(block, upper, half);
             } else {
-                self.list(block, upper, order);
+                self.list(block, upper, half);
             }
         }
     }
@@ -99,25 +120,23 @@ impl Compact<'_> {
         self.counts.remove(order.pages(), self.blocks.kind(block));
     }
 
-    #[inline]
+    #[inline(always)]
     fn list(&mut self, block: u32, pfn: Pfn, order: Order) {
-        self.blocks.push(block, pfn, order);
-        self.listed[self.blocks.kind(block).index()][order.index()] += 1;
+        let page = self.frames.map.at(pfn);
+        let mut record = self.blocks.record(block);
+        let (_, bits) = record.info();
+        record.push(pfn, page, order, bits);
+        self.listed[bits as usize % TYPES][order.index()] += 1;
     }
 
-    #[inline]
-    fn unlist(&mut self, block: u32, pfn: Pfn, order: Order) {
-        self.blocks.unlink(block, pfn, order);
-        self.listed[self.blocks.kind(block).index()][order.index()] -= 1;
-    }
-
-    /// Brings the trees up to date with a pageblock whose chunks were of these type and orders before.
-    #[inline]
-    fn settle(&mut self, block: u32, before: (MigrateType, Orders)) {
-        let now = (self.blocks.kind(block), self.blocks.orders(block));
-        let is_same_place = before.0 == now.0 && before.1.largest() == now.1.largest();
+    /// Brings the trees up to date with a pageblock whose chunks were of these orders and type before.
+    #[inline(always)]
+    fn settle(&mut self, block: u32, (orders, bits): (Orders, u32)) {
+        let (now, now_bits) = self.blocks.record(block).info();
+        let is_same_place = bits == now_bits && orders.has_largest_of(now);
         if !is_same_place {
-            self.resettle(block, before, now);
+            let kind = |bits| MigrateType::new(bits).unwrap_or(MigrateType::Unmovable);
+            self.resettle(block, (kind(bits), orders), (kind(now_bits), now));
         }
     }
 
@@ -138,21 +157,47 @@ impl Compact<'_> {
         }
     }
 
-    /// Makes a free buddy, if there is one, part of the chunk that is being freed.
-    #[inline]
-    fn absorb(&mut self, block: u32, buddy: Pfn, order: Order) -> bool {
-        let page = self.frames.map.at(buddy);
-        let word = page.word();
-        if word.is_free_in(order, self.frames.zone) {
-            self.unlist(block, buddy, order);
-            return true;
+    /// Takes the free buddies of a chunk that is being freed off their lists, and makes one chunk of them; returns that. Its
+    /// state is what it was (Linux: the loop of `__free_one_page`).
+    #[inline(never)]
+    fn merge(&mut self, block: u32, pfn: Pfn, order: Order) -> (Pfn, Order) {
+        let group = self.frames.map.around(pfn);
+        let mut record = self.blocks.record(block);
+        let (_, bits) = record.info();
+        let listed = &mut self.listed[bits as usize % TYPES];
+        let (mut head, mut size) = (pfn.raw(), order);
+        while let Some(next) = size.next() {
+            let buddy = &group[(head ^ size.pages()) as usize % GROUP];
+            if !record.is_free(buddy, size) {
+                break;
+            }
+            record.unlink(buddy, size);
+            listed[size.index()] -= 1;
+            // The upper half stops being a head; the lower one gets its state when the merging ends.
+            group[(head | size.pages()) as usize % GROUP].set_word(StateWord::INSIDE);
+            head &= !size.pages();
+            size = next;
         }
-        if word.is_guard_of(order) && page.zone() == self.frames.zone {
-            self.counts.guard -= order.pages();
-            self.counts.add(order.pages(), self.frames.usemap.get(buddy));
-            return true;
+        (Pfn::new(head), size)
+    }
+
+    /// What becomes of a chunk that has taken in its free buddies when it takes in the guards beside it too.
+    #[cold]
+    #[inline(never)]
+    fn absorb_guards(&mut self, block: u32, (pfn, order): (Pfn, Order)) -> (Pfn, Order) {
+        let (mut head, mut size) = (pfn, order);
+        while let Some(next) = size.next().filter(|_| size < self.options.guard_minorder) {
+            let buddy = size.buddy_of(head);
+            let page = self.frames.map.at(buddy);
+            if !page.word().is_guard_of(size) || page.zone() != self.frames.zone {
+                break;
+            }
+            self.counts.guard -= size.pages();
+            self.counts.add_bits(size.pages(), self.frames.usemap.bits(buddy));
+            self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
+            (head, size) = self.merge(block, head.min(buddy), next);
         }
-        false
+        (head, size)
     }
 
     /// Gives every chunk of a pageblock the type `to`; returns their pages (Linux: `move_freepages_block`).
@@ -171,7 +216,7 @@ impl Compact<'_> {
         }
         self.counts.remove(moved, from);
         self.counts.add(moved, to);
-        self.settle(block, (from, orders));
+        self.settle(block, (orders, from as u32));
         moved
     }
 
@@ -205,7 +250,7 @@ impl<'m> FreeCore<'m> for Compact<'m> {
             frames,
             blocks: Blocks::new(frames.map, frames.zone, records.as_chunks_mut().0, first),
             trees: Trees::new(trees, count),
-            listed: [[0; MAX_ORDER]; MIGRATE_TYPES],
+            listed: [[0; ORDERS]; TYPES],
             counts: FreeCounts::default(),
             options,
         })
@@ -219,59 +264,68 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         }
     }
 
+    #[inline(never)]
     fn take_many(
         &mut self,
         order: Order,
-        wanted: u32,
+        wanted: Wanted,
         kind: MigrateType,
         holder: Holder,
-        mut each: impl FnMut(Pfn),
+        mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
         let mut taken = 0;
-        while taken < wanted {
+        while taken < wanted.least {
             // A chunk that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
             // one by one only.
-            let most = Order::largest_within((wanted - taken) << order.log2()).unwrap_or(order).max(order);
+            let most = wanted.largest(taken, order);
             let block = self.best_block(order, kind);
             let chunk = block.and_then(|block| self.blocks.orders(block).smallest(order));
             let whole = chunk.map_or(order, |size| size.min(most));
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
             let own = block.and_then(|block| self.take_from(block, size, holder));
             let Some(pfn) = own.or_else(|| self.take_elsewhere(size, kind, holder)) else { break };
-            taken += self.frames.cut(pfn, size, (order, holder), &mut each);
+            let blocks = self.frames.cut(pfn, size, order, holder);
+            each(pfn, blocks);
+            taken += blocks;
         }
         taken
     }
 
+    #[inline(never)]
     fn give_claimed(&mut self, pfn: Pfn, order: Order) {
         let block = self.blocks.index_of(pfn);
-        let before = (self.blocks.kind(block), self.blocks.orders(block));
+        let group = self.frames.map.around(pfn);
+        let record = self.blocks.record(block);
+        let (before, mut bits) = record.info();
+        let buddy = &group[order.buddy_of(pfn).raw() as usize % GROUP];
         let (mut head, mut size) = (pfn, order);
-        while let Some(next) = size.next() {
-            let buddy = size.buddy_of(head);
-            if !self.absorb(block, buddy, size) {
-                break;
-            }
-            // The upper half stops being a head; the lower one gets its state when the merging ends.
-            self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
-            head = head.min(buddy);
-            size = next;
+        if order < Order::LARGEST && record.is_free(buddy, order) {
+            (head, size) = self.merge(block, pfn, order);
         }
+        if size < self.options.guard_minorder {
+            (head, size) = self.absorb_guards(block, (head, size));
+        }
+        let was = (before, bits);
         if self.blocks.orders(block).is_empty() {
             self.blocks.set_kind(block, self.frames.usemap.get(pfn));
+            (_, bits) = self.blocks.record(block).info();
         }
-        self.counts.add(order.pages(), self.blocks.kind(block));
-        self.list(block, head, size);
-        self.settle(block, before);
+        self.counts.add_bits(order.pages(), bits);
+        self.blocks.record(block).push(head, &group[head.raw() as usize % GROUP], size, bits);
+        self.listed[bits as usize % TYPES][size.index()] += 1;
+        self.settle(block, was);
     }
 
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
         let (order, kind) = self.frames.listed(pfn)?;
         let block = self.blocks.index_of(pfn);
-        let before = (self.blocks.kind(block), self.blocks.orders(block));
-        self.unlist(block, pfn, order);
+        let page = self.frames.map.at(pfn);
+        let mut record = self.blocks.record(block);
+        let before = record.info();
+        record.unlink(page, order);
+        self.listed[before.1 as usize % TYPES][order.index()] -= 1;
         self.counts.remove(order.pages(), kind);
-        self.frames.map.at(pfn).set_word(holder.word(order));
+        page.set_word(holder.word(order));
         self.settle(block, before);
         Some(order)
     }

@@ -7,6 +7,7 @@ mod following;
 mod keeping;
 mod nodes;
 mod numa_counters;
+mod owned;
 mod owners;
 mod policies;
 mod pressure;

@@ -51,7 +51,7 @@ fn stocked(cpus: Option<Resting>) -> Machine {
         });
     }
     let stocks = machine.zone(NORMAL).unwrap().pagesets().iter().map(|set| set.count()).collect::<Vec<_>>();
-    assert_eq!(stocks, [0, 6, 6, 6]);
+    assert_eq!(stocks, [0, 7, 7, 7]);
     machine
 }
 
@@ -63,10 +63,10 @@ fn before_a_request_fails_the_stocks_of_all_cpus_are_drained() {
         machine.validate().unwrap();
         4096 - 3 - pages
     };
-    assert_eq!(left(None), 18);
+    assert_eq!(left(None), 21);
     assert_eq!(left(Some(Resting(std::vec![true; 4]))), 0);
     // A CPU that does not run keeps what it has.
-    assert_eq!(left(Some(Resting(std::vec![true, true, false, true]))), 6);
+    assert_eq!(left(Some(Resting(std::vec![true, true, false, true]))), 7);
 }
 
 #[test]

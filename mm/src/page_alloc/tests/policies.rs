@@ -67,10 +67,10 @@ fn a_hit_takes_no_zone_lock_and_high_is_never_passed() {
     let machine = Machine::full().with_pagesets(1);
     let zone = machine.zone(NORMAL).unwrap();
     let page = machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap();
-    // A refill takes a batch of 7: one for the caller, six for stock.
-    assert_eq!(zone.pagesets()[0].count(), 6);
-    machine.free_pages(page, Order::ZERO).unwrap();
+    // A refill takes the block that a batch of 7 is rounded up to: one page for the caller, seven for stock.
     assert_eq!(zone.pagesets()[0].count(), 7);
+    machine.free_pages(page, Order::ZERO).unwrap();
+    assert_eq!(zone.pagesets()[0].count(), 8);
     let free = zone.stats().counts.free;
     for _ in 0..100 {
         let page = machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap();

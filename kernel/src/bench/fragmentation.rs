@@ -1,0 +1,187 @@
+//! How much of the free memory lies in large blocks after long use, in percent.
+//!
+//! Method.      What counts is the share of the `Normal` zone's free memory that lies in free blocks of order 9 and 10,
+//!              of all types together, after this CPU's pagesets were drained. The zone is the machine's own, with what
+//!              the boot left in it.
+//!              `churn_o9_percent`: single pages are taken up to 90 % of the zone and freed at random down to 25 %
+//!              live; then come 50 rounds, in each of which 5 % of the live pages are freed at random and as many
+//!              allocated. `churn_zone_o9_percent`: the same with 5 % of the zone, which is 20 % of the live pages, a
+//!              round. With 5 % of the live pages 8 % of the first pages are still where they were at the end, some ten
+//!              in each block of order 9: no allocator that leaves pages where they are can have many such blocks.
+//!              `aged_o9_percent`: blocks of orders 0 to 10 (consecutive 1 bits of a random number, so each order has
+//!              about as many pages) fill the zone to 90 %; then, as many times as there are blocks, one is freed at
+//!              random and new ones are taken until 90 % is reached again; then half of them are freed at random. The
+//!              mean of 8 seeds.
+
+use core::hint::black_box;
+
+use mm::addr::{PAGE_SIZE, Pfn};
+use mm::gfp::GfpFlags;
+use mm::migrate::MigrateType;
+use mm::order::Order;
+use mm::platform::PhysMap;
+use mm::zone::ZoneType;
+
+use super::Wanted;
+use super::pages::order_of;
+use super::rng::Xorshift32;
+use crate::ram::RAM;
+use crate::system::{System, Zone, Zones};
+
+/// Of the zone, what is taken at first and what of that stays, in percent.
+const FILL: u32 = 90;
+const LIVE: u32 = 25;
+const ROUNDS: u32 = 50;
+/// Of the live pages or of the zone, what changes hands in a round, in percent.
+const SHARE: u32 = 5;
+/// Runs of the aged row.
+const SEEDS: u32 = 8;
+/// Tries to place a block before the zone counts as full.
+const TRIES: u32 = 64;
+
+/// Prints the rows.
+pub(super) fn run(system: &System, wanted: Wanted<'_>) {
+    let names = ["churn_o9_percent", "churn_zone_o9_percent", "aged_o9_percent"];
+    if !names.iter().any(|name| wanted.has(name)) {
+        return;
+    }
+    let zones = system.booted.mm.allocator();
+    let Some(zone) = zones.zones().iter().find(|zone| zone.name().zone == ZoneType::Normal) else { return };
+    let Some((block, order, array)) = take_array(zones, zone.stats().managed) else {
+        log::error!("bench: no memory for the frame numbers of a zone");
+        return;
+    };
+    let mut use_ = Use { zones, zone, live: array, count: 0, pages: 0, chance: Xorshift32::new() };
+    for name in names.iter().filter(|name| wanted.has(name)) {
+        let (large, free) = match *name {
+            "churn_o9_percent" => use_.churn(|live| live * SHARE / 100),
+            "churn_zone_o9_percent" => use_.churn(|_| zone.stats().managed * SHARE / 100),
+            _ => use_.aged_many(),
+        };
+        // A row has two digits behind the point.
+        wanted.row(format_args!("{name}"), large.saturating_mul(100), free);
+    }
+    let _ = zones.free_pages(block, order);
+}
+
+/// Room for a word for each page of a zone, in one block.
+fn take_array(zones: &Zones, pages: u32) -> Option<(Pfn, Order, &'static mut [u32])> {
+    let order = Order::covering(pages.checked_mul(4)?.div_ceil(PAGE_SIZE))?;
+    let block = zones.alloc_pages(GfpFlags::GFP_KERNEL | GfpFlags::ZERO, order).ok()?;
+    let bytes = RAM.frames_ptr(block, order.pages())?;
+    // SAFETY: the block was just allocated from lowmem and zeroed, and holds that many words; `run` frees it when the
+    // slice is out of use.
+    let words = unsafe { core::slice::from_raw_parts_mut(bytes.cast::<u32>().as_ptr(), pages as usize) };
+    Some((block, order, words))
+}
+
+/// A zone in use: the live blocks in the front of `live`, each as its frame number times 16 and its order.
+struct Use<'a> {
+    zones: &'a Zones,
+    zone: &'a Zone,
+    live: &'a mut [u32],
+    count: usize,
+    /// In all live blocks.
+    pages: u32,
+    chance: Xorshift32,
+}
+
+impl Use<'_> {
+    /// Allocates a block; `false` when there is none, or no room to remember it.
+    fn take(&mut self, order: Order) -> bool {
+        let Some(place) = self.live.get_mut(self.count) else { return false };
+        let Ok(pfn) = self.zones.alloc_pages(black_box(GfpFlags::GFP_KERNEL), order) else { return false };
+        *place = pfn.raw() << 4 | order.log2();
+        self.count += 1;
+        self.pages += order.pages();
+        true
+    }
+
+    /// Frees a block of chance.
+    fn free_one(&mut self) {
+        let Some(last) = self.count.checked_sub(1) else { return };
+        let victim = self.chance.below(self.count);
+        self.live.swap(victim, last);
+        let Some(word) = self.live.get(last) else { return };
+        let order = order_of(word & 0xf);
+        // A refused free would have been reported on the console by the allocator.
+        let _ = self.zones.free_pages(Pfn::new(word >> 4), order);
+        self.count = last;
+        self.pages -= order.pages();
+    }
+
+    fn free_all(&mut self) {
+        while self.count > 0 {
+            self.free_one();
+        }
+        self.zones.drain_local();
+    }
+
+    /// Pages of free blocks of order 9 and 10, and of all free blocks.
+    fn large_and_free(&self) -> (u32, u32) {
+        self.zones.drain_local();
+        let large = Order::all().filter(|order| order.raw() >= 9).flat_map(|order| {
+            let blocks = move |kind: MigrateType| self.zone.free_blocks(order, kind);
+            MigrateType::ALL.map(|kind| blocks(kind) * order.pages())
+        });
+        let large = large.sum();
+        (large, self.zone.stats().counts.free)
+    }
+
+    /// Churn by single pages; `share` of the live pages says how many change hands in a round.
+    fn churn(&mut self, share: impl Fn(u32) -> u32) -> (u32, u32) {
+        self.chance = Xorshift32::new();
+        let managed = self.zone.stats().managed;
+        while self.pages < managed / 100 * FILL && self.take(Order::ZERO) {}
+        while self.pages > managed / 100 * LIVE {
+            self.free_one();
+        }
+        let live = self.pages;
+        for _ in 0..ROUNDS {
+            (0..share(live)).for_each(|_| self.free_one());
+            while self.pages < live && self.take(Order::ZERO) {}
+        }
+        let result = self.large_and_free();
+        self.free_all();
+        result
+    }
+
+    /// The sums of [`Self::aged`] over some seeds.
+    fn aged_many(&mut self) -> (u32, u32) {
+        let mut sum = (0, 0);
+        for seed in 1..=SEEDS {
+            self.chance = Xorshift32::from(seed.wrapping_mul(0x9e37_79b9));
+            let (large, free) = self.aged();
+            // A hundredth is what the row shows; shares, not pages, have a mean.
+            let share = (u64::from(large) * 10_000).checked_div(u64::from(free)).unwrap_or(0);
+            sum = (sum.0 + u32::try_from(share).unwrap_or(0), sum.1 + 10_000);
+        }
+        sum
+    }
+
+    /// Takes blocks of mixed orders until `pages` are live.
+    fn fill(&mut self, pages: u32) {
+        let mut tries = TRIES;
+        while self.pages < pages && tries > 0 {
+            let order = order_of(self.chance.next().trailing_ones());
+            // What would be too much, or is not there in one piece, is left out.
+            let is_taken = self.pages + order.pages() <= pages && self.take(order);
+            tries = if is_taken { TRIES } else { tries - 1 };
+        }
+    }
+
+    fn aged(&mut self) -> (u32, u32) {
+        let full = self.zone.stats().managed / 100 * FILL;
+        self.fill(full);
+        for _ in 0..self.count {
+            self.free_one();
+            self.fill(full);
+        }
+        for _ in 0..self.count / 2 {
+            self.free_one();
+        }
+        let result = self.large_and_free();
+        self.free_all();
+        result
+    }
+}
