@@ -88,7 +88,7 @@ Node 0, zone   Normal
         managed  4096
         cma      0
         protection: (0, 0, 7, 7)
-      nr_free_pages 4089
+      nr_free_pages 4088
       nr_alloc_batch 3
       numa_hit     1
       numa_miss    0
