@@ -239,7 +239,10 @@ proptest! {
             let before = ram_words(&ram, ROOT, 4096).to_vec();
             let (tables, old) = (pool.taken(), wanted.clone());
             apply(&mut mapper, &mut pool, &mut wanted, op);
-            if old == wanted {
+            // A protection that is what it was already may still join pages: that is no error.
+            let is_protected = matches!(op, Op::Protect { page, pages, .. }
+                if (*page..*page + *pages).all(|at| wanted.contains_key(&at)));
+            if old == wanted && !is_protected {
                 prop_assert_eq!(&before[..], &*ram_words(&ram, ROOT, 4096), "an error changes nothing");
                 prop_assert_eq!(tables, pool.taken());
             }
