@@ -1,8 +1,9 @@
 //! How much of the free memory lies in large blocks after long use, in percent.
 //!
 //! Method.      What counts is the share of the `Normal` zone's free memory that lies in free blocks of order 9 and 10,
-//!              of all types together, after this CPU's pagesets were drained. The zone is the machine's own, with what
-//!              the boot left in it.
+//!              of all types together, after this CPU's pagesets were drained. Contiguous-memory areas are no part of
+//!              it, neither of what is free nor of the zone: these requests may not have them, so they always lie in
+//!              large blocks. The zone is the machine's own, with what the boot left in it.
 //!              `churn_o9_percent`: single pages are taken up to 90 % of the zone and freed at random down to 25 %
 //!              live; then come 50 rounds, in each of which 5 % of the live pages are freed at random and as many
 //!              allocated. `churn_zone_o9_percent`: the same with 5 % of the zone, which is 20 % of the live pages, a
@@ -47,7 +48,7 @@ pub(super) fn run(system: &System, wanted: Wanted<'_>) {
     }
     let zones = system.booted.mm.allocator();
     let Some(zone) = zones.zones().iter().find(|zone| zone.name().zone == ZoneType::Normal) else { return };
-    let Some((block, order, array)) = take_array(zones, zone.stats().managed) else {
+    let Some((block, order, array)) = take_array(zones, pages_of(zone)) else {
         log::error!("bench: no memory for the frame numbers of a zone");
         return;
     };
@@ -55,13 +56,22 @@ pub(super) fn run(system: &System, wanted: Wanted<'_>) {
     for name in names.iter().filter(|name| wanted.has(name)) {
         let (large, free) = match *name {
             "churn_o9_percent" => use_.churn(|live| live * SHARE / 100),
-            "churn_zone_o9_percent" => use_.churn(|_| zone.stats().managed * SHARE / 100),
+            "churn_zone_o9_percent" => use_.churn(|_| pages_of(zone) * SHARE / 100),
             _ => use_.aged_many(),
         };
         // A row has two digits behind the point.
         wanted.row(format_args!("{name}"), large.saturating_mul(100), free);
     }
     let _ = zones.free_pages(block, order);
+}
+
+/// Ordinary requests; a failure is no news here.
+const GFP: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN).union(GfpFlags::NORETRY);
+
+/// Pages of a zone that ordinary requests can have.
+fn pages_of(zone: &Zone) -> u32 {
+    let stats = zone.stats();
+    stats.managed.saturating_sub(stats.cma)
 }
 
 /// Room for a word for each page of a zone, in one block.
@@ -90,7 +100,7 @@ impl Use<'_> {
     /// Allocates a block; `false` when there is none, or no room to remember it.
     fn take(&mut self, order: Order) -> bool {
         let Some(place) = self.live.get_mut(self.count) else { return false };
-        let Ok(pfn) = self.zones.alloc_pages(black_box(GfpFlags::GFP_KERNEL), order) else { return false };
+        let Ok(pfn) = self.zones.alloc_pages(black_box(GFP), order) else { return false };
         *place = pfn.raw() << 4 | order.log2();
         self.count += 1;
         self.pages += order.pages();
@@ -121,17 +131,18 @@ impl Use<'_> {
     fn large_and_free(&self) -> (u32, u32) {
         self.zones.drain_local();
         let large = Order::all().filter(|order| order.raw() >= 9).flat_map(|order| {
-            let blocks = move |kind: MigrateType| self.zone.free_blocks(order, kind);
-            MigrateType::ALL.map(|kind| blocks(kind) * order.pages())
+            let kinds = MigrateType::ALL.into_iter().filter(|kind| *kind != MigrateType::Cma);
+            kinds.map(move |kind| self.zone.free_blocks(order, kind) * order.pages())
         });
         let large = large.sum();
-        (large, self.zone.stats().counts.free)
+        let counts = self.zone.stats().counts;
+        (large, counts.free.saturating_sub(counts.cma))
     }
 
     /// Churn by single pages; `share` of the live pages says how many change hands in a round.
     fn churn(&mut self, share: impl Fn(u32) -> u32) -> (u32, u32) {
         self.chance = Xorshift32::new();
-        let managed = self.zone.stats().managed;
+        let managed = pages_of(self.zone);
         while self.pages < managed / 100 * FILL && self.take(Order::ZERO) {}
         while self.pages > managed / 100 * LIVE {
             self.free_one();
@@ -171,7 +182,7 @@ impl Use<'_> {
     }
 
     fn aged(&mut self) -> (u32, u32) {
-        let full = self.zone.stats().managed / 100 * FILL;
+        let full = pages_of(self.zone) / 100 * FILL;
         self.fill(full);
         for _ in 0..self.count {
             self.free_one();

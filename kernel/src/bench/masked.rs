@@ -184,11 +184,9 @@ fn measure(lender: &mut Lender<'_>) -> Option<()> {
 type Slot = Option<(Pfn, Order)>;
 
 /// Requests of each type.
-const KINDS: [GfpFlags; 3] = [
-    GfpFlags::GFP_KERNEL,
-    GfpFlags::GFP_KERNEL.union(GfpFlags::RECLAIMABLE),
-    GfpFlags::GFP_KERNEL.union(GfpFlags::MOVABLE),
-];
+const KINDS: [GfpFlags; 3] = [GFP, GFP.union(GfpFlags::RECLAIMABLE), GFP.union(GfpFlags::MOVABLE)];
+/// A failure is no news here.
+const GFP: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN).union(GfpFlags::NORETRY);
 
 fn free(model: &Model, slot: &mut Slot) {
     if let Some((pfn, order)) = slot.take() {
@@ -214,7 +212,7 @@ fn fill_and_empty(model: &Model, live: &mut [Slot], chance: &mut Xorshift32) {
     for _ in 0..3 {
         for slot in live.iter_mut().filter(|slot| slot.is_none()) {
             let value = chance.next();
-            let gfp = KINDS.get((value >> 16) as usize % KINDS.len()).copied().unwrap_or(GfpFlags::GFP_KERNEL);
+            let gfp = KINDS.get((value >> 16) as usize % KINDS.len()).copied().unwrap_or(GFP);
             let order = order_of(value.trailing_ones());
             *slot = model.alloc_pages(gfp, order).ok().map(|pfn| (pfn, order));
         }
@@ -229,7 +227,7 @@ fn fill_and_empty(model: &Model, live: &mut [Slot], chance: &mut Xorshift32) {
 fn bulk(model: &Model) {
     let mut pages = [Pfn::new(0); 512];
     for round in 0..16 {
-        let gfp = KINDS.get(round % KINDS.len()).copied().unwrap_or(GfpFlags::GFP_KERNEL);
+        let gfp = KINDS.get(round % KINDS.len()).copied().unwrap_or(GFP);
         let taken = model.alloc_pages_bulk(gfp, &mut pages).unwrap_or(0);
         if let Some(pages) = pages.get(..taken) {
             let _ = model.free_pages_bulk(pages);

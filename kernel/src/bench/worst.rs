@@ -31,11 +31,9 @@ pub(super) fn run(system: &System, wanted: Wanted<'_>) {
 }
 
 /// Requests of each type, from the zones that lowmem requests have.
-const KINDS: [GfpFlags; 3] = [
-    GfpFlags::GFP_KERNEL,
-    GfpFlags::GFP_KERNEL.union(GfpFlags::RECLAIMABLE),
-    GfpFlags::GFP_KERNEL.union(GfpFlags::MOVABLE),
-];
+const KINDS: [GfpFlags; 3] = [GFP, GFP.union(GfpFlags::RECLAIMABLE), GFP.union(GfpFlags::MOVABLE)];
+/// A failure is no news here.
+const GFP: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN).union(GfpFlags::NORETRY);
 
 /// The longest allocation and the longest free.
 fn measure(zones: &Zones) -> (u32, u32) {
@@ -55,7 +53,7 @@ fn measure(zones: &Zones) -> (u32, u32) {
             }
             None => {
                 let order = order_of((value >> 9).trailing_ones());
-                let gfp = black_box(KINDS.get(kind).copied().unwrap_or(GfpFlags::GFP_KERNEL));
+                let gfp = black_box(KINDS.get(kind).copied().unwrap_or(GFP));
                 let taken = count(|| *slot = zones.alloc_pages(gfp, order).ok().map(|pfn| (pfn, order)));
                 allocation = if slot.is_some() { allocation.max(taken) } else { allocation };
             }

@@ -161,7 +161,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if page.claim(order).is_none() {
             return false;
         }
-        zone.free_to_core(pfn, order);
+        zone.free_unwatched(pfn, order);
         true
     }
 

@@ -300,7 +300,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         is_open.then(|| self.alloc_stocked(order, kind, Heat::Hot))?
     }
 
-    /// As [`Self::alloc_easy`], of any order: past the pagesets.
+    /// As [`Self::alloc_easy`], of any order, past the pagesets, while nothing is switched on that wants to know.
     #[inline(always)]
     pub(super) fn alloc_plenty(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
         let mut core = self.core.lock();
@@ -309,9 +309,6 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             return None;
         }
         let taken = core.take(order, kind, Holder::Caller(kind));
-        if let Some(pfn) = taken {
-            self.frames.note_taken(pfn, order);
-        }
         self.publish(&core);
         taken
     }
@@ -325,11 +322,23 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 
     /// Returns a claimed block to the core.
-    #[inline(always)]
     pub(super) fn free_to_core(&self, pfn: Pfn, order: Order) {
+        self.give_back(pfn, order, true);
+    }
+
+    /// As [`Self::free_to_core`], while nothing is switched on that wants to know.
+    #[inline(always)]
+    pub(super) fn free_unwatched(&self, pfn: Pfn, order: Order) {
+        self.give_back(pfn, order, false);
+    }
+
+    #[inline(always)]
+    fn give_back(&self, pfn: Pfn, order: Order, is_watched: bool) {
         let mut core = self.core.lock();
         core.give_claimed(pfn, order);
-        self.frames.note_given(pfn, order);
+        if is_watched {
+            self.frames.note_given(pfn, order);
+        }
         self.count_freed(order.pages());
         self.publish(&core);
     }
