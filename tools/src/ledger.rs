@@ -1,6 +1,6 @@
 //! The ledger of unsafe code: every unsafe block, function, trait and impl with the reason why it is sound.
 //!
-//! Theory.      [`scan`] follows the `mod` declarations of each crate, so that it knows which file is a test, and walks
+//! Theory.      [`scan()`] follows the `mod` declarations of each crate, so that it knows which file is a test, and walks
 //!              each file's syntax tree. A block's reason is the comment with `SAFETY:` above it or above the statement
 //!              that holds it; a function's or trait's is the `# Safety` part of its documentation. The table in
 //!              `docs/unsafe.md` carries no line numbers: it goes stale when unsafe code changes, not when it moves.
