@@ -7,6 +7,8 @@ use mm::addr::{PAGE_SHIFT, Pfn};
 use mm::layout::PAGE_OFFSET;
 use mm::platform::PhysMap;
 
+use crate::arch::armv7::page::fill_page;
+
 /// The part of physical memory that is mapped at [`PAGE_OFFSET`]: nothing before the first bank is mapped.
 #[derive(Debug)]
 pub struct LinearRam {
@@ -40,5 +42,10 @@ unsafe impl PhysMap for LinearRam {
         }
         let address = PAGE_OFFSET.raw().checked_add((first.raw() - base) << PAGE_SHIFT)?;
         NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
+    }
+
+    unsafe fn fill_frame(&self, bytes: NonNull<u8>, byte: u8) {
+        // SAFETY: the caller answers for the page.
+        unsafe { fill_page(bytes, byte) }
     }
 }

@@ -101,6 +101,7 @@ pub(super) fn build_allocator<M: Machine>(
         grouping_off: !mobility_grouping(plan.total_pages(), PAGEBLOCK_PAGES),
         ram: Some(given.machine.ram()),
         local: Some(nodes.local),
+        policies: given.args.policies,
         ..Options::default()
     };
     Ok(PageAllocator::new(map, plan.nodes(), &by_node, storage, options)?)

@@ -10,6 +10,7 @@
 //!              accepted.
 #![forbid(unsafe_code)]
 
+mod policy;
 mod token;
 mod value;
 
@@ -17,7 +18,7 @@ mod value;
 mod tests;
 
 use mm::addr::PhysAddr;
-use mm::page_alloc::FailPageAlloc;
+use mm::page_alloc::{FailPageAlloc, Policies};
 use mm::percpu::layout::FirstChunk;
 use mm::zone::movable::{CoreSize, MovableRequest};
 use mm::zone::zonelist::ZonelistOrder;
@@ -145,6 +146,8 @@ pub struct BootArgs<'a> {
     pub fail_page_alloc: Option<FailArg>,
     /// `percpu_alloc=`.
     pub percpu_alloc: FirstChunk,
+    /// `sysctl.vm.zone_reclaim_mode=`, `sysctl.vm.watermark_boost_factor=`, and ours, `page_alloc.NAME=`.
+    pub policies: Policies,
     /// Ours, `highmem=`: RAM above lowmem is used.
     pub highmem: bool,
     /// Ours, `selftest=`: which self-tests run (`all`, `none`, a name, names with commas).
@@ -191,6 +194,7 @@ impl<'a> BootArgs<'a> {
             page_owner: false,
             fail_page_alloc: None,
             percpu_alloc: FirstChunk::Auto,
+            policies: Policies::new(),
             highmem: true,
             selftest: None,
             bench: None,
@@ -286,7 +290,7 @@ impl<'a> BootArgs<'a> {
         } else if token.is("bench") {
             self.bench = Some("all");
         } else {
-            return VALUED.iter().any(|name| token.is(name)).then_some(None);
+            return VALUED.iter().chain(&policy::NAMES).any(|name| token.is(name)).then_some(None);
         }
         Some(Some(()))
     }
@@ -317,7 +321,9 @@ impl<'a> BootArgs<'a> {
                 return Some(set(field, (!value.is_empty()).then_some(Some(value))));
             }
         }
-        self.take_size(token, value).or_else(|| self.take_choice(token, value))
+        self.take_size(token, value)
+            .or_else(|| self.take_choice(token, value))
+            .or_else(|| policy::take(&mut self.policies, token, value))
     }
 
     /// Sizes and numbers.

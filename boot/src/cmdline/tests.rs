@@ -1,5 +1,6 @@
 //! What boot arguments mean, and that no line of text panics.
 
+use mm::page_alloc::{Policies, ReservePolicy};
 use proptest::prelude::*;
 
 use super::*;
@@ -125,6 +126,28 @@ fn every_name_of_the_list_is_known() {
     assert_eq!(args.percpu_alloc, FirstChunk::Page);
     assert_eq!((args.selftest, args.bench, args.dump), (Some("buddy"), Some("all"), Some("pagetables")));
     assert_eq!(args.semihosting, Some(false));
+}
+
+#[test]
+fn policies_have_the_names_of_sysctl_or_ours() {
+    let line = "sysctl.vm.zone_reclaim_mode=1 sysctl.vm.watermark_boost_factor=15000 page_alloc.fair_zones=on \
+                page_alloc.zonelist_cache=1 page_alloc.dirty_spread=off page_alloc.check_context=y \
+                page_alloc.reserve=blocks";
+    assert!(outcome(line).iter().all(|(_, outcome)| *outcome == Outcome::Taken), "{:?}", outcome(line));
+    let asked = Policies {
+        fair_zones: true,
+        zonelist_cache: true,
+        zone_reclaim: true,
+        dirty_spread: false,
+        check_context: true,
+        reserve: ReservePolicy::Blocks,
+        watermark_boost: 15_000,
+    };
+    assert_eq!(parse(line).policies, asked);
+    let line = "sysctl.vm.zone_reclaim_mode=8 sysctl.vm.watermark_boost_factor=-1 page_alloc.fair_zones=2 \
+                page_alloc.reserve=some page_alloc.reserve";
+    assert_eq!(outcome(line).map_bad(), 5);
+    assert_eq!(parse(line).policies, Policies::default());
 }
 
 #[test]

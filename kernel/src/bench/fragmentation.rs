@@ -66,7 +66,7 @@ pub(super) fn run(system: &System, wanted: Wanted<'_>) {
 }
 
 /// Ordinary requests; a failure is no news here.
-const GFP: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN).union(GfpFlags::NORETRY);
+pub(super) const GFP: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN).union(GfpFlags::NORETRY);
 
 /// Pages of a zone that ordinary requests can have.
 fn pages_of(zone: &Zone) -> u32 {
@@ -75,7 +75,7 @@ fn pages_of(zone: &Zone) -> u32 {
 }
 
 /// Room for a word for each page of a zone, in one block.
-fn take_array(zones: &Zones, pages: u32) -> Option<(Pfn, Order, &'static mut [u32])> {
+pub(super) fn take_array(zones: &Zones, pages: u32) -> Option<(Pfn, Order, &'static mut [u32])> {
     let order = Order::covering(pages.checked_mul(4)?.div_ceil(PAGE_SIZE))?;
     let block = zones.alloc_pages(GfpFlags::GFP_KERNEL | GfpFlags::ZERO, order).ok()?;
     let bytes = RAM.frames_ptr(block, order.pages())?;

@@ -1,12 +1,13 @@
 //! Figures for scripts: `bench<TAB>NAME<TAB>COUNT`, instructions an operation, exact under QEMU's `-icount shift=0`.
 //!
-//! `bench=all` measures everything, `bench=NAME` the rows whose names hold NAME. A figure includes the loop and the
+//! `bench=all` measures everything, `bench=NAME,NAME` the rows whose names hold one of these. A figure includes the loop and the
 //! array handling of the bench itself; nothing is taken off.
 
 mod boot;
 mod fragmentation;
 mod masked;
 mod pages;
+mod policy;
 mod rng;
 mod space;
 mod vm;
@@ -23,7 +24,7 @@ struct Wanted<'a>(&'a str);
 impl Wanted<'_> {
     /// Whether the row `name` is.
     fn has(self, name: &str) -> bool {
-        self.0 == "all" || name.contains(self.0)
+        self.0 == "all" || self.0.split(',').any(|part| name.contains(part))
     }
 
     /// Prints a row that is one number.
@@ -56,6 +57,7 @@ pub fn run(system: &System, names: &str) {
     pages::run(system, wanted);
     vm::run(system, wanted);
     space::run(system, wanted);
+    policy::run(system, wanted);
     // These take minutes: they run when they are asked for by name.
     if names != "all" {
         worst::run(system, wanted);

@@ -71,13 +71,14 @@ pub(super) enum Heat {
     Cold,
 }
 
-/// The largest order that pagesets stock (Linux: `PAGE_ALLOC_COSTLY_ORDER`).
-pub const PAGESET_ORDER: Order = match Order::new(3) {
+/// The largest order that pagesets stock (Linux 5.13: `PAGE_ALLOC_COSTLY_ORDER`); with the feature `pagesets_single` only
+/// single pages, as Linux before that.
+pub const PAGESET_ORDER: Order = match Order::new(if cfg!(feature = "pagesets_single") { 0 } else { 3 }) {
     Some(order) => order,
     None => Order::ZERO,
 };
-/// Orders that pagesets stock.
-const ORDERS: usize = PAGESET_ORDER.index() + 1;
+/// Orders that there are rings for.
+const ORDERS: usize = 4;
 /// Rings of an order: one a stocked type, and the one of the blocks to be returned.
 const LANES: usize = PAGESET_TYPES + 1;
 const RINGS: usize = ORDERS * LANES;

@@ -16,6 +16,7 @@ use crate::page_alloc::{AllocError, PageAllocator};
 use crate::sync::CurrentCpu;
 
 const BYTES: usize = PAGE_SIZE as usize;
+const POISON_WORD: u32 = u32::from_ne_bytes([PAGE_POISON; 4]);
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Calls `use_bytes` with the first byte of a frame that is ours; `false` when nobody reaches it.
@@ -31,12 +32,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     #[cold]
     #[inline(never)]
     pub(super) fn zero_block(&self, pfn: Pfn, order: Order) -> Result<(), AllocError> {
-        if let Some(bytes) = self.ram.and_then(|ram| ram.frames_ptr(pfn, order.pages())) {
-            // SAFETY: valid because `PhysMap` answers for every byte of these frames, and they were just allocated, so
-            // nobody else uses them.
-            unsafe { bytes.write_bytes(0, order.pages() as usize * BYTES) };
-            return Ok(());
-        }
         if self.fill_block(pfn, order, 0, |_| {}) {
             return Ok(());
         }
@@ -49,8 +44,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     pub(super) fn fill_block(&self, pfn: Pfn, order: Order, byte: u8, filled: impl Fn(&Page)) -> bool {
         let mut all = true;
         for frame in block(pfn, order) {
-            // SAFETY: valid because `with_frame` answers for every byte of the frame, which is the allocator's own now.
-            let reached = self.with_frame(frame, &mut |bytes| unsafe { bytes.write_bytes(byte, BYTES) });
+            let reached = self.with_frame(frame, &mut |bytes| match self.ram {
+                // SAFETY: valid because `with_frame` answers for every byte of the frame, the allocator's own now.
+                Some(ram) => unsafe { ram.fill_frame(bytes, byte) },
+                // SAFETY: the same.
+                None => unsafe { bytes.write_bytes(byte, BYTES) },
+            });
             match self.map.page(frame).filter(|_| reached) {
                 Some(page) => filled(page),
                 None => all = false,
@@ -64,12 +63,16 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     pub(super) fn report_bad_poison(&self, pfn: Pfn, caller: &Location<'_>) -> bool {
         let mut found = None;
         self.with_frame(pfn, &mut |bytes| {
-            // SAFETY: valid because `with_frame` answers for every byte of the frame, and RAM bytes are always some `u8`.
-            let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), BYTES) };
-            // A word at a time: nearly every frame is as it was left.
-            if bytes.as_chunks().0.iter().all(|word| *word == [PAGE_POISON; 8]) {
+            // SAFETY: valid because `with_frame` answers for every byte of the frame, and words of RAM are always some
+            // `u32`; a frame begins at a word's place.
+            let words = unsafe { core::slice::from_raw_parts(bytes.as_ptr().cast::<u32>(), BYTES / 4) };
+            // Eight words at a time: nearly every frame is as it was left.
+            let is_other = |words: &[u32; 8]| words.iter().fold(0, |other, word| other | (word ^ POISON_WORD)) != 0;
+            if !words.as_chunks().0.iter().any(is_other) {
                 return;
             }
+            // SAFETY: as above; a word is four bytes.
+            let bytes = unsafe { core::slice::from_raw_parts(bytes.as_ptr(), BYTES) };
             let bad = |byte: &u8| *byte != PAGE_POISON;
             let count = bytes.iter().filter(|byte| bad(byte)).count();
             let first = bytes.iter().position(bad);

@@ -115,6 +115,18 @@ fn boards() -> Vec<Configuration> {
         Configuration { name: "raspi2b/1G/release", board: "raspi2b", mem: "1G", smp: 4, ..LISTED },
         Configuration { name: "raspi2b/1G/debug", board: "raspi2b", mem: "1G", smp: 4, profile: DEBUG, ..LISTED },
         Configuration { name: "ast2500/512M/2cpus", smp: 2, ..USUAL },
+        Configuration {
+            name: "policies/kept-blocks-and-fair-batches",
+            append: "page_alloc.reserve=blocks page_alloc.fair_zones=on sysctl.vm.watermark_boost_factor=15000",
+            ..USUAL
+        },
+        Configuration {
+            name: "policies/what-is-known-of-full-zones",
+            board: "virt-numa",
+            smp: 2,
+            append: "page_alloc.zonelist_cache=on sysctl.vm.zone_reclaim_mode=1 page_alloc.check_context=on",
+            ..USUAL
+        },
         Configuration { name: "ast2500/512M/4cpus", smp: 4, ..USUAL },
     ]
 }

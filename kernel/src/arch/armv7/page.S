@@ -3,20 +3,19 @@
 .section .text.quire_pages, "ax"
 .arm
 
-@ quire_clear_page(r0: page)
-.global quire_clear_page
-.type quire_clear_page, %function
+@ quire_fill_page(r0: page, r1: word)
+.global quire_fill_page
+.type quire_fill_page, %function
 .p2align 6
-quire_clear_page:
+quire_fill_page:
     push    {r4-r8, lr}
-    mov     r1, #0
-    mov     r2, #0
-    mov     r3, #0
-    mov     r4, #0
-    mov     r5, #0
-    mov     r6, #0
-    mov     r7, #0
-    mov     r8, #0
+    mov     r2, r1
+    mov     r3, r1
+    mov     r4, r1
+    mov     r5, r1
+    mov     r6, r1
+    mov     r7, r1
+    mov     r8, r1
     mov     lr, #2
 1:
     .rept 64
@@ -25,7 +24,7 @@ quire_clear_page:
     subs    lr, lr, #1
     bne     1b
     pop     {r4-r8, pc}
-.size quire_clear_page, . - quire_clear_page
+.size quire_fill_page, . - quire_fill_page
 
 @ quire_copy_page(r0: to, r1: from)
 .global quire_copy_page

@@ -1,4 +1,4 @@
-//! Clearing and copying whole pages with stores of eight registers.
+//! Filling and copying whole pages with stores of eight registers.
 //!
 //! Source.      Linux `clear_page`, `copy_page` (what they are for).
 
@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 global_asm!(include_str!("page.S"), options(raw));
 
 unsafe extern "C" {
-    fn quire_clear_page(page: NonNull<u8>);
+    fn quire_fill_page(page: NonNull<u8>, word: u32);
     fn quire_copy_page(to: NonNull<u8>, from: NonNull<u8>);
 }
 
@@ -19,7 +19,17 @@ unsafe extern "C" {
 #[inline]
 pub unsafe fn clear_page(page: NonNull<u8>) {
     // SAFETY: the caller gives the page.
-    unsafe { quire_clear_page(page) }
+    unsafe { quire_fill_page(page, 0) }
+}
+
+/// Writes `byte` to every byte of the page at `page`. Cost: 145 instructions.
+///
+/// # Safety
+/// As for [`clear_page`].
+#[inline]
+pub unsafe fn fill_page(page: NonNull<u8>, byte: u8) {
+    // SAFETY: the caller gives the page.
+    unsafe { quire_fill_page(page, u32::from_ne_bytes([byte; 4])) }
 }
 
 /// Copies the page at `from` to the page at `to`. Cost: 276 instructions.

@@ -65,19 +65,25 @@ pub struct Policies {
 
 impl Default for Policies {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Policies {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
             fair_zones: false,
             zonelist_cache: false,
             zone_reclaim: false,
             dirty_spread: true,
             check_context: false,
-            reserve: ReservePolicy::default(),
+            reserve: ReservePolicy::HighAtomic,
             watermark_boost: 0,
         }
     }
-}
 
-impl Policies {
     /// What must see every allocation from the start.
     pub(super) fn hooks(&self) -> Hooks {
         let mut hooks = Hooks::empty();
