@@ -172,20 +172,23 @@ impl Spaces {
         }
     }
 
-    /// Takes the space at `root` off the list.
+    /// Takes the space at `root` off the list. Its page's private word is cleared: a page that is freed with something
+    /// there is refused where pages are checked.
     fn forget(&self, root: Pfn) {
         let mut first = self.list.lock();
         let map = self.zones.map();
-        let behind = map.page(root).map_or(NO_FRAME, |page| page.private());
+        let Some(page) = map.page(root) else { return };
+        let behind = page.private();
+        page.set_private(0);
         if *first == root.raw() {
             *first = behind;
             return;
         }
         let mut next = *first;
-        while let Some(page) = map.page(Pfn::new(next)) {
-            next = page.private();
+        while let Some(before) = map.page(Pfn::new(next)) {
+            next = before.private();
             if next == root.raw() {
-                page.set_private(behind);
+                before.set_private(behind);
                 return;
             }
         }

@@ -138,6 +138,13 @@ fn transcripts() -> Vec<Configuration> {
         Configuration { name: "highmem-off/release", append: "highmem=off", reference, ..USUAL },
         Configuration { name: "highmem-off/debug", append: "highmem=off", reference, profile: DEBUG, ..USUAL },
         Configuration { name: "without-semihosting", semihosting: false, ..USUAL },
+        Configuration {
+            name: "followed/zeroed-and-owned",
+            append: "init_on_alloc=1 init_on_free=1 page_owner=on",
+            limit: 120,
+            ..USUAL
+        },
+        Configuration { name: "followed/poisoned", append: "debug_pagealloc=on page_poison=1", limit: 120, ..USUAL },
     ]
 }
 
