@@ -7,7 +7,7 @@ mod boot;
 mod fragmentation;
 mod masked;
 mod pages;
-mod rng;
+pub(crate) mod rng;
 mod space;
 mod vm;
 mod worst;
