@@ -80,20 +80,22 @@ static TABLE: InitOnce<Table> = InitOnce::new();
 
 /// Pages of the machine for each slot. Half of the slots are full in the mean, with six pages each.
 const PAGES_PER_SLOT: u32 = 3;
+/// Of a slot's three words.
+const SLOT_BYTES: u32 = 3 * u32::BITS / 8;
 
 impl Table {
     /// The table, and the owner of what may be moved. It stays: what comes after only compares counts.
     pub(super) fn start(system: &System) -> Result<&'static Self, Defect> {
         let allocator = system.booted.mm.allocator();
         let pages: u32 = allocator.zones().iter().map(|zone| zone.stats().managed).sum();
-        let bytes = (pages / PAGES_PER_SLOT).saturating_mul(size_of::<[AtomicU32; 3]>() as u32);
+        let bytes = (pages / PAGES_PER_SLOT).saturating_mul(SLOT_BYTES);
         let order = Order::covering(bytes.div_ceil(PAGE_SIZE)).unwrap_or(Order::LARGEST);
         let found = allocator.alloc_pages(GfpFlags::GFP_KERNEL | GfpFlags::ZERO, order);
         let Some(place) = found.ok().and_then(|block| RAM.frames_ptr(block, order.pages())) else {
             log::error!("torture: no memory for a table of {bytes} bytes");
             return Err(Defect);
         };
-        let slots = (order.pages() * PAGE_SIZE) as usize / size_of::<[AtomicU32; 3]>();
+        let slots = (order.pages() * PAGE_SIZE / SLOT_BYTES) as usize;
         // SAFETY: the block was just allocated from lowmem and zeroed, is never freed, and holds that many slots.
         let slots = unsafe { core::slice::from_raw_parts(place.cast::<[AtomicU32; 3]>().as_ptr(), slots) };
         let Ok(table) = TABLE.set(Self(slots)) else {
