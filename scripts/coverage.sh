@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Coverage of mm and boot by the host's tests: lines, and branches where nightly Rust is to be had.
+# Coverage of mm and boot by the host's tests: lines and branches, held against docs/coverage.md. `--save` writes its table.
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$ROOT/scripts/toolchain.sh"
 . "$ROOT/scripts/nightly.sh"
 
+save=()
+case ${1:-} in
+    '') ;;
+    --save) save=(--save) ;;
+    *) usage_error "unknown argument '$1'" ;;
+esac
 setup_toolchain
 need_nightly llvm-tools rust-src
 data=$BUILD/coverage
@@ -14,7 +20,10 @@ mkdir -p "$data"
 export RUSTFLAGS="-Cinstrument-coverage -Zcoverage-options=branch" LLVM_PROFILE_FILE=$data/%p-%m.profraw
 build=(--no-fail-fast --target-dir "$TARGET_DIR/coverage" -p mm -p boot --lib)
 # The fuzz bodies below go the same ways as the longest random sequences.
-cargo_nightly test "${build[@]}" -- --skip random_operations --skip the_tree_may_lie_anywhere >"$data/test.log" 2>&1 || die "a test fails: $(grep -m 1 'FAILED\|^error' "$data/test.log")"
+# What each test took is in the log.
+cargo_nightly test "${build[@]}" -- --skip random_operations --skip the_tree_may_lie_anywhere \
+    -Zunstable-options --report-time >"$data/test.log" 2>&1 ||
+    die "a test fails: $(grep -m 1 'FAILED\|^error' "$data/test.log")"
 cargo_nightly test --target-dir "$TARGET_DIR/coverage" -p tests --test fuzz --test host_boot >>"$data/test.log" 2>&1 ||
     die "a test fails: $(grep -m 1 'FAILED\|^error' "$data/test.log")"
 
@@ -27,5 +36,5 @@ while IFS= read -r file; do objects+=(-object "$file"); done < <(
 (cd "$ROOT" && "${llvm[0]}/llvm-cov" export -format=lcov -instr-profile="$data/all.profdata" "${objects[@]}") \
     >"$data/all.lcov" 2>"$data/export.log" || die "llvm-cov failed: $(tail -n 1 "$data/export.log")"
 unset RUSTFLAGS LLVM_PROFILE_FILE
-cargo_host run -q -p tools -- coverage "$data/all.lcov" | sed 's/^coverage /summary: &/'
+cargo_host run -q -p tools -- coverage "$data/all.lcov" "$ROOT/docs/coverage.md" "${save[@]}" | sed 's/^coverage /summary: &/'
 exit "${PIPESTATUS[0]}"

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Miri over mm's tests that fit its speed, with strict provenance: `scripts/miri.sh [FILTER]`.
+#
+# Without a filter those that take some three minutes together; with QUIRE_LONG set all that end within an hour.
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

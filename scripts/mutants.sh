@@ -9,40 +9,67 @@ set -uo pipefail
 help() {
     cat <<'PAGE'
 usage: scripts/mutants.sh [--shard K/N] [--jobs N] [--record] [MODULE|FILE...]
+       scripts/mutants.sh --recorded
 
 Mutates modules of mm (memblock buddy page_alloc zone paging by default), or single files of it (buddy/list.rs), and
 runs mm's tests on each mutant. Survivors are in build/mutants/*/mutants.out/missed.txt.
 
-  --shard K/N   the K-th of N parts of the mutants, from 0
+  --shard K/N   the K-th of N parts of the mutants, from 0: every N-th one, a sample
   --jobs N      mutants at a time (1)
-  --record      writes what each module came to into docs/mutants.tsv, which the test run's summary reads;
-                only a whole run is recorded
+  --record      writes what each module came to into docs/mutants.tsv, with the shard and the commit
+  --recorded    mutates nothing: says what docs/mutants.tsv holds, as the test run's summary does
 PAGE
 }
 
-shard=() jobs=1 record='' parts=()
+shard=() jobs=1 record='' recorded='' parts=()
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) help; exit 0 ;;
         --shard) [[ ${2:-} =~ ^[0-9]+/[1-9][0-9]*$ ]] || usage_error "--shard takes K/N"; shard=(--shard "$2"); shift ;;
         --jobs) [[ ${2:-} =~ ^[1-9]$ ]] || usage_error "--jobs takes a number"; jobs=$2; shift ;;
         --record) record=1 ;;
+        --recorded) recorded=1 ;;
         -*) usage_error "unknown option '$1'" ;;
         *) parts+=("$1") ;;
     esac
     shift
 done
 [ ${#parts[@]} -gt 0 ] || parts=(memblock buddy page_alloc zone paging)
-[ -z "$record" ] || [ ${#shard[@]} = 0 ] || usage_error "a shard is not the whole"
 RECORD=$ROOT/docs/mutants.tsv
 
 # lines_in FILE
 lines_in() { if [ -e "$1" ]; then wc -l <"$1"; else echo 0; fi; }
 
-# keep MODULE CAUGHT MISSED TIMEOUT UNVIABLE: replaces the module's line.
+# keep MODULE CAUGHT MISSED TIMEOUT UNVIABLE SHARD COMMIT: replaces the module's line.
 keep() {
     { grep -v "^$1"$'\t' "$RECORD" 2>/dev/null; (IFS=$'\t'; printf '%s\n' "$*"); } | LC_ALL=C sort >"$RECORD.new"
     mv "$RECORD.new" "$RECORD"
+}
+
+# tell: a line for each recorded module, and one for all; shares of a sample with Wilson's interval of 95 %.
+tell() {
+    [ -e "$RECORD" ] || die "nothing is recorded"
+    awk -F '\t' '
+        function line(name, caught, missed, shard, commit,    n, p, z, middle, half) {
+            n = caught + missed
+            if (!n) return
+            p = caught / n
+            z = 1.96
+            middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+            half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+            printf "summary: mutants %s: %d of %d viable ones caught (%.0f %%", name, caught, n, 100 * p
+            if (shard != "0/1") printf "; a sample, 95 %% interval %.0f-%.0f %%", 100 * (middle - half), 100 * (middle + half)
+            printf "), recorded at %s\n", commit
+        }
+        /^#/ { next }
+        {
+            line($1, $2 + $4, $3, $6, $7)
+            caught += $2 + $4
+            missed += $3
+            if ($6 != "0/1") sample = $6
+            if (!index(commits, $7)) commits = commits (commits ? ", " : "") $7
+        }
+        END { line("in all", caught, missed, sample ? sample : "0/1", commits) }' "$RECORD"
 }
 
 # tests_of PART: the tests that are about it, by the beginnings of their names.
@@ -56,6 +83,10 @@ tests_of() {
     esac
 }
 
+if [ -n "$recorded" ]; then
+    tell
+    exit
+fi
 setup_toolchain
 need_tool cargo-mutants 27.1.0
 for part in "${parts[@]}"; do
@@ -74,5 +105,6 @@ for part in "${parts[@]}"; do
     ((viable)) || die "$part: no mutant could be tested (details in ${found#"$ROOT"/})"
     printf 'summary: mutants %s: %d of %d viable ones caught (%d %%), %d do not compile\n' \
         "$part" $((caught + hung)) $viable $(((caught + hung) * 100 / viable)) "$broken"
-    [ -z "$record" ] || keep "$part" "$caught" "$missed" "$hung" "$broken"
+    [ -z "$record" ] ||
+        keep "$part" "$caught" "$missed" "$hung" "$broken" "${shard[1]:-0/1}" "$(git -C "$ROOT" rev-parse --short HEAD)"
 done

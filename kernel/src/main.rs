@@ -19,6 +19,7 @@ mod selftest;
 mod semihost;
 mod space;
 mod system;
+mod torture;
 mod uart;
 mod vm;
 
@@ -177,6 +178,7 @@ fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootAr
     if let Some(names) = args.bench {
         bench::run(&system, names);
     }
+    let held = args.torture.is_none_or(|arg| torture::run(&system, arg));
     let failed = selftest::run(&system, selftest::Filter::new(args.selftest));
-    halt(i32::from(failed > 0))
+    halt(i32::from(failed > 0 || !held))
 }

@@ -21,6 +21,9 @@ pub mod platform {
     }
 }
 
+pub use mm::{addr, migrate, order, zone};
+
+pub mod memmap;
 pub mod sync;
 
 /// A CPU in a model takes no interrupts.

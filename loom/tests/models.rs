@@ -4,6 +4,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
 use quire_loom::NoIrq;
+use quire_loom::memmap::Block;
 use quire_loom::sync::{InitOnce, IrqLock, SeqCount, TaskLock};
 
 /// A lock that was used once, so that loom knows it.
@@ -150,5 +151,57 @@ fn two_writers_change_one_after_the_other() {
         let (_, words) = &*shared;
         let values = [0, 1].map(|at: usize| words[at].load(Ordering::Relaxed));
         assert_eq!(values[0], values[1], "two changes at once");
+    });
+}
+
+/// Runs `one` and `other` on CPUs of their own, on the same block.
+fn on_two_cpus<A: 'static, B>(one: fn(&Block) -> A, other: impl FnOnce(&Block) -> B) -> (A, B, Arc<Block>) {
+    let block = Arc::new(Block::new());
+    let theirs = block.clone();
+    let cpu = thread::spawn(move || one(&theirs));
+    let here = other(&block);
+    (cpu.join().unwrap(), here, block)
+}
+
+#[test]
+fn of_two_cpus_that_free_one_block_one_succeeds_and_one_is_refused() {
+    loom::model(|| {
+        let (one, other, block) = on_two_cpus(Block::free, Block::free);
+        assert!(matches!((one, other), (Some(true), None) | (None, Some(true))), "{one:?} {other:?}");
+        assert_eq!(block.references(), 0);
+    });
+}
+
+#[test]
+fn a_reference_to_a_block_that_is_freed_meanwhile_is_had_in_time_or_not_at_all() {
+    loom::model(|| {
+        let (freed, got, block) = on_two_cpus(Block::free, Block::get);
+        // Who came in time keeps the block; who came too late has nothing.
+        assert_eq!(freed, Some(!got));
+        assert_eq!(block.references(), u32::from(got));
+        assert_eq!(block.free(), got.then_some(true));
+    });
+}
+
+#[test]
+fn of_two_owners_that_free_a_block_one_is_the_last() {
+    loom::model(|| {
+        let block = Arc::new(Block::new());
+        assert!(block.get());
+        let theirs = block.clone();
+        let cpu = thread::spawn(move || theirs.free());
+        let here = block.free();
+        let there = cpu.join().unwrap();
+        assert!(matches!((here, there), (Some(true), Some(false)) | (Some(false), Some(true))), "{here:?} {there:?}");
+        assert_eq!(block.free(), None);
+    });
+}
+
+#[test]
+fn a_mark_and_a_reference_that_are_set_at_once_are_both_there() {
+    loom::model(|| {
+        let (marked, got, block) = on_two_cpus(Block::mark_moving, Block::get);
+        assert!(marked && got);
+        assert!(block.is_moving() && block.references() == 2);
     });
 }

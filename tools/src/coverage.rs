@@ -2,12 +2,24 @@
 //!
 //! Theory.      `SF:` opens a file's record; `LF`/`LH` count its lines and those that ran, `BRF`/`BRH` its branches.
 //!              Only the product's files count: `mm/src` and `boot/src` without their tests and stand-ins.
+//!              `docs/coverage.md` keeps the table of an earlier run between two marks, and under it, in words, why some
+//!              modules are not covered. A run is held against it: a module that falls by more than [`FALL`] or
+//!              [`BRANCH_FALL`] fails, and so does one below [`EXPLAIN`] that the words do not name.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::path::Path;
 
 use crate::read;
+
+/// Tenths of a percent of lines that a module may lose: random cases reach a line more or less.
+const FALL: u64 = 20;
+/// The same of branches, of which a module has fewer.
+const BRANCH_FALL: u64 = 50;
+/// Tenths of a percent of lines below which a module's gap has a reason in the document.
+const EXPLAIN: u64 = 950;
+const TABLE_BEGINS: &str = "<!-- table -->\n";
+const TABLE_ENDS: &str = "<!-- end of table -->\n";
 
 /// Lines and branches: how many there are, how many ran.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -25,12 +37,65 @@ impl AddAssign for Counts {
     }
 }
 
+/// `found` and `hit` in tenths of a percent.
+fn tenths([found, hit]: [u64; 2]) -> Option<u64> {
+    (hit * 1000).checked_div(found)
+}
+
 /// `found` and `hit` as a share.
-fn share([found, hit]: [u64; 2]) -> String {
-    match (hit * 1000).checked_div(found) {
-        Some(tenths) => format!("{}.{} % of {found}", tenths / 10, tenths % 10),
+fn share(counts: [u64; 2]) -> String {
+    match tenths(counts) {
+        Some(tenths) => format!("{}.{} % of {}", tenths / 10, tenths % 10, counts[0]),
         None => "none".to_owned(),
     }
+}
+
+/// The table's lines, one a module.
+fn table(tally: &BTreeMap<String, Counts>) -> String {
+    let mut text = "| module | lines | branches | lines not run |\n| --- | --- | --- | --- |\n".to_owned();
+    for (name, Counts { lines, branches }) in tally {
+        let left = lines[0] - lines[1];
+        text += &format!("| {name} | {} | {} | {left} |\n", share(*lines), share(*branches));
+    }
+    text
+}
+
+/// The document's table and the words behind it.
+fn parts(document: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = document.split_once(TABLE_BEGINS)?;
+    let (table, after) = rest.split_once(TABLE_ENDS)?;
+    Some((before, table, after))
+}
+
+/// The share that a cell such as `95.0 % of 20` tells, in tenths.
+fn told(cell: &str) -> Option<u64> {
+    cell.split_once(" %")?.0.trim().replace('.', "").parse().ok()
+}
+
+/// What of `tally` is worse than the document says, or not explained by it.
+fn complaints(tally: &BTreeMap<String, Counts>, document: &str) -> Vec<String> {
+    let Some((_, table, words)) = parts(document) else { return vec!["the document has no table".to_owned()] };
+    let mut found = Vec::new();
+    for (name, counts) in tally {
+        let row = table.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")));
+        let cells: Vec<Option<u64>> = row.map_or(Vec::new(), |row| row.split(" | ").map(told).collect());
+        let then = |column: usize| cells.get(column).copied().flatten();
+        for (what, column, now, fall) in
+            [("lines", 0, tenths(counts.lines), FALL), ("branches", 1, tenths(counts.branches), BRANCH_FALL)]
+        {
+            if let (Some(then), Some(now)) = (then(column), now)
+                && now + fall < then
+            {
+                let point = |n: u64| format!("{}.{} %", n / 10, n % 10);
+                found.push(format!("{name}: {} of the {what} run, and {} did", point(now), point(then)));
+            }
+        }
+        let is_low = tenths(counts.lines).is_some_and(|share| share < EXPLAIN);
+        if is_low && !words.contains(&format!("`{name}`")) {
+            found.push(format!("{name}: {} of the lines run, and no reason is given", share(counts.lines)));
+        }
+    }
+    found
 }
 
 /// The part of the product that a file belongs to, such as `mm/buddy`; `None` for tests and other crates.
@@ -74,8 +139,9 @@ fn tally(lcov: &str, root: &str) -> BTreeMap<String, Counts> {
     tally
 }
 
-/// Prints a line a module, then one a crate.
-pub(crate) fn run(root: &Path, lcov: &str) -> Result<(), String> {
+/// Prints a line a module, then one a crate, and holds them against `document`; with `save` the document's table becomes
+/// what was found.
+pub(crate) fn run(root: &Path, lcov: &str, document: &str, save: bool) -> Result<(), String> {
     let tally = tally(&read(lcov)?, &root.display().to_string());
     if tally.is_empty() {
         return Err(format!("{lcov}: no file of mm or boot"));
@@ -91,7 +157,19 @@ pub(crate) fn run(root: &Path, lcov: &str) -> Result<(), String> {
             .for_each(|(_, counts)| sum += *counts);
         println!("coverage {name}: lines {}, branches {}", share(sum.lines), share(sum.branches));
     }
-    Ok(())
+    let mut text = read(document)?;
+    if save {
+        let (before, _, after) = parts(&text).ok_or(format!("{document}: no table"))?;
+        text = format!("{before}{TABLE_BEGINS}{}{TABLE_ENDS}{after}", table(&tally));
+        std::fs::write(document, &text).map_err(|error| format!("{document}: {error}"))?;
+    }
+    let complaints = complaints(&tally, &text);
+    complaints.iter().for_each(|complaint| println!("{complaint}"));
+    if complaints.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("coverage: {} modules are not as {document} says", complaints.len()))
+    }
 }
 
 #[cfg(test)]
@@ -110,5 +188,20 @@ mod tests {
         assert_eq!(tally["mm/buddy"], Counts { lines: [20, 19], branches: [4, 2] });
         assert_eq!(share([20, 19]), "95.0 % of 20");
         assert_eq!(share([0, 0]), "none");
+    }
+
+    #[test]
+    fn a_module_that_falls_and_one_without_a_reason_are_named() {
+        let counts = |hit| Counts { lines: [1000, hit], branches: [100, 90] };
+        let tally = |hit| BTreeMap::from([("mm/zone".to_owned(), counts(hit))]);
+        let document = |hit, words: &str| format!("{TABLE_BEGINS}{}{TABLE_ENDS}{words}", table(&tally(hit)));
+        assert!(complaints(&tally(960), &document(980, "")).is_empty());
+        assert_eq!(complaints(&tally(959), &document(980, "")), ["mm/zone: 95.9 % of the lines run, and 98.0 % did"]);
+        let no_reason = ["mm/zone: 94.9 % of 1000 of the lines run, and no reason is given"];
+        assert_eq!(complaints(&tally(949), &document(949, "")), no_reason);
+        assert!(complaints(&tally(949), &document(949, "`mm/zone`: because")).is_empty());
+        assert_eq!(complaints(&tally(949), "no table"), ["the document has no table"]);
+        let fewer = BTreeMap::from([("mm/zone".to_owned(), Counts { lines: [1000, 980], branches: [100, 84] })]);
+        assert_eq!(complaints(&fewer, &document(980, "")), ["mm/zone: 84.0 % of the branches run, and 90.0 % did"]);
     }
 }

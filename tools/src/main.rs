@@ -14,7 +14,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: tools bench ROWS BASELINE TARGETS   holds measured rows against the baseline and the targets
        tools unsafe [--save]               holds docs/unsafe.md against the code, or writes it anew
-       tools coverage LCOV                 lines and branches by crate and module
+       tools coverage LCOV DOC [--save]    holds lines and branches by module against DOC's table, or writes that
        tools performance [--save]          holds docs/performance.md and its plots against the baseline, or writes them";
 
 fn main() -> ExitCode {
@@ -26,7 +26,8 @@ fn main() -> ExitCode {
         ["unsafe", "--save"] => ledger::run(&root(), true),
         ["performance"] => performance::run(&root(), false),
         ["performance", "--save"] => performance::run(&root(), true),
-        ["coverage", lcov] => coverage::run(&root(), lcov),
+        ["coverage", lcov, document] => coverage::run(&root(), lcov, document, false),
+        ["coverage", lcov, document, "--save"] => coverage::run(&root(), lcov, document, true),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -110,6 +110,15 @@ impl FailArg {
     }
 }
 
+/// `torture=N[,SEED]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TortureArg {
+    /// Operations; never 0.
+    pub operations: u32,
+    /// Where chance begins; never 0.
+    pub seed: u32,
+}
+
 /// The boot arguments, typed. Strings are as given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BootArgs<'a> {
@@ -152,6 +161,8 @@ pub struct BootArgs<'a> {
     pub highmem: bool,
     /// Ours, `selftest=`: which self-tests run (`all`, `none`, a name, names with commas).
     pub selftest: Option<&'a str>,
+    /// Ours, `torture=`: so many random operations run before the self-tests.
+    pub torture: Option<TortureArg>,
     /// Ours, `bench=`: which benches run.
     pub bench: Option<&'a str>,
     /// Ours, `monitor`: the console's monitor runs after boot.
@@ -197,6 +208,7 @@ impl<'a> BootArgs<'a> {
             policies: Policies::new(),
             highmem: true,
             selftest: None,
+            torture: None,
             bench: None,
             monitor: false,
             dump: None,
@@ -345,6 +357,8 @@ impl<'a> BootArgs<'a> {
             set(&mut self.guardpage_minorder, order.filter(|&order| usize::from(order) <= mm::order::MAX_ORDER / 2))
         } else if token.is("fail_page_alloc") {
             set(&mut self.fail_page_alloc, value::fail(value).map(Some))
+        } else if token.is("torture") {
+            set(&mut self.torture, value::torture(value).map(Some))
         } else {
             return None;
         })
@@ -388,7 +402,7 @@ impl Default for BootArgs<'_> {
 }
 
 /// Names that mean nothing without a value.
-const VALUED: [&str; 19] = [
+const VALUED: [&str; 20] = [
     "mem",
     "vmalloc",
     "cma",
@@ -407,6 +421,7 @@ const VALUED: [&str; 19] = [
     "highmem",
     "dump",
     "oops",
+    "torture",
     "semihosting",
 ];
 

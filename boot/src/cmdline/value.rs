@@ -2,7 +2,7 @@
 
 use mm::addr::{PAGE_SIZE, PhysAddr};
 
-use super::{CmaArg, CoreArg, FailArg, MemArg};
+use super::{CmaArg, CoreArg, FailArg, MemArg, TortureArg};
 
 /// A number: decimal, `0x` hexadecimal, or octal with a leading 0; nothing may follow.
 pub(super) fn number(text: &str) -> Option<u64> {
@@ -81,4 +81,12 @@ pub(super) fn fail(text: &str) -> Option<FailArg> {
     let space = fields.next()?.parse().ok()?;
     let times = fields.next()?.parse().ok().filter(|&times| times >= -1)?;
     fields.next().is_none().then_some(FailArg { interval, probability, space, times })
+}
+
+/// `N[,SEED]`, neither of them 0; the seed is 1 where there is none.
+pub(super) fn torture(text: &str) -> Option<TortureArg> {
+    let (operations, seed) = text.split_once(',').unwrap_or((text, "1"));
+    let [operations, seed] =
+        [operations, seed].map(|text| number(text).and_then(|n| u32::try_from(n).ok()).filter(|&n| n > 0));
+    Some(TortureArg { operations: operations?, seed: seed? })
 }

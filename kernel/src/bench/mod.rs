@@ -8,7 +8,7 @@ mod fragmentation;
 mod masked;
 mod pages;
 mod policy;
-mod rng;
+pub(crate) mod rng;
 mod space;
 mod vm;
 mod worst;

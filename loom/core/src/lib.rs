@@ -104,6 +104,28 @@ pub mod sync {
             )*};
         }
 
+        impl AtomicU32 {
+            /// As `core`'s.
+            pub fn fetch_or(&self, bits: u32, order: Ordering) -> u32 {
+                self.real().fetch_or(bits, order)
+            }
+
+            /// As `core`'s.
+            pub fn fetch_and(&self, bits: u32, order: Ordering) -> u32 {
+                self.real().fetch_and(bits, order)
+            }
+
+            /// As `core`'s.
+            pub fn fetch_update(
+                &self,
+                ok: Ordering,
+                bad: Ordering,
+                change: impl FnMut(u32) -> Option<u32>,
+            ) -> Result<u32, u32> {
+                self.real().fetch_update(ok, bad, change)
+            }
+        }
+
         impl AtomicBool {
             /// As `core`'s, but where it would write what is there already it does not write: loom would let a CPU that
             /// waits read its own writes for ever.

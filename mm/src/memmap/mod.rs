@@ -31,6 +31,8 @@ pub use usemap::Usemap;
 use crate::addr::{Pfn, PfnRange};
 use crate::order::{MAX_ORDER, Order};
 
+const _: () = assert!(size_of::<Page>() == 32);
+
 /// Frames of a largest block.
 pub(crate) const GROUP: usize = Order::LARGEST.pages() as usize;
 /// The entries of a naturally aligned largest block.

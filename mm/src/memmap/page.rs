@@ -51,7 +51,6 @@ pub struct Page {
     pub(crate) owner: AtomicU32,
 }
 
-const _: () = assert!(size_of::<Page>() == 32);
 // A tag is two bits of node and two bits of zone.
 const _: () = assert!(MAX_NR_ZONES == 4 && NodeId::MAX_NODES == 4);
 

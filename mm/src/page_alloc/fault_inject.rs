@@ -59,11 +59,13 @@ pub(super) struct FaultInjection {
     /// Requests counted for the interval.
     count: u32,
     chance: u32,
+    /// Requests that failed, under this and earlier attributes.
+    failed: u32,
 }
 
 impl FaultInjection {
     fn new(attr: FailPageAlloc) -> Self {
-        Self { attr, count: 0, chance: attr.seed.max(1) }
+        Self { attr, count: 0, chance: attr.seed.max(1), failed: 0 }
     }
 
     /// Whether this request fails (Linux: `should_fail_alloc_page`, `should_fail`).
@@ -93,6 +95,7 @@ impl FaultInjection {
             return false;
         }
         attr.times = attr.times.map(|times| times.saturating_sub(1));
+        self.failed = self.failed.wrapping_add(1);
         true
     }
 }
@@ -100,8 +103,18 @@ impl FaultInjection {
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Has allocations fail from now on, or no more. There are no hits while it is on.
     pub fn set_fail_page_alloc(&self, attr: Option<FailPageAlloc>) {
-        *self.pressure.faults.lock() = attr.map_or_else(FaultInjection::default, FaultInjection::new);
+        {
+            let mut faults = self.pressure.faults.lock();
+            let failed = faults.failed;
+            *faults = FaultInjection { failed, ..attr.map_or_else(FaultInjection::default, FaultInjection::new) };
+        }
         self.set_hooks(Hooks::FAIL_PAGE_ALLOC, attr.is_some());
+    }
+
+    /// How many allocations were made to fail since the boot, modulo 2^32.
+    #[must_use]
+    pub fn injected_failures(&self) -> u32 {
+        self.pressure.faults.lock().failed
     }
 
     /// Whether this request is to fail, and says so.

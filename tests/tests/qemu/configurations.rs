@@ -86,7 +86,7 @@ const IN_SVC: &[&str] = &["entered in SVC"];
 
 /// All of them.
 pub(crate) fn configurations() -> Vec<Configuration> {
-    [boards(), transcripts(), entries(), places(), long()].concat()
+    [boards(), transcripts(), entries(), places(), torture(), long()].concat()
 }
 
 /// Boards, memory sizes, CPUs, images: every self-test listed by name.
@@ -182,6 +182,40 @@ fn places() -> Vec<Configuration> {
             smp: 4,
             load_at: Some(0x510_0000),
             ..USUAL
+        },
+    ]
+}
+
+/// Random operations of every kind with failures injected; all must be as before at the end.
+fn torture() -> Vec<Configuration> {
+    const SEED_1: &[&str] = &["torture: 200000 operations of seed 1 ... ok"];
+    const SEED_2: &[&str] = &["torture: 200000 operations of seed 2 ... ok"];
+    let row = Configuration { limit: 200, ..USUAL };
+    vec![
+        Configuration {
+            name: "torture/ast2500-512M",
+            append: "torture=200000,1 selftest=every_invariant_holds",
+            says: SEED_1,
+            ..row.clone()
+        },
+        Configuration {
+            name: "torture/vexpress-a15-64M",
+            board: "vexpress-a15",
+            mem: "64M",
+            append: "torture=200000,2 selftest=every_invariant_holds",
+            says: SEED_2,
+            ..row.clone()
+        },
+        Configuration {
+            name: "torture/vexpress-a15-2G-debug",
+            board: "vexpress-a15",
+            mem: "2G",
+            profile: DEBUG,
+            append: "torture=200000,2 selftest=every_invariant_holds",
+            says: SEED_2,
+            limit: 400,
+            long: true,
+            ..row
         },
     ]
 }
