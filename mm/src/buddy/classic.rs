@@ -20,6 +20,8 @@ pub struct Classic<'m> {
     pub(super) lists: BlockLists<'m>,
     counts: FreeCounts,
     options: CoreOptions,
+    /// Blocks of fewer pages may have guards beside them.
+    guard_below: u32,
 }
 
 impl<'m> Classic<'m> {
@@ -85,11 +87,12 @@ impl<'m> Classic<'m> {
     /// What becomes of a block that has taken in its free buddies when it takes in the guards beside it too.
     #[cold]
     #[inline(never)]
-    fn absorb_guards(&mut self, block: (Pfn, Order), kind: MigrateType) -> (Pfn, Order) {
-        let (mut head, mut order) = block;
-        while order < self.options.guard_minorder {
-            let Some(larger) = self.absorb_guard((head, order), kind) else { break };
-            (head, order) = self.lists.merge(self.frames.map.around(head), larger.0, larger.1);
+    fn absorb_guards(&mut self, pfn: Pfn, order: Order) -> (Pfn, Order) {
+        let (mut head, mut order) = (pfn, order);
+        let (kind, group) = (self.frames.usemap.get(pfn), self.frames.map.around(pfn));
+        while let Some((start, larger)) = self.absorb_guard((head, order), kind) {
+            let block = self.lists.merge(group, self.lists.freed(start, larger));
+            (head, order) = (block.head(pfn), block.order());
         }
         (head, order)
     }
@@ -99,7 +102,7 @@ impl<'m> Classic<'m> {
     #[inline(never)]
     fn absorb_guard(&mut self, block: (Pfn, Order), kind: MigrateType) -> Option<(Pfn, Order)> {
         let (head, order) = block;
-        let next = order.next()?;
+        let next = order.next().filter(|_| order < self.options.guard_minorder)?;
         let buddy = order.buddy_of(head);
         let page = self.frames.map.at(buddy);
         if !page.word().is_guard_of(order) || page.zone() != self.frames.zone {
@@ -158,7 +161,14 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     }
 
     fn new(frames: ZoneFrames<'m>, options: CoreOptions, _words: &'m mut [u32]) -> Option<Self> {
-        Some(Self { frames, lists: BlockLists::new(frames.map, frames.zone), counts: FreeCounts::default(), options })
+        let lists = BlockLists::new(frames.map, frames.zone);
+        Some(Self {
+            frames,
+            lists,
+            counts: FreeCounts::default(),
+            options,
+            guard_below: options.guard_minorder.pages(),
+        })
     }
 
     #[inline(always)]
@@ -198,11 +208,12 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         let bits = self.frames.usemap.bits(pfn);
         self.counts.add_bits(order.pages(), bits);
         let group = self.frames.map.around(pfn);
-        let (mut head, mut size) = self.lists.merge(group, pfn, order);
-        if size < self.options.guard_minorder {
-            (head, size) = self.absorb_guards((head, size), self.frames.usemap.get(pfn));
+        let mut block = self.lists.merge(group, self.lists.freed(pfn, order));
+        if block.is_below(self.guard_below) {
+            let (head, size) = self.absorb_guards(block.head(pfn), block.order());
+            block = self.lists.freed(head, size);
         }
-        self.lists.push_freed(group, head, size, bits);
+        self.lists.push_freed(group, pfn, block, bits);
     }
 
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {

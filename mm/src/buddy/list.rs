@@ -1,8 +1,9 @@
 //! Lists of free blocks, one for each order and migrate type, linked through the memory map.
 //!
 //! Theory.      A list knows its first and its last block, and ends in `NO_FRAME` on both sides: what happens at an end
-//!              touches one neighbour at most. A bit a non-empty order turns "the smallest block that fits" into one
-//!              count of trailing zeros.
+//!              touches one neighbour at most. Links are numbers of entries of the map, not of frames, so that one
+//!              comparison with the map's length tells an end from a neighbour. A bit a non-empty order turns "the
+//!              smallest block that fits" into one count of trailing zeros.
 //! Invariants.  1. A list's first block is a frame exactly when bit `order` of `filled[kind]` is set and when its count is
 //!              not 0; only then its last one and the links of its blocks mean something. 2. Each block on it has the state `free(order, kind)` of the lists' zone.
 
@@ -22,7 +23,7 @@ enum End {
     Back,
 }
 
-/// One list: its ends, and how many blocks there are.
+/// One list: the numbers of the entries at its ends, and how many blocks there are.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(16))]
 struct List {
@@ -34,12 +35,12 @@ struct List {
 impl List {
     const EMPTY: Self = Self { first: NO_FRAME, last: NO_FRAME, blocks: 0 };
 
-    /// Makes the block at `pfn` the only one.
+    /// Makes the block at `place` the only one.
     #[inline(always)]
-    fn set_only(&mut self, pfn: u32) {
+    fn set_only(&mut self, place: u32) {
         // One by one: the assignment of a whole value would write the padding too.
-        self.first = pfn;
-        self.last = pfn;
+        self.first = place;
+        self.last = place;
         self.blocks = 1;
     }
 }
@@ -54,6 +55,33 @@ const LARGEST_HALF: Order = match Order::LARGEST.previous() {
     Some(order) => order,
     None => Order::ZERO,
 };
+
+/// A block on its way to its list, as the steps from order to order need it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Freed {
+    /// In the naturally aligned largest block around it.
+    offset: u32,
+    pages: u32,
+    /// The state of a free block of that order, but for the type; its lowest bits are the order.
+    free: u32,
+}
+
+impl Freed {
+    /// Whether it has fewer pages.
+    #[inline(always)]
+    pub(super) fn is_below(self, pages: u32) -> bool {
+        self.pages < pages
+    }
+
+    pub(super) fn order(self) -> Order {
+        Order::of_log2(self.pages.trailing_zeros()).unwrap_or(Order::LARGEST)
+    }
+
+    /// Its first frame, when `near` is one of the same largest block.
+    pub(super) fn head(self, near: Pfn) -> Pfn {
+        Pfn::new(near.raw() & !(Order::LARGEST.pages() - 1) | self.offset)
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct BlockLists<'m> {
@@ -79,49 +107,53 @@ impl<'m> BlockLists<'m> {
     /// Puts a block at the front of its list and says so in its state; `page` is the entry of its first frame.
     #[inline]
     pub(super) fn push(&mut self, pfn: Pfn, page: &Page, order: Order, kind: MigrateType) {
-        self.push_at(pfn, page, order, kind as u32, || End::Front);
+        self.push_at(pfn, page, self.freed(pfn, order), kind as u32, || End::Front);
     }
 
     /// Puts a block that was freed on the list of the type numbered `bits`: at the back when it is likely to become part
-    /// of a larger one soon, because the buddy of the block that it would merge into is free.
+    /// of a larger one soon, because the buddy of the block that it would merge into is free. `near` is any frame of the
+    /// group.
     #[inline(always)]
-    pub(super) fn push_freed(&mut self, group: &Group, pfn: Pfn, order: Order, bits: u32) {
-        let blank = self.blank;
+    pub(super) fn push_freed(&mut self, group: &Group, near: Pfn, block: Freed, bits: u32) {
+        let Freed { offset, pages, free } = block;
+        let pfn = block.head(near);
         let end = || {
-            let parents_buddy = (pfn.raw() & !order.pages()) ^ (order.pages() << 1);
+            let parents_buddy = (offset & !pages) ^ (pages << 1);
             // The buddy's order is one more than the block's.
-            let is_free =
-                order < LARGEST_HALF && group[parents_buddy as usize % GROUP].word().is_like(blank.up(), order);
+            let is_free = pages < LARGEST_HALF.pages()
+                && group[parents_buddy as usize % GROUP].word().without_type().raw() == free + 1;
             if is_free { End::Back } else { End::Front }
         };
-        self.push_at(pfn, &group[pfn.raw() as usize % GROUP], order, bits, end);
+        self.push_at(pfn, &group[offset as usize % GROUP], block, bits, end);
     }
 
     /// `end` is not asked when the list is empty.
     #[inline(always)]
-    fn push_at(&mut self, pfn: Pfn, page: &Page, order: Order, bits: u32, end: impl FnOnce() -> End) {
+    fn push_at(&mut self, pfn: Pfn, page: &Page, block: Freed, bits: u32, end: impl FnOnce() -> End) {
         let map = self.map;
-        page.set_word(self.blank.with(order, bits));
+        page.set_word(StateWord::from_raw(block.free).of_type(bits));
         let kind = bits as usize % TYPES;
-        let list = &mut self.lists[kind][order.index()];
-        if list.first == NO_FRAME {
+        let list = &mut self.lists[kind][block.free as usize % LISTS];
+        let place = map.place_of(pfn);
+        let Some(first) = map.entry(list.first) else {
+            is_end(list.first);
             page.next.store(NO_FRAME, Relaxed);
             page.prev.store(NO_FRAME, Relaxed);
-            list.set_only(pfn.raw());
-            self.filled[kind] |= order.pages();
+            list.set_only(place);
+            self.filled[kind] |= block.pages;
             return;
-        }
+        };
         list.blocks += 1;
         if end() == End::Front {
             page.next.store(list.first, Relaxed);
             page.prev.store(NO_FRAME, Relaxed);
-            map.at(Pfn::new(list.first)).prev.store(pfn.raw(), Relaxed);
-            list.first = pfn.raw();
+            first.prev.store(place, Relaxed);
+            list.first = place;
         } else {
             page.next.store(NO_FRAME, Relaxed);
             page.prev.store(list.last, Relaxed);
-            map.at(Pfn::new(list.last)).next.store(pfn.raw(), Relaxed);
-            list.last = pfn.raw();
+            linked(map, list.last).next.store(place, Relaxed);
+            list.last = place;
         }
     }
 
@@ -131,8 +163,8 @@ impl<'m> BlockLists<'m> {
     pub(super) fn pop(&mut self, order: Order, kind: MigrateType) -> (Pfn, &'m Page) {
         let map = self.map;
         let list = &mut self.lists[kind.index()][order.index()];
-        let pfn = Pfn::new(list.first);
-        let page = map.at(pfn);
+        let pfn = map.frame_at(list.first);
+        let page = linked(map, list.first);
         list.blocks -= 1;
         if list.blocks == 0 {
             list.first = NO_FRAME;
@@ -140,7 +172,7 @@ impl<'m> BlockLists<'m> {
         } else {
             let next = page.next.load(Relaxed);
             list.first = next;
-            map.at(Pfn::new(next)).prev.store(NO_FRAME, Relaxed);
+            linked(map, next).prev.store(NO_FRAME, Relaxed);
         }
         (pfn, page)
     }
@@ -156,22 +188,23 @@ impl<'m> BlockLists<'m> {
         let mut word = self.blank.with(high, kind as u32).raw();
         self.filled[kind.index()] |= high.pages() - low.pages();
         let lists = &mut self.lists[kind.index()];
-        let mut half = high.pages();
+        let (place, mut half) = (map.place_of(pfn), high.pages());
         for list in lists[low.index()..high.index()].iter_mut().rev() {
             half >>= 1;
             word -= 1;
-            let upper = pfn.raw() | half;
+            // The map begins on a whole largest block: bits are where they are in the frame's number.
+            let upper = place | half;
             let page = &group[upper as usize % GROUP];
             page.set_word(StateWord::from_raw(word));
             page.prev.store(NO_FRAME, Relaxed);
             page.next.store(list.first, Relaxed);
-            match list.first {
-                NO_FRAME => list.set_only(upper),
-                first => {
-                    map.at(Pfn::new(first)).prev.store(upper, Relaxed);
-                    list.first = upper;
-                    list.blocks += 1;
-                }
+            // Mostly there is none: else the split would have begun there.
+            if list.first == NO_FRAME {
+                list.set_only(upper);
+            } else {
+                linked(map, list.first).prev.store(upper, Relaxed);
+                list.first = upper;
+                list.blocks += 1;
             }
         }
     }
@@ -179,54 +212,63 @@ impl<'m> BlockLists<'m> {
     /// Takes the buddies of a block that is being freed off their lists as long as they are free, and makes one block of
     /// them; returns that. Its state is what it was; `group` is what lies around it (Linux: the loop of `__free_one_page`).
     #[inline(always)]
-    pub(super) fn merge(&mut self, group: &Group, pfn: Pfn, order: Order) -> (Pfn, Order) {
-        let (mut head, mut half) = (pfn.raw(), order.pages());
-        // What a free buddy's state is but for the type: the order counts up in it.
-        let mut free = self.blank.with(order, 0).raw();
-        while half < Order::LARGEST.pages() {
-            let buddy = &group[(head ^ half) as usize % GROUP];
+    pub(super) fn merge(&mut self, group: &Group, block: Freed) -> Freed {
+        let Freed { mut offset, mut pages, mut free } = block;
+        while pages < Order::LARGEST.pages() {
+            let buddy = &group[(offset ^ pages) as usize % GROUP];
             let word = buddy.word();
             if word.without_type().raw() != free {
                 break;
             }
-            self.unlink_from(buddy, word.kind_bits() as usize % TYPES, free as usize % LISTS);
+            self.unlink_from(buddy, word.kind_bits() as usize % TYPES, free as usize % LISTS, pages);
             // The upper half stops being a head; the lower one gets its state when the merging ends.
-            group[(head | half) as usize % GROUP].set_word(StateWord::INSIDE);
-            head &= !half;
-            half <<= 1;
+            group[(offset | pages) as usize % GROUP].set_word(StateWord::INSIDE);
+            offset &= !pages;
+            pages <<= 1;
             free += 1;
         }
-        (Pfn::new(head), Order::of_log2(half.trailing_zeros()).unwrap_or(Order::LARGEST))
+        Freed { offset, pages, free }
+    }
+
+    /// What is freed, as [`Self::merge`] takes it.
+    #[inline(always)]
+    pub(super) fn freed(&self, pfn: Pfn, order: Order) -> Freed {
+        let offset = pfn.raw() % Order::LARGEST.pages();
+        Freed { offset, pages: order.pages(), free: self.blank.with(order, 0).raw() }
     }
 
     /// Takes a block off its list; its state still says that it is free, and the caller changes that.
     #[inline]
     pub(super) fn unlink(&mut self, page: &Page, order: Order, kind: MigrateType) {
-        self.unlink_from(page, kind.index(), order.index());
+        self.unlink_from(page, kind.index(), order.index(), order.pages());
     }
 
-    /// The list is given by its places in `lists`, both below the lengths there.
+    /// The list is given by its places in `lists`, both below the lengths there; `pages` are a block's.
     #[inline(always)]
-    fn unlink_from(&mut self, page: &Page, kind: usize, order: usize) {
+    fn unlink_from(&mut self, page: &Page, kind: usize, order: usize, pages: u32) {
         let map = self.map;
         let list = &mut self.lists[kind][order];
         list.blocks -= 1;
         if list.blocks == 0 {
             list.first = NO_FRAME;
-            self.filled[kind] &= !(1 << order);
+            self.filled[kind] &= !pages;
             return;
         }
         core::hint::cold_path();
         let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
-        if prev == NO_FRAME {
-            list.first = next;
-        } else {
-            map.at(Pfn::new(prev)).next.store(next, Relaxed);
+        match map.entry(prev) {
+            Some(before) => before.next.store(next, Relaxed),
+            None => {
+                is_end(prev);
+                list.first = next;
+            }
         }
-        if next == NO_FRAME {
-            list.last = prev;
-        } else {
-            map.at(Pfn::new(next)).prev.store(prev, Relaxed);
+        match map.entry(next) {
+            Some(after) => after.prev.store(prev, Relaxed),
+            None => {
+                is_end(next);
+                list.last = prev;
+            }
         }
     }
 
@@ -234,13 +276,19 @@ impl<'m> BlockLists<'m> {
     #[inline]
     pub(super) fn first(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
         let first = self.list(order, kind).first;
-        (first != NO_FRAME).then_some(Pfn::new(first))
+        (first != NO_FRAME).then(|| self.map.frame_at(first))
     }
 
     /// The last block of a list.
     pub(super) fn last(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
         let list = self.list(order, kind);
-        (list.blocks > 0).then_some(Pfn::new(list.last))
+        (list.blocks > 0).then(|| self.map.frame_at(list.last))
+    }
+
+    /// The blocks before and behind the listed one at `page`; `None` at the list's ends.
+    pub(super) fn neighbours(&self, page: &Page) -> (Option<Pfn>, Option<Pfn>) {
+        let frame = |link: u32| (link != NO_FRAME).then(|| self.map.frame_at(link));
+        (frame(page.prev.load(Relaxed)), frame(page.next.load(Relaxed)))
     }
 
     /// The smallest order of at least `order` that has a block of `kind`.
@@ -255,4 +303,29 @@ impl<'m> BlockLists<'m> {
     pub(super) fn count(&self, order: Order, kind: MigrateType) -> u32 {
         self.list(order, kind).blocks
     }
+}
+
+/// The entry that a link names, which is not a list's end.
+#[inline(always)]
+fn linked<'m>(map: MemMap<'m>, link: u32) -> &'m Page {
+    match map.entry(link) {
+        Some(page) => page,
+        None => broken_link(link),
+    }
+}
+
+/// Makes sure that a link that names no entry is a list's end.
+#[inline(always)]
+fn is_end(link: u32) {
+    if link != NO_FRAME {
+        broken_link(link);
+    }
+}
+
+/// A link that leads out of the map: memory was overwritten, and going on would spread it.
+#[cold]
+#[inline(never)]
+#[expect(clippy::panic, reason = "a broken invariant of ours")]
+fn broken_link(link: u32) -> ! {
+    panic!("a free list leads to entry {link}, which the memory map does not have")
 }

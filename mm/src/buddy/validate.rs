@@ -1,11 +1,9 @@
 //! The invariants of the free lists, tested against the memory map.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use crate::addr::Pfn;
 use crate::buddy::list::BlockLists;
 use crate::buddy::{Broken, FreeCounts, FreeError, ZoneFrames};
-use crate::memmap::{NO_FRAME, PageState, StateWord};
+use crate::memmap::{PageState, StateWord};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 
@@ -63,7 +61,7 @@ pub(super) fn lists(frames: &ZoneFrames<'_>, lists: &BlockLists<'_>) -> Result<(
 fn list(frames: &ZoneFrames<'_>, lists: &BlockLists<'_>, order: Order, kind: MigrateType) -> Result<u32, Broken> {
     let Some(first) = lists.first(order, kind) else { return Ok(0) };
     let mut found = 0;
-    let (mut pfn, mut before) = (first, NO_FRAME);
+    let (mut pfn, mut before) = (first, None);
     loop {
         let Some(page) = frames.map.page(pfn) else { return Err(Broken::Listed { pfn, order, kind }) };
         let is_listed = page.word().is_free_of(order) && page.word().list() == Some(kind);
@@ -71,16 +69,14 @@ fn list(frames: &ZoneFrames<'_>, lists: &BlockLists<'_>, order: Order, kind: Mig
             return Err(Broken::Listed { pfn, order, kind });
         }
         found += 1;
-        let next = page.next.load(Relaxed);
+        let (prev, next) = lists.neighbours(page);
         let is_last = lists.last(order, kind) == Some(pfn);
-        if page.prev.load(Relaxed) != before || (next == NO_FRAME) != is_last {
+        if prev != before || next.is_none() != is_last {
             return Err(Broken::Links { pfn });
         }
         one_block(frames, pfn, order, kind)?;
-        if is_last {
-            return Ok(found);
-        }
-        (before, pfn) = (pfn.raw(), Pfn::new(next));
+        let Some(next) = next else { return Ok(found) };
+        (before, pfn) = (Some(pfn), next);
     }
 }
 

@@ -82,6 +82,24 @@ impl<'m> MemMap<'m> {
         &self.pages[pfn.raw().wrapping_sub(self.base) as usize]
     }
 
+    /// The number of a frame's entry: what links between entries hold, because looking it up takes no more than a check.
+    #[inline(always)]
+    pub(crate) fn place_of(&self, pfn: Pfn) -> u32 {
+        pfn.raw().wrapping_sub(self.base)
+    }
+
+    /// The frame of an entry's number.
+    #[inline(always)]
+    pub(crate) fn frame_at(&self, place: u32) -> Pfn {
+        Pfn::new(place.wrapping_add(self.base))
+    }
+
+    /// An entry by its number; `None` for one beyond the array, such as `NO_FRAME`.
+    #[inline(always)]
+    pub(crate) fn entry(&self, place: u32) -> Option<&'m Page> {
+        self.pages.get(place as usize)
+    }
+
     /// The entries around `pfn`, which is known to be in the array: those of the naturally aligned largest block that it
     /// lies in. The buddy of a block is among them, and an index that is reduced to their number needs no check.
     ///

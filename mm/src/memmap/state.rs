@@ -120,10 +120,10 @@ impl StateWord {
         Self(self.0 | order.log2() | kind_bits << TYPE_SHIFT)
     }
 
-    /// The same, of an order more.
+    /// The same of any order, of the type with number 0, with the number of a type in its place.
     #[inline(always)]
-    pub(crate) const fn up(self) -> Self {
-        Self(self.0 + 1)
+    pub(crate) const fn of_type(self, kind_bits: u32) -> Self {
+        Self(self.0 | kind_bits << TYPE_SHIFT)
     }
 
     /// Heads a block in the allocator's own hands.
