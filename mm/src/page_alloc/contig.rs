@@ -217,8 +217,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return self.putback_movable(pfn);
         }
         let new = Pfn::new(page.prev.load(Relaxed));
-        if self.isolate_movable(new).is_err() {
-            return self.free_own(pfn, order);
+        match self.isolate_movable(new) {
+            Ok(found) if found == order => {}
+            // Its owner gave it up, and the frames are part of another block by now.
+            Ok(_) => {
+                self.putback_movable(new);
+                return self.free_own(pfn, order);
+            }
+            Err(_) => return self.free_own(pfn, order),
         }
         match self.move_block(new, pfn, order) {
             Ok(()) => self.free_own(new, order),

@@ -91,8 +91,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             if !word.is_allocated_of(order) || marks.contains(Marks::ORPHAN) {
                 return self.refuse(pfn, order);
             }
+            let less = word.unshared();
+            if less.is_none() && marks.contains(Marks::MAPPED) {
+                return self.refuse(pfn, order);
+            }
             // What is left to the others, or to whoever moves the block.
-            let left = match word.unshared() {
+            let left = match less {
                 None if marks.contains(Marks::MOVING) => Some(word.marked(marks | Marks::ORPHAN)),
                 less => less,
             };
@@ -101,9 +105,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                     return Ok(());
                 }
                 continue;
-            }
-            if marks.contains(Marks::MAPPED) {
-                return self.refuse(pfn, order);
             }
             if !page.swap_word(word, StateWord::pageset(order)) {
                 continue;
@@ -183,13 +184,20 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// [`FreeError::NoSuchFrame`] or [`FreeError::NotAllocated`]; nothing has changed.
     pub fn add_mapping(&self, pfn: Pfn) -> Result<(), FreeError> {
         let page = self.map.page(pfn).ok_or(FreeError::NoSuchFrame(pfn))?;
-        let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
-        if !matches!(found, PageState::Allocated(_)) {
-            return Err(FreeError::NotAllocated { pfn, order: Order::ZERO, found });
+        let not_allocated = || {
+            let found = self.map.state(pfn).unwrap_or(PageState::Reserved);
+            Err(FreeError::NotAllocated { pfn, order: Order::ZERO, found })
+        };
+        if !matches!(page.word().head_state(), Some(PageState::Allocated(_))) {
+            return not_allocated();
         }
         page.mapcount.fetch_add(1, AcqRel);
-        self.mark_mapped(page);
-        Ok(())
+        if mark_mapped(page) {
+            return Ok(());
+        }
+        // Its owner gave it up in between.
+        page.mapcount.fetch_sub(1, AcqRel);
+        not_allocated()
     }
 
     /// Takes back one [`Self::add_mapping`] (Linux: `page_remove_rmap`).
@@ -200,20 +208,26 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let page = self.map.page(pfn).ok_or(FreeError::NoSuchFrame(pfn))?;
         let lower = |raw: u32| (raw != u32::MAX).then(|| raw.wrapping_sub(1));
         page.mapcount.fetch_update(AcqRel, Relaxed, lower).map_err(|_| FreeError::Mapped { pfn, count: 0 })?;
-        self.mark_mapped(page);
+        mark_mapped(page);
         Ok(())
     }
+}
 
-    /// Makes the mark say what the count says, whatever other CPUs do to it meanwhile.
-    fn mark_mapped(&self, page: &Page) {
-        loop {
-            let word = page.word();
-            let mark = if page.mapcount() > 0 { Marks::MAPPED } else { Marks::empty() };
-            let marked = word.marked((word.marks() - Marks::MAPPED) | mark);
-            let is_set = word == marked || page.swap_word(word, marked);
-            if is_set && (page.mapcount() == 0) == mark.is_empty() {
-                return;
-            }
+/// Makes the mark say what the count says, whatever other CPUs do to it meanwhile; `false`, and the word untouched, when
+/// the block has no owner any more.
+fn mark_mapped(page: &Page) -> bool {
+    loop {
+        let word = page.word();
+        // A block that a value owns has marks too.
+        let marks = Marks::from_bits_truncate(word.raw());
+        if word.references() == 0 || marks.contains(Marks::ORPHAN) {
+            return false;
+        }
+        let mark = if page.mapcount() > 0 { Marks::MAPPED } else { Marks::empty() };
+        let marked = word.marked((marks - Marks::MAPPED) | mark);
+        let is_set = word == marked || page.swap_word(word, marked);
+        if is_set && (page.mapcount() == 0) == mark.is_empty() {
+            return true;
         }
     }
 }

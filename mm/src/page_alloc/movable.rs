@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, FreeError};
-use crate::memmap::{Marks, Page, PageState};
+use crate::memmap::{Marks, Page, PageState, StateWord};
 use crate::order::Order;
 use crate::page_alloc::{Hooks, PageAllocator};
 use crate::sync::{CurrentCpu, InitOnce};
@@ -118,11 +118,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
         page.owner.store(u32::from(owner.0), Relaxed);
         page.set_private(private);
-        if page.swap_word(word, word.marked(word.marks() | Marks::MOVABLE)) {
-            Ok(())
-        } else {
-            Err(self.why_not(pfn, order))
-        }
+        // The number of references may change meanwhile.
+        let mark = |word: StateWord| {
+            let is_ours = word.is_allocated_of(order) && !word.marks().intersects(Marks::MOVABLE | Marks::MOVING);
+            is_ours.then(|| word.marked(word.marks() | Marks::MOVABLE))
+        };
+        page.update(mark).map_err(|_| self.why_not(pfn, order))
     }
 
     /// The block stays where it is from now on (Linux: `__ClearPageMovable`).
@@ -135,10 +136,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if !word.marks().contains(Marks::MOVABLE) {
             return Err(self.why_not(pfn, Order::ZERO));
         }
-        let is_moving = word.marks().contains(Marks::MOVING);
-        if is_moving || !page.swap_word(word, word.marked(word.marks() - Marks::MOVABLE)) {
-            return Err(FreeError::Whole { pfn });
-        }
+        let clear = |word: StateWord| {
+            let is_still = word.marks().intersection(Marks::MOVABLE | Marks::MOVING) == Marks::MOVABLE;
+            is_still.then(|| word.marked(word.marks() - Marks::MOVABLE))
+        };
+        page.update(clear).map_err(|_| FreeError::Whole { pfn })?;
         forget_owner(page);
         Ok(())
     }

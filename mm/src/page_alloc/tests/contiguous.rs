@@ -408,3 +408,99 @@ fn random_requests_mixed_with_isolation_contiguous_memory_and_compaction_keep_ev
     assert_eq!(machine.totals(), before);
     lent.check();
 }
+
+#[test]
+fn a_mapped_page_cannot_be_freed_while_it_is_moved_and_a_freed_one_not_mapped() {
+    use crate::page_alloc::{MigrationOps, MoveError};
+    struct Mapping(Machine);
+    impl MigrationOps for Mapping {
+        fn isolate_page(&self, pfn: Pfn, _private: u32) -> bool {
+            self.0.add_mapping(pfn).unwrap();
+            assert_eq!(self.0.free_pages(pfn, Order::ZERO), Err(FreeError::Mapped { pfn, count: 1 }));
+            self.0.remove_mapping(pfn).unwrap();
+            self.0.free_pages(pfn, Order::ZERO).unwrap();
+            assert!(self.0.add_mapping(pfn).is_err());
+            true
+        }
+        fn migrate_page(&self, _old: Pfn, _new: Pfn, _private: u32) -> Result<(), MoveError> {
+            Err(MoveError::Busy)
+        }
+        fn putback_page(&self, _pfn: Pfn, _private: u32) {}
+    }
+    let owner: &'static Mapping = Box::leak(Box::new(Mapping(Machine::full())));
+    let machine = &owner.0;
+    let id = machine.register_owner(owner).unwrap();
+    let page = machine.alloc_page(GfpFlags::MOVABLE).unwrap();
+    machine.set_movable(page, Order::ZERO, id, 0).unwrap();
+    machine.alloc_contig_range(range(page.raw(), page.raw() + 1)).unwrap();
+    machine.validate().unwrap();
+    assert_eq!(machine.totals().allocated, 1);
+}
+
+#[test]
+fn frames_given_up_before_a_move_is_undone_are_not_taken_for_the_block_that_was_there() {
+    use crate::page_alloc::{MigrationOps, MoveError, OwnerId};
+    struct Handing {
+        machine: Machine,
+        id: std::sync::OnceLock<OwnerId>,
+        place: std::sync::OnceLock<Pfn>,
+    }
+    impl MigrationOps for Handing {
+        fn isolate_page(&self, _pfn: Pfn, _private: u32) -> bool {
+            true
+        }
+        /// Block 0 moves, and is given up while block 1 refuses: its frames become a single page, 2.
+        fn migrate_page(&self, _old: Pfn, new: Pfn, private: u32) -> Result<(), MoveError> {
+            assert_ne!(private, 2, "a page has moved to a block of another order");
+            if private == 0 {
+                return self.place.set(new).map_err(|_| MoveError::Busy);
+            }
+            let (machine, place) = (&self.machine, *self.place.get().unwrap());
+            machine.free_pages(place, order(1)).unwrap();
+            for page in machine.take_all(GfpFlags::MOVABLE | GfpFlags::NOWARN, Order::ZERO) {
+                if page != place {
+                    machine.free_pages(page, Order::ZERO).unwrap();
+                }
+            }
+            machine.set_movable(place, Order::ZERO, *self.id.get().unwrap(), 2).unwrap();
+            Err(MoveError::Busy)
+        }
+        fn putback_page(&self, _pfn: Pfn, _private: u32) {}
+    }
+    let machine = Machine::full();
+    let owner: &'static Handing =
+        Box::leak(Box::new(Handing { machine, id: Default::default(), place: Default::default() }));
+    let machine = &owner.machine;
+    let id = *owner.id.get_or_init(|| machine.register_owner(owner).unwrap());
+    let mut blocks = [0, 1].map(|_| machine.alloc_pages(GfpFlags::MOVABLE, order(1)).unwrap());
+    blocks.sort();
+    for (handle, block) in (0..).zip(blocks) {
+        machine.set_movable(block, order(1), id, handle).unwrap();
+    }
+    let wanted = range(blocks[0].raw(), blocks[1].raw() + 2);
+    let refused = Err(ContigError::Pinned { pfn: blocks[1], why: Pinned::Owner });
+    assert_eq!(machine.alloc_contig_range(wanted), refused);
+    machine.validate().unwrap();
+    assert_eq!(machine.totals().allocated, 1 + 2);
+}
+
+#[test]
+fn references_that_come_and_go_do_not_keep_an_owner_from_registering() {
+    let lent = Lent::new();
+    let machine = &lent.machine;
+    let page = machine.alloc_page(GfpFlags::MOVABLE).unwrap();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            for _ in 0..20_000 {
+                machine.get_page(page).unwrap();
+                machine.put_page(page).unwrap();
+            }
+        });
+        while !other.is_finished() {
+            machine.set_movable(page, Order::ZERO, lent.id, 9).unwrap();
+            machine.clear_movable(page).unwrap();
+        }
+    });
+    machine.free_pages(page, Order::ZERO).unwrap();
+    machine.validate().unwrap();
+}

@@ -94,3 +94,20 @@ fn a_moved_compound_page_stays_one() {
     assert_eq!(lent.machine.compound_order(moved), order(4));
     lent.check();
 }
+
+#[test]
+fn a_compound_page_that_a_value_owns_stays_one_when_its_last_mapping_goes() {
+    let machine = Machine::full();
+    let destroyed: &'static Destroyed = Box::leak(Box::default());
+    let id = machine.register_compound_dtor(destroyed).unwrap();
+    let head = machine.alloc_pages(COMPOUND, order(2)).unwrap();
+    machine.set_compound_dtor(head, id).unwrap();
+    machine.add_mapping(head).unwrap();
+    // SAFETY: the block was just allocated, and nobody uses its bytes.
+    let block = unsafe { crate::page_alloc::OwnedPages::from_raw(&*machine, head, order(2)) }.unwrap();
+    machine.remove_mapping(head).unwrap();
+    drop(block);
+    assert_eq!(*destroyed.0.lock().unwrap(), [(head, order(2))]);
+    assert_eq!(machine.totals().allocated, 0);
+    machine.validate().unwrap();
+}
