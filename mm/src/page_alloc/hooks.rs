@@ -132,6 +132,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if let Some(shadow) = self.watch.shadow.filter(|_| hooks.contains(Hooks::SHADOW)) {
             shadow.on_alloc(pfn, order);
         }
+        self.note(What::Alloc { gfp }, Some(pfn), order);
         if gfp.contains(GfpFlags::ZERO) {
             self.zero_block(pfn, order)?;
         } else if hooks.contains(Hooks::INIT_ON_ALLOC) && !hooks.contains(Hooks::POISON) {
@@ -143,7 +144,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if let Some(records) = self.page_owner().filter(|_| hooks.contains(Hooks::PAGE_OWNER)) {
             records.allocated(pfn, order, gfp, caller);
         }
-        self.note(What::Alloc { gfp }, Some(pfn), order);
         Ok(())
     }
 

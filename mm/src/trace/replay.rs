@@ -8,6 +8,7 @@ use core::fmt;
 
 use crate::addr::Pfn;
 use crate::buddy::{FreeCore, FreeError};
+use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::PageAllocator;
 use crate::sync::set_host_cpu;
@@ -57,7 +58,8 @@ pub fn replay<C: FreeCore<'static>>(
         match what {
             What::Request { gfp } => {
                 set_host_cpu(cpu);
-                answer = Some(allocator.alloc_pages(gfp, order).ok());
+                // Bytes are not replayed, and there may be none.
+                answer = Some(allocator.alloc_pages(gfp - GfpFlags::ZERO, order).ok());
             }
             What::Alloc { .. } | What::Failed { .. } => {
                 let found = answer.take().ok_or(ReplayError::NoRequest(event))?;

@@ -11,7 +11,7 @@ use crate::trace::{Event, What};
 
 /// Words of a slot: sequence number and event.
 pub const SLOT_WORDS: usize = 4;
-/// What a slot holds while it is written.
+/// What a slot holds while it is written; the event of this number is lost.
 const NOBODY: u32 = u32::MAX;
 
 /// A ring of events in its caller's memory; the oldest ones are overwritten.
@@ -48,7 +48,7 @@ impl<'m> TraceRing<'m> {
         self.on.load(Relaxed)
     }
 
-    /// How many events were written in all, also those that are overwritten.
+    /// How many events were written in all, also those that are overwritten. It wraps.
     #[must_use]
     pub fn written(&self) -> u32 {
         self.next.load(Relaxed)
@@ -77,7 +77,7 @@ impl<'m> TraceRing<'m> {
     #[must_use]
     pub fn read(&self, number: u32) -> Option<Event> {
         let [sequence, words @ ..] = self.slot(number)?;
-        let is_there = || sequence.load(Acquire) == number;
+        let is_there = || number != NOBODY && sequence.load(Acquire) == number;
         if !is_there() {
             return None;
         }
@@ -90,7 +90,7 @@ impl<'m> TraceRing<'m> {
         let end = self.written();
         // A slice of four-word slots has fewer than 2^32 of them.
         let kept = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
-        (end.saturating_sub(kept)..end).filter_map(|number| self.read(number))
+        (1..=kept).rev().filter_map(move |back| self.read(end.wrapping_sub(back)))
     }
 }
 
@@ -108,5 +108,27 @@ impl fmt::Debug for TraceRing<'_> {
 impl fmt::Display for TraceRing<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.events().try_for_each(|event| writeln!(f, "{event}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::testing::HostIrq;
+
+    #[test]
+    fn the_latest_events_stay_readable_when_their_number_wraps() {
+        let words = [const { AtomicU32::new(0) }; 4 * SLOT_WORDS];
+        let ring = TraceRing::new::<HostIrq>(&words).unwrap();
+        assert_eq!(ring.events().count(), 0);
+        ring.next.store(u32::MAX - 2, Relaxed);
+        for pfn in 0..5 {
+            ring.write(What::Free { cold: false }, Some(Pfn::new(pfn)), Order::ZERO);
+        }
+        // Of the last four, number 2^32 - 1 is lost.
+        let kept: Vec<_> = ring.events().filter_map(|event| event.pfn).map(Pfn::raw).collect();
+        assert_eq!((kept, ring.written()), (std::vec![1, 3, 4], 2));
     }
 }

@@ -11,7 +11,7 @@ use crate::addr::Pfn;
 use crate::buddy::model::{XorShift, order, range, scale};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
-use crate::page_alloc::{Hooks, Options};
+use crate::page_alloc::{FailPageAlloc, Hooks, Options};
 use crate::sync::{CpuId, set_host_cpu};
 use crate::testing::HostIrq;
 use crate::trace::replay::{ReplayError, replay};
@@ -119,4 +119,40 @@ fn off_nothing_is_written() {
     quiet.set_hooks(Hooks::TRACE, false);
     run(&quiet, 11, 500);
     assert_eq!(quiet.trace().unwrap().written(), CPUS);
+}
+
+/// That a replay of what `original` was asked goes through, and ends alike.
+fn assert_repeats(original: &Machine) {
+    let again = machine(true);
+    replay(&*again, events(original)).unwrap();
+    let word = |machine: &Machine, pfn| machine.map().at(pfn).word();
+    assert!(range(0x400, 0x1c00).iter().all(|pfn| word(original, pfn) == word(&again, pfn)), "the layouts differ");
+    set_host_cpu(CpuId::new(0));
+}
+
+#[test]
+fn what_was_made_to_fail_is_not_repeated() {
+    let original = machine(true);
+    original.set_fail_page_alloc(Some(FailPageAlloc {
+        probability: 50,
+        times: None,
+        ignore_gfp_wait: false,
+        ignore_gfp_highmem: false,
+        min_order: Order::ZERO,
+        ..FailPageAlloc::default()
+    }));
+    run(&original, 5, 1_000);
+    assert!(original.injected_failures() > 100);
+    assert_repeats(&original);
+}
+
+#[test]
+fn requests_for_zeroed_blocks_are_repeated_without_the_bytes() {
+    let original = machine(true);
+    let zeroed = GfpFlags::GFP_KERNEL | GfpFlags::ZERO;
+    assert!(original.alloc_pages(zeroed, order(3)).is_err());
+    original.alloc_pages(GfpFlags::GFP_KERNEL, order(2)).unwrap();
+    assert!(original.alloc_page(zeroed).is_err());
+    original.drain_local();
+    assert_repeats(&original);
 }
