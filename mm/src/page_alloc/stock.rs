@@ -123,7 +123,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             let _irq = IrqOff::<M>::new();
             let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return };
             let room = set.recount();
-            if room >= set.size().high {
+            // The bound may have come down to 0 while there is something.
+            if room >= set.size().high && set.count() == 0 {
                 return;
             }
             self.with_core(|core| drain(core, set, room));

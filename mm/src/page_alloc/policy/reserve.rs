@@ -90,19 +90,26 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.adjust_marks(|marks| marks.set_held_back(self.reserved_pages()));
     }
 
+    /// Gives a pageblock that was found to be kept, without the lock, to `kind`; `false`, and nothing done, when it has no
+    /// free page, or is not kept any more: another CPU has given it up, or isolated it.
+    pub(in crate::page_alloc) fn give_up(&self, block: Pfn, kind: MigrateType) -> bool {
+        self.with_core(|core| {
+            if core.frames().usemap.get(block) != MigrateType::Reserve {
+                return false;
+            }
+            let moved = core.set_block_type(block, kind);
+            if moved == 0 {
+                core.set_block_type(block, MigrateType::Reserve);
+            }
+            moved > 0
+        })
+    }
+
     /// Gives the first kept pageblock that has free pages to `kind`; `false` when there is none
     /// (Linux: `unreserve_highatomic_pageblock`).
     fn unreserve_one(&self, kind: MigrateType) -> bool {
         let is_kept = |block: &Pfn| self.block_type(*block) == MigrateType::Reserve;
-        let given = self.pageblocks().filter(is_kept).any(|block| {
-            self.with_core(|core| {
-                let moved = core.set_block_type(block, kind);
-                if moved == 0 {
-                    core.set_block_type(block, MigrateType::Reserve);
-                }
-                moved > 0
-            })
-        });
+        let given = self.pageblocks().filter(is_kept).any(|block| self.give_up(block, kind));
         if given {
             let less = |reserved: u32| Some(reserved.saturating_sub(PAGEBLOCK_PAGES));
             let _ = self.policy.reserved.fetch_update(Relaxed, Relaxed, less);

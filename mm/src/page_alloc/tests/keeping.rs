@@ -5,7 +5,7 @@ use std::vec::Vec;
 use super::fixture::{Machine, NORMAL};
 use super::services::{Shelf, leak};
 use crate::addr::{NodeId, Pfn};
-use crate::buddy::model::order;
+use crate::buddy::model::{order, range};
 use crate::gfp::GfpFlags;
 use crate::migrate::MigrateType;
 use crate::order::Order;
@@ -143,4 +143,21 @@ fn mixed_pageblocks_raise_the_marks_until_background_reclaim_is_done() {
     let (boost, raised) = freed_to(15_000);
     assert_eq!(boost, 0);
     assert!(raised >= 600 + 1024 && raised > plain, "{raised} and {plain}");
+}
+
+#[test]
+fn a_pageblock_is_given_up_only_while_it_is_kept() {
+    let machine = with_reserve(ReservePolicy::HighAtomic);
+    let zone = machine.zone(NORMAL).unwrap();
+    let block = Pfn::new(0x400);
+    zone.reserve_around(block);
+    // Between a look at its type and the lock another CPU isolates it, or gives it up.
+    machine.start_isolate_page_range(range(0x400, 0x401)).unwrap();
+    assert!(!zone.give_up(block, MigrateType::Movable));
+    assert_eq!(zone.block_type(block), MigrateType::Isolate);
+    machine.undo_isolate_page_range(range(0x400, 0x401)).unwrap();
+    assert!(zone.give_up(block, MigrateType::Movable));
+    assert!(!zone.give_up(block, MigrateType::Unmovable));
+    assert_eq!(zone.block_type(block), MigrateType::Movable);
+    machine.validate().unwrap();
 }

@@ -223,3 +223,18 @@ fn sizes_that_change_while_cpus_allocate_lose_no_page_and_bind_in_the_end() {
     machine.validate().unwrap();
     assert_eq!(machine.totals(), before);
 }
+
+#[test]
+fn a_drain_also_empties_a_pageset_that_may_hold_nothing_any_more() {
+    let machine = Machine::full().with_pagesets(2);
+    on(1, || {
+        let pages: Vec<_> = (0..20).map(|_| machine.alloc_page(KERNEL).unwrap()).collect();
+        pages.into_iter().for_each(|page| machine.free_pages(page, Order::ZERO).unwrap());
+    });
+    // There is no way to reach CPU 1.
+    machine.resize_pagesets(NORMAL, PagesetSize::BOOT).unwrap();
+    assert!(counts(&machine)[1] > 0);
+    on(1, || machine.drain_local());
+    assert_eq!(counts(&machine), [0, 0]);
+    machine.validate().unwrap();
+}
