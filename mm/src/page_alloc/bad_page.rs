@@ -65,7 +65,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> fmt::Display for PageDump<'_, 'm, M, C>
             write!(f, "\npage: node {node} zone {}, pageblock {kind}", name.zone.name())?;
         }
         match self.allocator.page_owner() {
-            Some(records) => write!(f, "\n{}", records.record_of(self.pfn)),
+            // That of a tail that is in use is of an earlier block.
+            Some(records) => {
+                let head = self.allocator.map.head_of(self.pfn).map(|(head, _)| head);
+                let used = head.filter(|head| self.allocator.map.count(*head) > Some(0));
+                write!(f, "\n{}", records.record_of(used.unwrap_or(self.pfn)))
+            }
             None => Ok(()),
         }
     }

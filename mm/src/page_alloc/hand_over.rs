@@ -58,8 +58,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Frees memory that was kept for someone who turned out not to need it (Linux: `free_reserved_area`).
     ///
     /// # Errors
-    /// [`HandOverError`] for frames that are not reserved memory; what came before is handed over.
+    /// [`HandOverError::NotReserved`] with the first frame that is not reserved memory; nothing has changed.
     pub fn free_reserved(&mut self, range: PfnRange) -> Result<HandOver, HandOverError> {
+        if let Some(taken) = range.iter().find(|pfn| self.map.state(*pfn) != Some(PageState::Reserved)) {
+            return Err(HandOverError::NotReserved(taken));
+        }
         let mut done = HandOver::default();
         self.free_range(range, &mut done)?;
         Ok(done)

@@ -7,7 +7,7 @@ use crate::gfp::GfpFlags;
 use crate::memmap::{PageState, StateWord};
 use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::page_alloc::{AllocError, PageAllocator};
+use crate::page_alloc::{AllocError, Hooks, PageAllocator};
 use crate::sync::CurrentCpu;
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
@@ -30,11 +30,23 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if word.references() != 1 {
             return Err(FreeError::NotReferenced { pfn, count: word.references() });
         }
+        // Somebody who frees or shares the block meanwhile finds it taken, or it is his and not split.
+        if !head.swap_word(word, StateWord::pageset(order)) {
+            return Err(self.why_not(pfn, order));
+        }
         let kind = MigrateType::new(word.kind_bits()).unwrap_or(MigrateType::Movable);
+        self.split_record(pfn, order);
         for page in (0..order.pages()).filter_map(|offset| self.map.page(Pfn::new(pfn.raw() | offset))) {
             page.set_word(StateWord::allocated(Order::ZERO, kind));
         }
         Ok(())
+    }
+
+    /// Has who allocated a block stand in the records of each of its pages.
+    pub(super) fn split_record(&self, pfn: Pfn, order: Order) {
+        if let Some(records) = self.page_owner().filter(|_| self.hooks().contains(Hooks::PAGE_OWNER)) {
+            records.split(pfn, order);
+        }
     }
 
     /// Allocates `pages` pages that follow each other, each of which can be freed alone; what the block of the next
@@ -44,7 +56,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// [`AllocError::Size`] for 0 pages and for more than the largest block has; else see [`Self::alloc_pages`].
     pub fn alloc_pages_exact(&self, gfp: GfpFlags, pages: u32) -> Result<PfnRange, AllocError> {
         let order = Order::covering(pages).filter(|_| pages > 0).ok_or(AllocError::Size { pages })?;
-        let first = self.alloc_pages(gfp, order)?;
+        // Pages that are freed alone are no compound page.
+        let first = self.alloc_pages(gfp - GfpFlags::COMP, order)?;
         let split = self.split_page(first, order);
         assert!(split.is_ok(), "a new block could not be split: {split:?}");
         let whole = PfnRange::new(first, Pfn::new(first.raw() + order.pages()));

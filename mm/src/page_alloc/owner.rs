@@ -100,8 +100,18 @@ impl<'m> PageOwner<'m> {
         for (source, target) in [(&from.order, &to.order), (&from.gfp, &to.gfp), (&from.time, &to.time)] {
             target.store(source.load(Relaxed), Relaxed);
         }
+        to.freed.clear();
         if let Some(caller) = from.allocated.get() {
             to.allocated.set(caller);
+        }
+    }
+
+    /// Each page of the block at `pfn` is one of its own now (Linux: `split_page_owner`).
+    pub(super) fn split(&self, pfn: Pfn, order: Order) {
+        let Some(head) = self.record(pfn) else { return };
+        head.order.store(0, Relaxed);
+        for tail in (1..order.pages()).map(|offset| Pfn::new(pfn.raw() | offset)) {
+            self.moved(pfn, tail);
         }
     }
 
@@ -172,10 +182,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> fmt::Display for PageOwnerInfo<'_, 'm, 
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(records) = self.0.page_owner() else { return Ok(()) };
         for pfn in records.frames.iter() {
-            let (Some(PageState::Allocated(order)), Some(caller)) = (self.0.map.state(pfn), records.allocated_by(pfn))
+            let Some(PageState::Allocated(order) | PageState::Owned(order) | PageState::Slab(order)) =
+                self.0.map.page(pfn).and_then(|page| page.word().head_state())
             else {
                 continue;
             };
+            let Some(caller) = records.allocated_by(pfn) else { continue };
             let Some(record) = records.record(pfn).filter(|record| record.freed.get().is_none()) else { continue };
             let gfp = GfpFlags::from_bits_retain(record.gfp.load(Relaxed));
             let kind = gfp.migrate_type().unwrap_or(MigrateType::Unmovable).name();

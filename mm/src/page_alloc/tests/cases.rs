@@ -207,3 +207,24 @@ fn an_allocator_can_be_shared_between_cpus() {
     fn is_shareable<T: Send + Sync>(_: &T) {}
     is_shareable(&*Machine::empty());
 }
+
+#[test]
+fn an_exact_allocation_is_of_single_pages_even_if_a_compound_page_is_asked_for() {
+    let machine = Machine::full();
+    let used = machine.alloc_pages_exact(GfpFlags::GFP_KERNEL | GfpFlags::COMP, 5).unwrap();
+    machine.free_pages_exact(used).unwrap();
+    assert_eq!(machine.totals().allocated, 0);
+    machine.validate().unwrap();
+}
+
+#[test]
+fn a_reserved_range_with_free_memory_inside_is_refused_as_a_whole() {
+    let mut machine = Machine::empty();
+    machine.free_all([range(0x900, 0x940)], []).unwrap();
+    let before = machine.validate().unwrap();
+    let taken = Pfn::new(0x900);
+    assert_eq!(machine.free_reserved(range(0x800, 0xc00)), Err(HandOverError::NotReserved(taken)));
+    assert_eq!(machine.validate().unwrap(), before);
+    machine.free_reserved(range(0x800, 0x900)).unwrap();
+    machine.validate().unwrap();
+}

@@ -331,3 +331,43 @@ fn of_two_cpus_that_free_one_block_at_once_one_succeeds_and_one_is_reported() {
     assert_eq!(machine.zone(NORMAL).unwrap().stats().allocated, 0);
     machine.validate().unwrap();
 }
+
+#[test]
+fn page_owner_lists_blocks_of_values_and_the_pages_of_split_blocks() {
+    let mut machine = Machine::full().with_pagesets(1);
+    give_records(&mut machine);
+    machine.set_hooks(Hooks::PAGE_OWNER, true);
+    let listed = || std::format!("{}", PageOwnerInfo(&*machine));
+    let value = crate::page_alloc::OwnedPages::alloc(&*machine, KERNEL, order(1)).unwrap();
+    assert_eq!(listed().matches("Page allocated via order 1,").count(), 1);
+    let pages = value.split().unwrap();
+    assert_eq!(listed().matches("Page allocated via order 0,").count(), 2);
+    drop(pages);
+    let (block, here) = (machine.alloc_pages(KERNEL, order(2)).unwrap(), line!());
+    machine.split_page(block, order(2)).unwrap();
+    assert_eq!(listed().matches("Page allocated via order 0,").count(), 4);
+    let last = machine.page_owner().unwrap().allocated_by(Pfn::new(block.raw() + 3));
+    assert_eq!(last.map(|place| place.line()), Some(here));
+}
+
+#[test]
+fn the_report_of_a_free_by_a_tail_names_who_allocated_the_block() {
+    let mut machine = Machine::full();
+    give_records(&mut machine);
+    machine.set_hooks(Hooks::PAGE_OWNER, true);
+    let (block, here) = (machine.alloc_pages(KERNEL, order(2)).unwrap(), line!());
+    let tail = Pfn::new(block.raw() + 1);
+    let report = capture_log(|| assert!(machine.free_pages(tail, Order::ZERO).is_err())).concat();
+    assert!(
+        report.contains(&std::format!("allocated via order 2, mask 0xd0, time 1, by {}:{here}:", file!())),
+        "{report}"
+    );
+    // A page that was merged into a larger free block has its own record still.
+    machine.free_pages(block, order(2)).unwrap();
+    let pages = [0, 1].map(|_| machine.alloc_page(KERNEL).unwrap());
+    let second = pages[0].max(pages[1]);
+    pages.iter().for_each(|page| machine.free_pages(*page, Order::ZERO).unwrap());
+    let report = capture_log(|| assert!(machine.free_pages(second, Order::ZERO).is_err())).concat();
+    let time = if second == pages[0] { 3 } else { 4 };
+    assert!(report.contains(&std::format!("allocated via order 0, mask 0xd0, time {time}, ")), "{report}");
+}
