@@ -68,6 +68,8 @@ pub enum VmError {
     Table(TableError),
     /// A window's table is not there.
     Window(EditError),
+    /// No page for the areas' nodes.
+    NoMemory,
     /// There is one already.
     Twice,
 }
@@ -77,6 +79,7 @@ impl fmt::Display for VmError {
         match self {
             Self::Table(error) => error.fmt(f),
             Self::Window(error) => write!(f, "a window has no table: {error:?}"),
+            Self::NoMemory => f.write_str("no page for the nodes of areas"),
             Self::Twice => f.write_str("the address space is set up already"),
         }
     }
@@ -136,7 +139,11 @@ pub unsafe fn start(
     let zones = booted.mm.allocator();
     let managed: u32 = zones.zones().iter().map(|zone| zone.stats().managed).sum();
     let config = Config { retired_max: RETIRED_MAX.min(managed / RETIRED_PART), shareable };
-    let areas = Areas::new(PagedNodes::new(&RAM, Pages::new(zones)), layout.vmalloc_start(), VMALLOC_END);
+    let mut nodes = PagedNodes::new(&RAM, Pages::new(zones));
+    if !nodes.prime() {
+        return Err(VmError::NoMemory);
+    }
+    let areas = Areas::new(nodes, layout.vmalloc_start(), VMALLOC_END);
     let vm = Vm {
         layout,
         booted,

@@ -49,6 +49,11 @@ impl Batch {
         self.push_all(va, PAGE_SIZE, u32::try_from(pages).unwrap_or(u32::MAX));
     }
 
+    /// Adds the descriptors of `step` bytes each, a power of two, of `bytes` bytes from `va`.
+    pub(super) fn push_range(&mut self, va: VirtAddr, step: u32, bytes: u64) {
+        self.push_all(va, step, u32::try_from(bytes >> step.trailing_zeros()).unwrap_or(u32::MAX));
+    }
+
     fn push_all(&mut self, first: VirtAddr, step: u32, count: u32) {
         self.total = self.total.saturating_add(count);
         let last = self.used.checked_sub(1).and_then(|last| self.ranges.get_mut(last));

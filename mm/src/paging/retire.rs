@@ -23,13 +23,15 @@ use super::soft::SoftEntry;
 use super::span::{Piece, Span};
 use super::table::HALF_WORDS;
 use super::walk::{PageSize, page_va};
-use crate::addr::{PAGE_SIZE, PhysAddr, SECTION_SIZE, VirtAddr};
+use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, SECTION_SIZE, VirtAddr};
 use crate::platform::{PhysMap, TlbControl};
 
 /// What makes a fault a retired page or section.
 const RETIRED: u32 = 1 << 2;
 /// What makes a word a small page.
 const SMALL: u32 = 1 << 1;
+/// Frames that are handed out at once, at most.
+const OUT: usize = 64;
 
 /// What all descriptors of a range say beside their frames: their size and the other bits of their words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,13 +84,41 @@ impl Agreed {
 }
 
 /// Clears `word`; the frame, if it was retired.
-fn reap_word(word: &AtomicU32) -> Option<PhysAddr> {
+#[inline]
+fn reap_word(word: &AtomicU32) -> Option<Pfn> {
     let raw = word.load(Ordering::Relaxed);
     if raw & (PAGE_SIZE - 1) != RETIRED {
         return None;
     }
     word.store(0, Ordering::Relaxed);
-    Some(PhysAddr::new(u64::from(raw & !(PAGE_SIZE - 1))))
+    Some(Pfn::new(raw / PAGE_SIZE))
+}
+
+/// Clears at most [`OUT`] words and hands out the frames of those that were retired.
+#[inline]
+fn reap_words(words: &[AtomicU32], freed: impl FnOnce(&[Pfn])) {
+    let (mut frames, mut places) = ([Pfn::new(0); OUT], 0);
+    for word in words {
+        if let (Some(frame), Some(place)) = (reap_word(word), frames.get_mut(places)) {
+            *place = frame;
+            places += 1;
+        }
+    }
+    freed(frames.get(..places).unwrap_or(&[]));
+}
+
+/// Clears the words of a piece of a span and hands out the frames at the multiples of `step` from the span's begin.
+fn reap_blocks(words: &[AtomicU32], (span, piece): (Span, Piece), step: PageSize, mut freed: impl FnMut(&[Pfn])) {
+    // Sizes of blocks are powers of two: no division.
+    let begins = |position: u64| (position - span.va) & u64::from(step.bytes() - 1) == 0;
+    let positions = (piece.at..piece.end).step_by(PAGE_SIZE as usize);
+    for (word, position) in words.iter().zip(positions) {
+        if let Some(frame) = reap_word(word)
+            && begins(position)
+        {
+            freed(&[frame]);
+        }
+    }
 }
 
 impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
@@ -211,8 +241,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         Err(MapError::NotMapped(page_va(index, run.page.saturating_add(at))))
     }
 
-    /// Clears the retired words of `bytes` bytes at `va`, after a flush; hands out the frame at each multiple of `step`
-    /// from `va`, and gives back the tables that became empty. What is not retired is left as it is.
+    /// Clears the retired words of `bytes` bytes at `va`, after a flush; hands out the frames at the multiples of `step`
+    /// from `va`, in their order and some at a time, and gives back the tables that became empty. What is not retired is
+    /// left as it is.
     ///
     /// # Errors
     /// [`MapError`] for a range that is none, or tables that are broken.
@@ -222,31 +253,24 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         bytes: u64,
         step: PageSize,
         source: &mut S,
-        mut freed: impl FnMut(&mut S, PhysAddr),
+        mut freed: impl FnMut(&mut S, &[Pfn]),
     ) -> Result<(), MapError> {
         let span = Span::new(va, bytes)?;
-        // Sizes of blocks are powers of two: no division.
-        let begins = |position: u64| (position - span.va) & u64::from(step.bytes() - 1) == 0;
         for piece in span.pieces() {
             let (index, run) = (piece.index(), piece.run());
             let Some(half) = self.tables().half(index) else {
                 let section = self.tables().first_level().get(index).and_then(reap_word);
-                if let Some(base) = section {
+                if let Some(first) = section {
                     self.editor.sync_first(index, index + 1);
-                    let blocks = (piece.at..piece.end).step_by(step.bytes() as usize);
-                    blocks.for_each(|at| freed(source, base.saturating_add(at - piece.at)));
+                    let blocks = (0..SECTION_SIZE / PAGE_SIZE).step_by((step.bytes() / PAGE_SIZE) as usize);
+                    blocks.for_each(|page| freed(source, &[Pfn::new(first.raw() | page)]));
                 }
                 continue;
             };
             let (_, hardware) = half.run(run.page, run.pages);
-            let mut position = piece.at;
-            for word in hardware {
-                if let Some(frame) = reap_word(word)
-                    && begins(position)
-                {
-                    freed(source, frame);
-                }
-                position += u64::from(PAGE_SIZE);
+            match step {
+                PageSize::Small => hardware.chunks(OUT).for_each(|words| reap_words(words, |out| freed(source, out))),
+                _ => reap_blocks(hardware, (span, piece), step, |out| freed(source, out)),
             }
         }
         self.drop_empty_tables(span, source)
