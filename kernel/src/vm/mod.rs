@@ -12,6 +12,7 @@
 
 mod frames;
 mod kmap;
+mod shrink;
 
 use core::fmt;
 
@@ -37,6 +38,9 @@ const RETIRED_MAX: u32 = 8192;
 /// And at most one page in so many of all that the allocator manages: they are nobody's until the purge.
 const RETIRED_PART: u32 = 64;
 
+/// The areas above lowmem.
+type VmAreas = Vmalloc<PagedNodes<'static, LinearRam, Pages>>;
+
 static TLB: InitOnce<ArmTlb> = InitOnce::new();
 static VM: InitOnce<Vm> = InitOnce::new();
 
@@ -47,7 +51,7 @@ pub struct Vm {
     booted: &'static Booted<ArmIrq>,
     map: MemMap<'static>,
     tlb: ArmTlb,
-    areas: TaskLock<Vmalloc<PagedNodes<'static, LinearRam, Pages>>>,
+    areas: TaskLock<VmAreas>,
     tables: TaskLock<LiveTables>,
     pkmap: TaskLock<Pkmap>,
     pkmap_slots: Slots<'static>,
@@ -155,7 +159,11 @@ pub unsafe fn start(
         pkmap_slots,
         fixmap_slots,
     };
-    VM.set(vm).map_err(|_| VmError::Twice)
+    let vm = VM.set(vm).map_err(|_| VmError::Twice)?;
+    if !zones.register_shrinker(vm) {
+        log::warn!("vmalloc: no place for a shrinker: what is vfreed waits for the next purge");
+    }
+    Ok(vm)
 }
 
 impl LiveTables {
@@ -163,6 +171,17 @@ impl LiveTables {
     #[inline]
     const fn space(&mut self) -> Space<'_, 'static, LinearRam, ArmTlb, Frames> {
         Space { mapper: &mut self.mapper, frames: &mut self.frames }
+    }
+
+    /// See [`Vm::purge`].
+    fn purge(&mut self, areas: &mut VmAreas) -> Result<u32, VmallocError> {
+        let purged = areas.purge(&mut self.space());
+        let Self { mapper, frames } = self;
+        while let Some(pair) = frames.next_postponed() {
+            let dropped = mapper.drop_table_if_empty(pair, frames);
+            dropped.map_err(|error| VmallocError::Map { bytes: 0, error })?;
+        }
+        purged
     }
 
     /// Runs `change` with cuts and joins as `live` says.
@@ -286,13 +305,12 @@ impl Vm {
     /// [`VmallocError`] when the tables are broken.
     pub fn purge(&self) -> Result<u32, VmallocError> {
         let (mut areas, mut tables) = (self.areas.lock(), self.tables.lock());
-        let purged = areas.purge(&mut tables.space());
-        let LiveTables { mapper, frames } = &mut *tables;
-        while let Some(pair) = frames.next_postponed() {
-            let dropped = mapper.drop_table_if_empty(pair, frames);
-            dropped.map_err(|error| VmallocError::Map { bytes: 0, error })?;
-        }
-        purged
+        tables.purge(&mut areas)
+    }
+
+    /// Pages that were vfreed and wait for a purge.
+    pub fn retired_pages(&self) -> u32 {
+        self.areas.lock().retired_pages()
     }
 
     /// How many areas there are, those that wait for a purge included.

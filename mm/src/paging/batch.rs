@@ -49,11 +49,6 @@ impl Batch {
         self.push_all(va, PAGE_SIZE, u32::try_from(pages).unwrap_or(u32::MAX));
     }
 
-    /// Adds the descriptors of `step` bytes each, a power of two, of `bytes` bytes from `va`.
-    pub(super) fn push_range(&mut self, va: VirtAddr, step: u32, bytes: u64) {
-        self.push_all(va, step, u32::try_from(bytes >> step.trailing_zeros()).unwrap_or(u32::MAX));
-    }
-
     fn push_all(&mut self, first: VirtAddr, step: u32, count: u32) {
         self.total = self.total.saturating_add(count);
         let last = self.used.checked_sub(1).and_then(|last| self.ranges.get_mut(last));
@@ -75,12 +70,29 @@ impl Batch {
         let Some(ranges) = self.ranges.get(..self.used).filter(|_| self.total <= EACH_MAX) else {
             return editor.flush_all();
         };
-        for range in ranges {
-            let mut va = range.first;
-            for _ in 0..range.count {
-                editor.flush_page(va);
-                va = VirtAddr::new(va.raw().wrapping_add(range.step));
-            }
+        ranges.iter().for_each(|range| range.flush(editor));
+    }
+}
+
+/// Drops the `count` descriptors of `step` bytes each from `va` on from the TLBs.
+pub(super) fn flush_range<P, T>(editor: &Editor<'_, P, T>, first: VirtAddr, step: u32, count: u32)
+where
+    P: PhysMap + ?Sized,
+    T: TlbControl + ?Sized,
+{
+    if count > EACH_MAX {
+        return editor.flush_all();
+    }
+    Range { first, step, count }.flush(editor);
+}
+
+impl Range {
+    #[inline]
+    fn flush<P: PhysMap + ?Sized, T: TlbControl + ?Sized>(&self, editor: &Editor<'_, P, T>) {
+        let mut va = self.first;
+        for _ in 0..self.count {
+            editor.flush_page(va);
+            va = VirtAddr::new(va.raw().wrapping_add(self.step));
         }
     }
 }

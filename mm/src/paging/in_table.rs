@@ -9,7 +9,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::batch::Batch;
+use super::batch::flush_range;
 use super::change::SMALL_KIND;
 use super::descriptor::SecondLevel;
 use super::edit::{LARGE_WORDS, clear, is_clear};
@@ -56,11 +56,17 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         }
         let word = if is_large { SecondLevel::Large { base: pa, prot } } else { SecondLevel::Small { base: pa, prot } };
         let (Ok(mut hard), Ok(mut soft)) = (word.encode(), SoftEntry::kernel(pa, prot).encode()) else { return false };
-        // The words of a large page are alike, those of small pages follow each other.
-        let (alike, step) = if is_large { (LARGE_WORDS, PageSize::Large.bytes()) } else { (1, PAGE_SIZE) };
-        for words in hardware.chunks(alike) {
-            words.iter().for_each(|word| word.store(hard, Ordering::Relaxed));
-            hard = hard.wrapping_add(step);
+        if is_large {
+            // The words of a large page are alike.
+            for words in hardware.as_chunks::<LARGE_WORDS>().0 {
+                words.iter().for_each(|word| word.store(hard, Ordering::Relaxed));
+                hard = hard.wrapping_add(PageSize::Large.bytes());
+            }
+        } else {
+            for word in hardware {
+                word.store(hard, Ordering::Relaxed);
+                hard = hard.wrapping_add(PAGE_SIZE);
+            }
         }
         for word in software {
             word.store(soft, Ordering::Relaxed);
@@ -88,9 +94,9 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         clear(hardware);
         clear(software);
         self.editor.sync_words(hardware);
-        let mut batch = Batch::new();
-        batch.push_range(Span::at(span.va), step, span.end - span.va);
-        batch.flush(&self.editor);
+        let pages = u32::try_from(hardware.len()).unwrap_or(u32::MAX);
+        let count = if step == PAGE_SIZE { pages } else { pages / LARGE_WORDS as u32 };
+        flush_range(&self.editor, Span::at(span.va), step, count);
         self.drop_empty_tables(span, source)?;
         Ok(true)
     }
@@ -120,9 +126,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
             hard_word.store(base | hard, Ordering::Relaxed);
         }
         self.editor.sync_words(hardware);
-        let mut batch = Batch::new();
-        batch.push_pages(Span::at(span.va), hardware.len());
-        batch.flush(&self.editor);
+        let pages = u32::try_from(hardware.len()).unwrap_or(u32::MAX);
+        flush_range(&self.editor, Span::at(span.va), PAGE_SIZE, pages);
         self.join(whole(span), source).map_err(|error| edit(Span::at(span.va), error))?;
         Ok(true)
     }

@@ -16,6 +16,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::descriptor::{FirstLevel, SecondLevel};
+use super::edit::clear;
 use super::error::{MapError, edit};
 use super::map::{Mapper, TableSource};
 use super::prot::{Domain, Prot};
@@ -30,8 +31,9 @@ use crate::platform::{PhysMap, TlbControl};
 const RETIRED: u32 = 1 << 2;
 /// What makes a word a small page.
 const SMALL: u32 = 1 << 1;
-/// Frames that are handed out at once, at most.
-const OUT: usize = 64;
+/// Frames that are handed out at once, at most, of few and of many.
+const FEW: usize = 16;
+const MANY: usize = 128;
 
 /// What all descriptors of a range say beside their frames: their size and the other bits of their words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,17 +96,23 @@ fn reap_word(word: &AtomicU32) -> Option<Pfn> {
     Some(Pfn::new(raw / PAGE_SIZE))
 }
 
-/// Clears at most [`OUT`] words and hands out the frames of those that were retired.
-#[inline]
-fn reap_words(words: &[AtomicU32], freed: impl FnOnce(&[Pfn])) {
-    let (mut frames, mut places) = ([Pfn::new(0); OUT], 0);
-    for word in words {
-        if let (Some(frame), Some(place)) = (reap_word(word), frames.get_mut(places)) {
-            *place = frame;
-            places += 1;
+/// Clears words and hands out the frames of those that were retired, at most `OUT` at a time.
+fn reap_words<const OUT: usize>(words: &[AtomicU32], mut freed: impl FnMut(&[Pfn])) {
+    let mut frames = [Pfn::new(0); OUT];
+    for words in words.chunks(OUT) {
+        let mut strays = 0;
+        for (word, place) in words.iter().zip(&mut frames) {
+            let raw = word.load(Ordering::Relaxed);
+            strays |= (raw ^ RETIRED) & (PAGE_SIZE - 1);
+            *place = Pfn::new(raw / PAGE_SIZE);
+        }
+        if strays == 0 {
+            clear(words);
+            freed(frames.get(..words.len()).unwrap_or(&[]));
+        } else {
+            words.iter().filter_map(reap_word).for_each(|frame| freed(&[frame]));
         }
     }
-    freed(frames.get(..places).unwrap_or(&[]));
 }
 
 /// Clears the words of a piece of a span and hands out the frames at the multiples of `step` from the span's begin.
@@ -269,7 +277,8 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
             };
             let (_, hardware) = half.run(run.page, run.pages);
             match step {
-                PageSize::Small => hardware.chunks(OUT).for_each(|words| reap_words(words, |out| freed(source, out))),
+                PageSize::Small if hardware.len() <= FEW => reap_words::<FEW>(hardware, |out| freed(source, out)),
+                PageSize::Small => reap_words::<MANY>(hardware, |out| freed(source, out)),
                 _ => reap_blocks(hardware, (span, piece), step, |out| freed(source, out)),
             }
         }
