@@ -95,8 +95,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         clear(software);
         self.editor.sync_words(hardware);
         let pages = u32::try_from(hardware.len()).unwrap_or(u32::MAX);
-        let count = if step == PAGE_SIZE { pages } else { pages / LARGE_WORDS as u32 };
-        flush_range(&self.editor, Span::at(span.va), step, count);
+        // Powers of two: no division.
+        flush_range(&self.editor, Span::at(span.va), step, pages >> (step / PAGE_SIZE).trailing_zeros());
         self.drop_empty_tables(span, source)?;
         Ok(true)
     }
