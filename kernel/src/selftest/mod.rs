@@ -18,6 +18,7 @@ mod translation;
 mod vm;
 mod vm_areas;
 mod vm_highmem;
+mod vm_pressure;
 
 use linkme::distributed_slice;
 

@@ -1,10 +1,11 @@
 //! Windows on highmem. On a machine without any, lowmem's pages must need no window.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use mm::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use mm::gfp::GfpFlags;
-use mm::highmem::{LocalError, PKMAP_SLOTS, PkmapError};
+use mm::highmem::{LocalError, PKMAP_SLOTS, PkmapError, WindowWait};
 use mm::layout::FIXMAP_KMAPS_PER_CPU;
 use mm::order::Order;
 use mm::platform::{PageAccess, PhysMap};
@@ -122,6 +123,26 @@ fn all_users_of_a_frame_share_its_window(system: &System) -> Verdict {
     Ok(())
 }
 
+/// Gives up a page's window when it is to wait for one.
+struct Giver<'a> {
+    system: &'a System,
+    page: Pfn,
+    asked: Cell<u32>,
+}
+
+impl WindowWait for Giver<'_> {
+    fn wakes(&self) -> u32 {
+        self.asked.get()
+    }
+
+    fn wait(&self, seen: u32) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        seen == 0 && self.system.vm.kunmap(self.page).is_ok()
+    }
+
+    fn wake(&self) {}
+}
+
 /// Twice as many pages as there are windows: all of them in turn, then until the windows are full.
 fn windows_run_out_and_come_back(system: &System) -> Verdict {
     let before = allocated(system)?;
@@ -140,8 +161,10 @@ fn windows_run_out_and_come_back(system: &System) -> Verdict {
     let full = vm.kmap(pages.page(windows));
     check!(full == Err(KmapError::Pkmap(PkmapError::Full)), "{full:?}");
     check!(system.validate(), "an invariant is broken");
-    ok(vm.kunmap(pages.page(100)))?;
-    let page = ok(vm.kmap(pages.page(windows)))?;
+    // Who waits, waits until somebody gives one up: here the wait itself does.
+    let giver = Giver { system, page: pages.page(100), asked: Cell::new(0) };
+    let page = ok(vm.kmap_waiting(pages.page(windows), &giver))?;
+    check!(giver.asked.get() == 1, "{} waits for one window", giver.asked.get());
     check!(read(page) == !windows, "the window that was free shows {:#x}", read(page));
     for number in (0..=windows).filter(|number| *number != 100) {
         ok(vm.kunmap(pages.page(number)))?;

@@ -110,6 +110,11 @@ impl FrameSource for Frames {
     }
 
     fn free_blocks(&mut self, order: Order, blocks: &[Pfn]) {
+        if order == Order::ZERO {
+            let freed = self.zones.free_pages_bulk(blocks);
+            debug_assert!(freed.is_ok(), "{freed:?}");
+            return;
+        }
         blocks.iter().for_each(|block| give(self.zones, *block, order));
     }
 }

@@ -11,7 +11,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use mm::addr::{PAGE_SIZE, PGDIR_SIZE, Pfn, VirtAddr};
-use mm::highmem::{LocalError, LocalStack, PkmapError, PkmapTable};
+use mm::highmem::{LocalError, LocalStack, PkmapError, PkmapTable, Refuse, WindowWait, get_window, put_window};
 use mm::layout::{FIXADDR_START, FIXMAP_CPUS, FIXMAP_KMAPS_PER_CPU, FixmapSlot};
 use mm::paging::Slots;
 use mm::platform::{PageAccess, PhysMap, TlbControl};
@@ -159,13 +159,21 @@ impl Vm {
     /// # Errors
     /// [`KmapError`]; [`PkmapError::Full`] when every window is in use.
     pub fn kmap(&self, frame: Pfn) -> Result<NonNull<u8>, KmapError> {
+        self.kmap_waiting(frame, &Refuse)
+    }
+
+    /// As [`Vm::kmap`], but while every window is in use the caller sleeps by `wait`.
+    ///
+    /// # Errors
+    /// [`KmapError`]; [`PkmapError::Full`] when `wait` does not sleep.
+    pub fn kmap_waiting(&self, frame: Pfn, wait: &dyn WindowWait) -> Result<NonNull<u8>, KmapError> {
         if let Some(page) = RAM.frames_ptr(frame, 1) {
             return Ok(page);
         }
         if !self.map.is_present(frame) {
             return Err(KmapError::NotRam(frame));
         }
-        let slot = self.pkmap.lock().get(frame, &mut self.window_table()).map_err(KmapError::Pkmap)?;
+        let slot = get_window(&self.pkmap, frame, &mut self.window_table(), wait).map_err(KmapError::Pkmap)?;
         Ok(pointer(self.pkmap_slots.address(slot)))
     }
 
@@ -174,11 +182,18 @@ impl Vm {
     /// # Errors
     /// [`PkmapError::NotMapped`].
     pub fn kunmap(&self, frame: Pfn) -> Result<(), KmapError> {
+        self.kunmap_waking(frame, &Refuse)
+    }
+
+    /// As [`Vm::kunmap`]; wakes who sleeps by `wait` for a window.
+    ///
+    /// # Errors
+    /// [`PkmapError::NotMapped`].
+    pub fn kunmap_waking(&self, frame: Pfn, wait: &dyn WindowWait) -> Result<(), KmapError> {
         if RAM.frames_ptr(frame, 1).is_some() {
             return Ok(());
         }
-        // Nobody waits for a window: one that asks while all are in use is refused.
-        self.pkmap.lock().put(frame).map(drop).map_err(KmapError::Pkmap)
+        put_window(&self.pkmap, frame, wait).map_err(KmapError::Pkmap)
     }
 
     /// Unmaps every window of [`Vm::kmap`] that has no user (Linux: `kmap_flush_unused`).

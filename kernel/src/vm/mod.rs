@@ -12,6 +12,7 @@
 
 mod frames;
 mod kmap;
+mod shrink;
 
 use core::fmt;
 
@@ -37,6 +38,9 @@ const RETIRED_MAX: u32 = 8192;
 /// And at most one page in so many of all that the allocator manages: they are nobody's until the purge.
 const RETIRED_PART: u32 = 64;
 
+/// The areas above lowmem.
+type VmAreas = Vmalloc<PagedNodes<'static, LinearRam, Pages>>;
+
 static TLB: InitOnce<ArmTlb> = InitOnce::new();
 static VM: InitOnce<Vm> = InitOnce::new();
 
@@ -47,7 +51,7 @@ pub struct Vm {
     booted: &'static Booted<ArmIrq>,
     map: MemMap<'static>,
     tlb: ArmTlb,
-    areas: TaskLock<Vmalloc<PagedNodes<'static, LinearRam, Pages>>>,
+    areas: TaskLock<VmAreas>,
     tables: TaskLock<LiveTables>,
     pkmap: TaskLock<Pkmap>,
     pkmap_slots: Slots<'static>,
@@ -68,6 +72,8 @@ pub enum VmError {
     Table(TableError),
     /// A window's table is not there.
     Window(EditError),
+    /// No page for the areas' nodes.
+    NoMemory,
     /// There is one already.
     Twice,
 }
@@ -77,6 +83,7 @@ impl fmt::Display for VmError {
         match self {
             Self::Table(error) => error.fmt(f),
             Self::Window(error) => write!(f, "a window has no table: {error:?}"),
+            Self::NoMemory => f.write_str("no page for the nodes of areas"),
             Self::Twice => f.write_str("the address space is set up already"),
         }
     }
@@ -136,7 +143,11 @@ pub unsafe fn start(
     let zones = booted.mm.allocator();
     let managed: u32 = zones.zones().iter().map(|zone| zone.stats().managed).sum();
     let config = Config { retired_max: RETIRED_MAX.min(managed / RETIRED_PART), shareable };
-    let areas = Areas::new(PagedNodes::new(&RAM, Pages::new(zones)), layout.vmalloc_start(), VMALLOC_END);
+    let mut nodes = PagedNodes::new(&RAM, Pages::new(zones));
+    if !nodes.prime() {
+        return Err(VmError::NoMemory);
+    }
+    let areas = Areas::new(nodes, layout.vmalloc_start(), VMALLOC_END);
     let vm = Vm {
         layout,
         booted,
@@ -148,7 +159,11 @@ pub unsafe fn start(
         pkmap_slots,
         fixmap_slots,
     };
-    VM.set(vm).map_err(|_| VmError::Twice)
+    let vm = VM.set(vm).map_err(|_| VmError::Twice)?;
+    if !zones.register_shrinker(vm) {
+        log::warn!("vmalloc: no place for a shrinker: what is vfreed waits for the next purge");
+    }
+    Ok(vm)
 }
 
 impl LiveTables {
@@ -156,6 +171,17 @@ impl LiveTables {
     #[inline]
     const fn space(&mut self) -> Space<'_, 'static, LinearRam, ArmTlb, Frames> {
         Space { mapper: &mut self.mapper, frames: &mut self.frames }
+    }
+
+    /// See [`Vm::purge`].
+    fn purge(&mut self, areas: &mut VmAreas) -> Result<u32, VmallocError> {
+        let purged = areas.purge(&mut self.space());
+        let Self { mapper, frames } = self;
+        while let Some(pair) = frames.next_postponed() {
+            let dropped = mapper.drop_table_if_empty(pair, frames);
+            dropped.map_err(|error| VmallocError::Map { bytes: 0, error })?;
+        }
+        purged
     }
 
     /// Runs `change` with cuts and joins as `live` says.
@@ -279,13 +305,12 @@ impl Vm {
     /// [`VmallocError`] when the tables are broken.
     pub fn purge(&self) -> Result<u32, VmallocError> {
         let (mut areas, mut tables) = (self.areas.lock(), self.tables.lock());
-        let purged = areas.purge(&mut tables.space());
-        let LiveTables { mapper, frames } = &mut *tables;
-        while let Some(pair) = frames.next_postponed() {
-            let dropped = mapper.drop_table_if_empty(pair, frames);
-            dropped.map_err(|error| VmallocError::Map { bytes: 0, error })?;
-        }
-        purged
+        tables.purge(&mut areas)
+    }
+
+    /// Pages that were vfreed and wait for a purge.
+    pub fn retired_pages(&self) -> u32 {
+        self.areas.lock().retired_pages()
     }
 
     /// How many areas there are, those that wait for a purge included.

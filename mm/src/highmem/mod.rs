@@ -10,9 +10,11 @@
 
 mod local;
 mod pkmap;
+mod wait;
 
 pub use local::{LocalError, LocalStack};
 pub use pkmap::{PKMAP_SLOTS, Pkmap, PkmapBroken, PkmapError, PkmapTable};
+pub use wait::{Refuse, WindowWait, get_window, put_window};
 
 #[cfg(test)]
 mod tests;

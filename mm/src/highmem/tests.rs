@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
+use std::sync::{Condvar, Mutex};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::addr::Pfn;
+use crate::sync::TaskLock;
 
 /// Table words, and what a TLB may still know of each window.
 #[derive(Default)]
@@ -123,6 +126,96 @@ fn a_full_ring_refuses_a_new_frame_changes_nothing_and_takes_the_next_when_one_i
     let slot = pkmap.get(one_more, &mut table).unwrap();
     assert_eq!(words.get(&slot), Some(&frames[77]));
     assert_eq!(pkmap.find(frames[77]), None);
+}
+
+/// The table as several tasks use it.
+struct Shared<'a>(&'a Mutex<Table>);
+
+impl PkmapTable for Shared<'_> {
+    fn set(&mut self, slot: usize, frame: Pfn) {
+        self.0.lock().unwrap().set(slot, frame);
+    }
+
+    fn clear(&mut self, slot: usize) {
+        self.0.lock().unwrap().clear(slot);
+    }
+
+    fn flush(&mut self) {
+        self.0.lock().unwrap().flush();
+    }
+}
+
+/// Threads as tasks.
+#[derive(Default)]
+struct Sleepers {
+    wakes: Mutex<u32>,
+    bell: Condvar,
+    asleep: AtomicU32,
+}
+
+impl WindowWait for Sleepers {
+    fn wakes(&self) -> u32 {
+        *self.wakes.lock().unwrap()
+    }
+
+    fn wait(&self, seen: u32) -> bool {
+        self.asleep.fetch_add(1, Relaxed);
+        let woken = self.bell.wait_while(self.wakes.lock().unwrap(), |wakes| *wakes == seen).unwrap();
+        self.asleep.fetch_sub(1, Relaxed);
+        *woken != seen
+    }
+
+    fn wake(&self) {
+        *self.wakes.lock().unwrap() += 1;
+        self.bell.notify_all();
+    }
+}
+
+#[test]
+fn who_finds_all_windows_in_use_is_refused_or_sleeps_until_one_is_given_up() {
+    let (ring, sleepers) = (TaskLock::new(Pkmap::new()), Sleepers::default());
+    let frames: Vec<Pfn> = (0..PKMAP_SLOTS as u32).map(|number| Pfn::new(0x9_0000 + number)).collect();
+    let table = Mutex::new(Table::default());
+    for frame in &frames {
+        get_window(&ring, *frame, &mut Shared(&table), &Refuse).unwrap();
+    }
+    let late = [Pfn::new(0xa_0000), Pfn::new(0xa_0001)];
+    assert_eq!(get_window(&ring, late[0], &mut Shared(&table), &Refuse), Err(PkmapError::Full));
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = late
+            .iter()
+            .map(|frame| {
+                let (ring, sleepers, table) = (&ring, &sleepers, &table);
+                scope.spawn(move || get_window(ring, *frame, &mut Shared(table), sleepers))
+            })
+            .collect();
+        while sleepers.asleep.load(Relaxed) < 2 {
+            std::thread::yield_now();
+        }
+        // A user that is not the last wakes nobody.
+        get_window(&ring, frames[3], &mut Shared(&table), &Refuse).unwrap();
+        put_window(&ring, frames[3], &sleepers).unwrap();
+        assert_eq!(sleepers.wakes(), 0);
+        put_window(&ring, frames[3], &sleepers).unwrap();
+        while ring.lock().in_use() < PKMAP_SLOTS {
+            std::thread::yield_now();
+        }
+        assert_eq!(sleepers.wakes(), 1, "one of them has the window, the other one sleeps again");
+        put_window(&ring, frames[4], &sleepers).unwrap();
+        let slots: Vec<_> = waiting.into_iter().map(|task| task.join().unwrap().unwrap()).collect();
+        assert_ne!(slots[0], slots[1]);
+    });
+    assert_eq!(ring.lock().in_use(), PKMAP_SLOTS);
+    assert_eq!(ring.lock().validate(), Ok(()));
+    assert_eq!(put_window(&ring, frames[4], &sleepers), Err(PkmapError::NotMapped(frames[4])));
+}
+
+#[test]
+fn a_window_that_is_given_up_between_the_look_and_the_sleep_is_not_missed() {
+    let sleepers = Sleepers::default();
+    let seen = sleepers.wakes();
+    sleepers.wake();
+    assert!(sleepers.wait(seen), "the wake came before the sleep");
 }
 
 #[test]

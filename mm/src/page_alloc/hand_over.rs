@@ -52,6 +52,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             self.free_range(range.whole_frames(), &mut done)?;
         }
         done.retired = done.managed - before;
+        self.build_routes();
         Ok(done)
     }
 
@@ -65,6 +66,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
         let mut done = HandOver::default();
         self.free_range(range, &mut done)?;
+        self.build_routes();
         Ok(done)
     }
 

@@ -1,9 +1,10 @@
 //! The short way of small blocks: from flags, or from a page, to this CPU's pageset without a look at the zone.
 //!
 //! Theory.      The five flags that choose zone and migrate type make 32 combinations. For each, the first zone of the
-//!              local node's zonelist and the type are found when the allocator is built. A combination that no zone
-//!              serves, or that contradicts itself, leads nowhere: then the long way finds out why. A block that is
-//!              freed carries in its state word the type that it was allocated for: it goes back to that ring.
+//!              local node's zonelist that has pages, and the type, are found when the allocator gets its memory. A
+//!              combination that no zone serves, or that contradicts itself, leads nowhere: then the long way finds out
+//!              why. A block that is freed carries in its state word the type that it was allocated for: it goes back
+//!              to that ring.
 //! Invariants.  1. A lane has its zone's pagesets or none. 2. The flags that hits look at are those that
 //!              [`PageAllocator::set_allowed_flags`] never takes away.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ use crate::order::Order;
 use crate::page_alloc::pageset::{PAGESET_ORDER, RingIndex};
 use crate::page_alloc::{PageAllocator, Pageset, Zone};
 use crate::sync::{CurrentCpu, IrqOff};
+use crate::zone::ZoneRef;
 
 /// Bit 4 of a combination is `RECLAIMABLE`, the others are the zone bits as they are.
 const RECLAIMABLE_SHIFT: u32 = GfpFlags::RECLAIMABLE.bits().trailing_zeros() - 4;
@@ -81,14 +83,18 @@ const fn kind_of(bits: u32) -> MigrateType {
 }
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
-    /// Finds the routes; until then every request takes the long way.
+    /// Finds the routes; until then every request takes the long way. A zone that was given no page serves nobody, as
+    /// the highmem of a machine where all of it is set aside.
     pub(super) fn build_routes(&mut self) {
         for (combination, bits) in (0..COMBINATIONS).zip(0u32..) {
             let zone_bits = GfpFlags::from_bits_retain(bits & 0xf);
             let gfp = if combination & 0x10 == 0 { zone_bits } else { zone_bits | GfpFlags::RECLAIMABLE };
             let Ok(request) = self.request(gfp, Order::ZERO) else { continue };
             let list = &self.zonelists[self.local.index()];
-            let Some(first) = list.refs().iter().find(|zone| zone.zone <= request.highest) else { continue };
+            let serves = |entry: &&ZoneRef| {
+                entry.zone <= request.highest && self.zone(**entry).is_some_and(|zone| zone.managed() > 0)
+            };
+            let Some(first) = list.refs().iter().find(serves) else { continue };
             // `THISNODE` looks no different: where another node comes first, there is no short way.
             if first.node != self.local {
                 continue;

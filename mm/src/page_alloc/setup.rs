@@ -163,7 +163,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let local = options.local.filter(planned).unwrap_or(first);
         let policies = options.policies;
         let several_nodes = zones.iter().any(|zone| zone.tag().node() != local);
-        let mut allocator = Self {
+        let allocator = Self {
             map,
             has_dma: zones.iter().any(|zone| zone.tag().zone() == ZoneType::Dma),
             zones,
@@ -185,7 +185,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             ram: options.ram,
             watch: Watch { trace: options.trace, ..Watch::default() },
         };
-        allocator.build_routes();
         allocator.set_thresholds(1);
         allocator.set_hooks(policies.hooks(), true);
         Ok(allocator)

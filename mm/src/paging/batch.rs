@@ -70,12 +70,29 @@ impl Batch {
         let Some(ranges) = self.ranges.get(..self.used).filter(|_| self.total <= EACH_MAX) else {
             return editor.flush_all();
         };
-        for range in ranges {
-            let mut va = range.first;
-            for _ in 0..range.count {
-                editor.flush_page(va);
-                va = VirtAddr::new(va.raw().wrapping_add(range.step));
-            }
+        ranges.iter().for_each(|range| range.flush(editor));
+    }
+}
+
+/// Drops the `count` descriptors of `step` bytes each from `va` on from the TLBs.
+pub(super) fn flush_range<P, T>(editor: &Editor<'_, P, T>, first: VirtAddr, step: u32, count: u32)
+where
+    P: PhysMap + ?Sized,
+    T: TlbControl + ?Sized,
+{
+    if count > EACH_MAX {
+        return editor.flush_all();
+    }
+    Range { first, step, count }.flush(editor);
+}
+
+impl Range {
+    #[inline]
+    fn flush<P: PhysMap + ?Sized, T: TlbControl + ?Sized>(&self, editor: &Editor<'_, P, T>) {
+        let mut va = self.first;
+        for _ in 0..self.count {
+            editor.flush_page(va);
+            va = VirtAddr::new(va.raw().wrapping_add(self.step));
         }
     }
 }

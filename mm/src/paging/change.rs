@@ -22,7 +22,7 @@ use crate::addr::{PAGE_SIZE, PhysAddr, SECTION_SIZE, VirtAddr};
 use crate::platform::{PhysMap, TlbControl};
 
 /// Bits of a small page's word that say which kind of memory it is: TEX[0], C, B, S.
-const SMALL_KIND: u32 = 1 << 6 | 3 << 2 | 1 << 10;
+pub(super) const SMALL_KIND: u32 = 1 << 6 | 3 << 2 | 1 << 10;
 
 /// One descriptor (with its copies), from its first address on.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// [`MapError`] with the first offending address.
     pub fn unmap(&mut self, va: VirtAddr, bytes: u64, source: &mut dyn TableSource) -> Result<(), MapError> {
         let span = Span::new(va, bytes)?;
-        if self.unmap_sections(span) {
+        if self.unmap_in_table(span, source)? || self.unmap_sections(span) {
             return Ok(());
         }
         self.check_mapped(span, None)?;
@@ -87,6 +87,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         source: &mut dyn TableSource,
     ) -> Result<(), MapError> {
         let span = Span::new(va, bytes)?;
+        if self.protect_in_table(span, prot, source)? {
+            return Ok(());
+        }
         self.check_mapped(span, Some(prot))?;
         self.split_at_borders(span, source)?;
         let mut batch = Batch::new();

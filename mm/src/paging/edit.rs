@@ -213,13 +213,16 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
         Ok(())
     }
 
-    /// Whether no page of the table page `page` is mapped, in either half.
+    /// Whether no page of the table page `page` is mapped or retired, in either half. The hardware's words tell: where
+    /// one is 0 its software entry is, too.
     ///
     /// # Errors
     /// [`EditError::Table`].
     pub fn table_is_empty(&self, page: PhysAddr) -> Result<bool, EditError> {
         let words = self.tables.page(page)?;
-        Ok((0..2).all(|half| is_clear(words.hardware(half)) && is_clear(words.software(half))))
+        let is_empty = (0..2).all(|half| is_clear(words.hardware(half)));
+        debug_assert!(!is_empty || (0..2).all(|half| is_clear(words.software(half))), "{page}: both are 0, or none");
+        Ok(is_empty)
     }
 
     /// Makes the table page `page` visible to the MMU's walk.
@@ -281,7 +284,7 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
 const ROUND: usize = 16;
 
 /// Writes 0 to all of `words`.
-fn clear(words: &[AtomicU32]) {
+pub(super) fn clear(words: &[AtomicU32]) {
     let (rounds, rest) = words.as_chunks::<ROUND>();
     rounds.iter().for_each(|round| round.iter().for_each(|word| word.store(0, Ordering::Relaxed)));
     rest.iter().for_each(|word| word.store(0, Ordering::Relaxed));

@@ -15,7 +15,7 @@
 use core::sync::atomic::Ordering;
 
 use super::descriptor::{EncodeError, FirstLevel, SecondLevel};
-use super::edit::{EditError, Editor};
+use super::edit::{EditError, Editor, is_clear};
 use super::error::{MapError, edit};
 use super::prot::Prot;
 use super::span::{Piece, Span};
@@ -97,7 +97,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         let span = Span::new(va, bytes)?;
         check_frames(pa, bytes)?;
         let sections = (largest >= PageSize::Section).then_some(pa);
-        if sections.is_some() && self.map_sections(span, pa, prot, source)? {
+        let in_sections = sections.is_some() && self.map_sections(span, pa, prot, source)?;
+        if in_sections || self.map_in_table(span, pa, prot, largest) {
             return Ok(());
         }
         if self.check_free(span, prot, sections)? {
@@ -126,8 +127,9 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         source: &mut dyn TableSource,
     ) -> Result<(), MapError> {
         let span = Span::new(va, frames.len() as u64 * u64::from(PAGE_SIZE))?;
-        if let Some(far) = frames.iter().find(|frame| frame.raw() >= 1 << 20) {
-            return Err(MapError::BadFrame(far.base()));
+        if frames.iter().fold(0, |all, frame| all | frame.raw()) >= 1 << 20 {
+            let far = frames.iter().find(|frame| frame.raw() >= 1 << 20);
+            return Err(MapError::BadFrame(far.map_or(PhysAddr::ZERO, |far| far.base())));
         }
         if self.check_free(span, prot, None)? {
             self.take_tables(span, None, source)?;
@@ -162,7 +164,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
                     encodable_page(prot)?;
                     let (run, words) = (piece.run(), self.tables().hardware(table)?);
                     let words = words.get(run.page..run.page.saturating_add(run.pages)).unwrap_or(&[]);
-                    if let Some(taken) = words.iter().position(|word| word.load(Ordering::Relaxed) != 0) {
+                    if !is_clear(words) {
+                        let taken = words.iter().position(|word| word.load(Ordering::Relaxed) != 0).unwrap_or(0);
                         return Err(MapError::AlreadyMapped(page_va(index, run.page.saturating_add(taken))));
                     }
                 }
@@ -173,8 +176,24 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
     }
 
     /// Links an empty table to every MiB of `span` that needs one; on an error, to none.
-    #[inline(never)]
     fn take_tables(
+        &mut self,
+        span: Span,
+        sections: Option<PhysAddr>,
+        source: &mut dyn TableSource,
+    ) -> Result<(), MapError> {
+        let (first, end) = span.sections();
+        if end == first + 1 {
+            // The one that is needed: nothing to undo.
+            self.take_one(Piece { at: span.va, end: span.end }, source)?;
+            self.editor.sync_first(first, end);
+            return Ok(());
+        }
+        self.take_several(span, sections, source)
+    }
+
+    #[inline(never)]
+    fn take_several(
         &mut self,
         span: Span,
         sections: Option<PhysAddr>,

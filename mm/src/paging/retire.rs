@@ -16,6 +16,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::descriptor::{FirstLevel, SecondLevel};
+use super::edit::clear;
 use super::error::{MapError, edit};
 use super::map::{Mapper, TableSource};
 use super::prot::{Domain, Prot};
@@ -23,13 +24,16 @@ use super::soft::SoftEntry;
 use super::span::{Piece, Span};
 use super::table::HALF_WORDS;
 use super::walk::{PageSize, page_va};
-use crate::addr::{PAGE_SIZE, PhysAddr, SECTION_SIZE, VirtAddr};
+use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, SECTION_SIZE, VirtAddr};
 use crate::platform::{PhysMap, TlbControl};
 
 /// What makes a fault a retired page or section.
 const RETIRED: u32 = 1 << 2;
 /// What makes a word a small page.
 const SMALL: u32 = 1 << 1;
+/// Frames that are handed out at once, at most, of few and of many.
+const FEW: usize = 16;
+const MANY: usize = 128;
 
 /// What all descriptors of a range say beside their frames: their size and the other bits of their words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,13 +86,47 @@ impl Agreed {
 }
 
 /// Clears `word`; the frame, if it was retired.
-fn reap_word(word: &AtomicU32) -> Option<PhysAddr> {
+#[inline]
+fn reap_word(word: &AtomicU32) -> Option<Pfn> {
     let raw = word.load(Ordering::Relaxed);
     if raw & (PAGE_SIZE - 1) != RETIRED {
         return None;
     }
     word.store(0, Ordering::Relaxed);
-    Some(PhysAddr::new(u64::from(raw & !(PAGE_SIZE - 1))))
+    Some(Pfn::new(raw / PAGE_SIZE))
+}
+
+/// Clears words and hands out the frames of those that were retired, at most `OUT` at a time.
+fn reap_words<const OUT: usize>(words: &[AtomicU32], mut freed: impl FnMut(&[Pfn])) {
+    let mut frames = [Pfn::new(0); OUT];
+    for words in words.chunks(OUT) {
+        let mut strays = 0;
+        for (word, place) in words.iter().zip(&mut frames) {
+            let raw = word.load(Ordering::Relaxed);
+            strays |= (raw ^ RETIRED) & (PAGE_SIZE - 1);
+            *place = Pfn::new(raw / PAGE_SIZE);
+        }
+        if strays == 0 {
+            clear(words);
+            freed(frames.get(..words.len()).unwrap_or(&[]));
+        } else {
+            words.iter().filter_map(reap_word).for_each(|frame| freed(&[frame]));
+        }
+    }
+}
+
+/// Clears the words of a piece of a span and hands out the frames at the multiples of `step` from the span's begin.
+fn reap_blocks(words: &[AtomicU32], (span, piece): (Span, Piece), step: PageSize, mut freed: impl FnMut(&[Pfn])) {
+    // Sizes of blocks are powers of two: no division.
+    let begins = |position: u64| (position - span.va) & u64::from(step.bytes() - 1) == 0;
+    let positions = (piece.at..piece.end).step_by(PAGE_SIZE as usize);
+    for (word, position) in words.iter().zip(positions) {
+        if let Some(frame) = reap_word(word)
+            && begins(position)
+        {
+            freed(&[frame]);
+        }
+    }
 }
 
 impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
@@ -211,8 +249,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         Err(MapError::NotMapped(page_va(index, run.page.saturating_add(at))))
     }
 
-    /// Clears the retired words of `bytes` bytes at `va`, after a flush; hands out the frame at each multiple of `step`
-    /// from `va`, and gives back the tables that became empty. What is not retired is left as it is.
+    /// Clears the retired words of `bytes` bytes at `va`, after a flush; hands out the frames at the multiples of `step`
+    /// from `va`, in their order and some at a time, and gives back the tables that became empty. What is not retired is
+    /// left as it is.
     ///
     /// # Errors
     /// [`MapError`] for a range that is none, or tables that are broken.
@@ -222,31 +261,25 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         bytes: u64,
         step: PageSize,
         source: &mut S,
-        mut freed: impl FnMut(&mut S, PhysAddr),
+        mut freed: impl FnMut(&mut S, &[Pfn]),
     ) -> Result<(), MapError> {
         let span = Span::new(va, bytes)?;
-        // Sizes of blocks are powers of two: no division.
-        let begins = |position: u64| (position - span.va) & u64::from(step.bytes() - 1) == 0;
         for piece in span.pieces() {
             let (index, run) = (piece.index(), piece.run());
             let Some(half) = self.tables().half(index) else {
                 let section = self.tables().first_level().get(index).and_then(reap_word);
-                if let Some(base) = section {
+                if let Some(first) = section {
                     self.editor.sync_first(index, index + 1);
-                    let blocks = (piece.at..piece.end).step_by(step.bytes() as usize);
-                    blocks.for_each(|at| freed(source, base.saturating_add(at - piece.at)));
+                    let blocks = (0..SECTION_SIZE / PAGE_SIZE).step_by((step.bytes() / PAGE_SIZE) as usize);
+                    blocks.for_each(|page| freed(source, &[Pfn::new(first.raw() | page)]));
                 }
                 continue;
             };
             let (_, hardware) = half.run(run.page, run.pages);
-            let mut position = piece.at;
-            for word in hardware {
-                if let Some(frame) = reap_word(word)
-                    && begins(position)
-                {
-                    freed(source, frame);
-                }
-                position += u64::from(PAGE_SIZE);
+            match step {
+                PageSize::Small if hardware.len() <= FEW => reap_words::<FEW>(hardware, |out| freed(source, out)),
+                PageSize::Small => reap_words::<MANY>(hardware, |out| freed(source, out)),
+                _ => reap_blocks(hardware, (span, piece), step, |out| freed(source, out)),
             }
         }
         self.drop_empty_tables(span, source)

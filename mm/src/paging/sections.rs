@@ -7,7 +7,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::batch::Batch;
+use super::batch::flush_range;
 use super::descriptor::FirstLevel;
 use super::edit::is_clear;
 use super::error::{MapError, edit};
@@ -81,9 +81,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         }
         self.editor.clear_first(first, end);
         self.editor.sync_first(first, end);
-        let mut batch = Batch::new();
-        span.pieces().for_each(|piece| batch.push(piece.va(), SECTION_SIZE));
-        batch.flush(&self.editor);
+        flush_range(&self.editor, Span::at(span.va), SECTION_SIZE, u32::try_from(end - first).unwrap_or(u32::MAX));
         true
     }
 }

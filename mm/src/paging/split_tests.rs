@@ -182,9 +182,10 @@ fn apply<T: TlbControl>(mapper: &mut Mapper<'_, FakeRam, T>, pool: &mut Pool, wa
                 mapper.flush_all();
                 let mut frames = Vec::new();
                 mapper
-                    .reap(at(page), pages * PAGE, PageSize::Small, pool, |_, frame| frames.push(frame.raw()))
+                    .reap(at(page), pages * PAGE, PageSize::Small, pool, |_, out| frames.extend_from_slice(out))
                     .unwrap();
-                let own: Vec<_> = (page..page + pages).map(|page| FRAME + page * PAGE).collect();
+                let own: Vec<_> =
+                    (page..page + pages).map(|page| Pfn::new(((FRAME + page * PAGE) / PAGE) as u32)).collect();
                 assert_eq!(frames, own);
                 wanted.retain(|at, _| !(page..page + pages).contains(at));
             }
@@ -369,7 +370,7 @@ fn scattered_frames_are_mapped_in_their_order_and_handed_out_again() {
     mapper.retire(at(100), 300 * PAGE).unwrap();
     assert_eq!((tlb.pages.get(), tlb.all.get(), pool.taken()), (0, 0, 1), "nothing is flushed, the table stays");
     let mut out = Vec::new();
-    mapper.reap(at(100), 300 * PAGE, PageSize::Small, &mut pool, |_, frame| out.push(frame)).unwrap();
-    assert_eq!(out, frames.iter().map(|frame| frame.base()).collect::<Vec<_>>());
+    mapper.reap(at(100), 300 * PAGE, PageSize::Small, &mut pool, |_, some| out.extend_from_slice(some)).unwrap();
+    assert_eq!(out, frames);
     assert_eq!(pool.taken(), 0);
 }

@@ -19,8 +19,8 @@ use crate::order::Order;
 use crate::paging::{MapError, Mapper, PageSize, Prot, TableSource};
 use crate::platform::{PhysMap, TlbControl};
 
-/// Blocks that are allocated or freed by one call of the source.
-pub(super) const CHUNK: usize = 32;
+/// Blocks that are allocated by one call of the source, and mapped in one go.
+const CHUNK: usize = 64;
 
 /// Gives frames for areas, and for tables.
 pub trait FrameSource: TableSource {

@@ -4,10 +4,10 @@
 //!              are not, so that no stale translation ever reaches another owner's page.
 #![forbid(unsafe_code)]
 
-use super::alloc::{CHUNK, FrameSource, Space, Vmalloc, order_of};
+use super::alloc::{FrameSource, Space, Vmalloc, order_of};
 use super::error::VmallocError;
 use super::node::{AreaKind, NodeStore};
-use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
+use crate::addr::{PAGE_SIZE, VirtAddr};
 use crate::paging::{MapError, PageSize};
 use crate::platform::{PhysMap, TlbControl};
 
@@ -41,28 +41,6 @@ impl<N: NodeStore> Vmalloc<N> {
     }
 }
 
-/// Blocks on their way back to the source.
-struct Chunk {
-    blocks: [Pfn; CHUNK],
-    len: usize,
-}
-
-impl Chunk {
-    fn push<S: FrameSource>(&mut self, frames: &mut S, block: PageSize, pa: PhysAddr) {
-        let (Some(pfn), Some(place)) = (Pfn::containing(pa), self.blocks.get_mut(self.len)) else { return };
-        *place = pfn;
-        self.len += 1;
-        if self.len == CHUNK {
-            self.give(frames, block);
-        }
-    }
-
-    fn give<S: FrameSource>(&mut self, frames: &mut S, block: PageSize) {
-        frames.free_blocks(order_of(block), self.blocks.get(..self.len).unwrap_or(&[]));
-        self.len = 0;
-    }
-}
-
 /// Frees the retired blocks of `bytes` bytes at `va`, after a flush.
 pub(super) fn free_range<P, T, S>(
     space: &mut Space<'_, '_, P, T, S>,
@@ -75,9 +53,6 @@ where
     T: TlbControl + ?Sized,
     S: FrameSource,
 {
-    let mut chunk = Chunk { blocks: [Pfn::new(0); CHUNK], len: 0 };
-    let each = |frames: &mut S, pa| chunk.push(frames, block, pa);
-    let reaped = space.mapper.reap(va, u64::from(bytes), block, space.frames, each);
-    chunk.give(space.frames, block);
-    reaped
+    let order = order_of(block);
+    space.mapper.reap(va, u64::from(bytes), block, space.frames, |frames, blocks| frames.free_blocks(order, blocks))
 }

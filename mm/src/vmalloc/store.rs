@@ -1,8 +1,9 @@
 //! Nodes in pages that come and go: as many areas as there is memory.
 //!
 //! Theory.      A page holds nodes behind a header; a directory page names the node pages by number, so that a node's
-//!              id is its page's number and its place there. Pages with a free node are linked. A page without a node in
-//!              use waits for [`NodeStore::trim`], so that an area taken and freed over and over costs no page.
+//!              id is its page's number and its place there. Pages with a free node are linked. Pages without a node in
+//!              use wait for [`NodeStore::trim`]. It leaves one where no other page has a free node, so that an area that
+//!              comes and goes costs no page.
 //!
 //! ```text
 //!   directory            node page 1
@@ -90,6 +91,11 @@ impl<'r, P: PhysMap + ?Sized, S: NodePages> PagedNodes<'r, P, S> {
     /// No node yet; pages come from `source` and are reached through `ram`.
     pub const fn new(ram: &'r P, source: S) -> Self {
         Self { ram, source, directory: None, partial: None, pages: 0, used: 0 }
+    }
+
+    /// Takes the page that [`NodeStore::trim`] leaves; `false` when there is none.
+    pub fn prime(&mut self) -> bool {
+        self.partial.is_some() || self.new_page().is_some()
     }
 
     /// Nodes that are taken.
@@ -183,6 +189,12 @@ impl<'r, P: PhysMap + ?Sized, S: NodePages> PagedNodes<'r, P, S> {
         }
     }
 
+    /// The pages that have a free node.
+    fn partial_pages(&self) -> impl Iterator<Item = &NodePage> {
+        let page = |number: Option<usize>| number.and_then(|number| self.page(number));
+        core::iter::successors(page(self.partial), move |last| page(last.header.after))
+    }
+
     /// Puts a page that has a free node at the front of the list.
     fn link(&mut self, number: usize) {
         let after = self.partial.replace(number);
@@ -252,12 +264,13 @@ impl<P: PhysMap + ?Sized, S: NodePages> NodeStore for PagedNodes<'_, P, S> {
     }
 
     fn trim(&mut self) {
+        let mut keeps_one = !self.partial_pages().any(|page| page.header.used > 0);
         let mut next = self.partial;
         while let Some(number) = next {
             let Some(header) = self.page(number).map(|page| &page.header) else { return };
             let (frame, is_unused) = (header.frame, header.used == 0);
             next = header.after;
-            if is_unused {
+            if is_unused && !core::mem::take(&mut keeps_one) {
                 self.unlink(number);
                 if let Some(entry) = self.directory_mut().and_then(|directory| directory.pages.get_mut(number)) {
                     *entry = None;
@@ -266,7 +279,6 @@ impl<P: PhysMap + ?Sized, S: NodePages> NodeStore for PagedNodes<'_, P, S> {
                 self.source.give_back(frame);
             }
         }
-        self.drop_directory();
     }
 }
 
@@ -340,8 +352,29 @@ mod tests {
         taken.into_iter().for_each(|(id, _)| store.give_back(id));
         assert!(store.pages() > 0);
         store.trim();
-        assert_eq!((store.pages(), store.used()), (0, 0));
-        assert_eq!(pages.free.len(), 40);
+        assert_eq!((store.pages(), store.used()), (1, 0));
+        assert_eq!(pages.free.len(), 38, "one page, and the directory that names it");
+    }
+
+    #[test]
+    fn a_store_that_is_primed_takes_no_page_for_areas_that_come_and_go() {
+        let (ram, mut pages) = ram(40);
+        let mut store = PagedNodes::new(&ram, &mut pages);
+        assert!(store.prime() && store.prime());
+        assert_eq!((store.pages(), store.source.free.len()), (1, 38));
+        let all: Vec<_> = (0..3 * PER_PAGE).map(|_| store.take().unwrap()).collect();
+        assert_eq!(store.source.free.len(), 36);
+        for _ in 0..3 {
+            all.iter().rev().for_each(|id| store.give_back(*id));
+            store.trim();
+            assert_eq!((store.pages(), store.source.free.len()), (1, 38));
+            let again: BTreeSet<_> = (0..3 * PER_PAGE).map(|_| store.take().unwrap().index()).collect();
+            assert_eq!(again, all.iter().map(|id| id.index()).collect());
+        }
+        // A page in use that has a free node is enough.
+        all.iter().skip(1).for_each(|id| store.give_back(*id));
+        store.trim();
+        assert_eq!((store.pages(), store.used()), (1, 1));
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl<N: NodeStore> Areas<N> {
         let sure = need.checked_add(align - PAGE_SIZE);
         let sure = sure.and_then(|sure| self.lowest_gap(sure)).and_then(|id| self.in_gap(id, need, align));
         sure.or_else(|| {
-            let start = self.last_end().checked_next_multiple_of(align)?;
+            let start = align_up(self.last_end(), align)?;
             let fits = start <= self.end.raw() && self.end.raw() - start >= need;
             fits.then_some(Place { start, next: None })
         })
@@ -213,7 +213,7 @@ impl<N: NodeStore> Areas<N> {
     fn in_gap(&self, id: NodeId, need: u32, align: u32) -> Option<Place> {
         let node = self.store.get(id)?;
         let high = node.area.start.raw();
-        let start = (high - node.gap).checked_next_multiple_of(align)?;
+        let start = align_up(high - node.gap, align)?;
         (start <= high && high - start >= need).then_some(Place { start, next: Some(id) })
     }
 
@@ -225,6 +225,14 @@ impl<N: NodeStore> Areas<N> {
         self.any_gap(node.left, need, align)
             .or_else(|| self.in_gap(id, need, align))
             .or_else(|| self.any_gap(node.right, need, align))
+    }
+}
+
+/// The first multiple of `align`, a power of two, from `at` on: no division.
+const fn align_up(at: u32, align: u32) -> Option<u32> {
+    match at.checked_add(align - 1) {
+        Some(past) => Some(past & !(align - 1)),
+        None => None,
     }
 }
 
