@@ -186,7 +186,7 @@ pub(crate) fn run(now: &str, baseline: &str, wanted: &str) -> Result<(), String>
         return Ok(());
     }
     Err(format!(
-        "{}\n{} rows are not as bench/baseline.tsv has them, give or take {SLACK} %; \
+        "{}\n{} rows are not as the baseline has them, give or take {SLACK} %; \
          if that is meant: ./qemu-run.sh bench --icount --save, and commit it with the change",
         wrong.join("\n"),
         wrong.len()

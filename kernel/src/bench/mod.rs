@@ -57,11 +57,8 @@ pub fn run(system: &System, names: &str) {
     pages::run(system, wanted);
     vm::run(system, wanted);
     space::run(system, wanted);
+    worst::run(system, wanted);
+    masked::run(system, wanted);
+    fragmentation::run(system, wanted);
     policy::run(system, wanted);
-    // These take minutes: they run when they are asked for by name.
-    if names != "all" {
-        worst::run(system, wanted);
-        masked::run(system, wanted);
-        fragmentation::run(system, wanted);
-    }
 }

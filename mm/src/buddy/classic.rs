@@ -8,10 +8,15 @@
 
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::list::BlockLists;
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Wanted, ZoneFrames, validate};
+use crate::buddy::moving::{Moving, Patience};
+use crate::buddy::{
+    Broken, CoreOptions, ELSEWHERE, FreeCore, FreeCounts, Holder, SEARCHES, Tally, Wanted, ZoneFrames, is_careful,
+    validate,
+};
 use crate::memmap::StateWord;
-use crate::migrate::{MigrateType, pageblock_of};
+use crate::migrate::MigrateType;
 use crate::order::Order;
+use crate::trace::What;
 
 /// Linux's design of free lists. One a zone.
 #[derive(Debug)]
@@ -20,8 +25,10 @@ pub struct Classic<'m> {
     pub(super) lists: BlockLists<'m>,
     counts: FreeCounts,
     options: CoreOptions,
-    /// Blocks of fewer pages may have guards beside them.
-    guard_below: u32,
+    /// The change of a pageblock's type that is under way.
+    moving: Option<Moving>,
+    /// Whether a block that is given back takes the long way: because of guards, of a trace, or of that change.
+    is_careful: bool,
 }
 
 impl<'m> Classic<'m> {
@@ -84,60 +91,54 @@ impl<'m> Classic<'m> {
         self.counts.remove(order.pages(), kind);
     }
 
-    /// What becomes of a block that has taken in its free buddies when it takes in the guards beside it too.
+    /// As [`FreeCore::give_claimed`], while the trace wants to know, guards may stand beside the block or its buddies may be
+    /// on lists that count elsewhere: a guard becomes free with it, and each buddy is counted where it comes to.
     #[cold]
     #[inline(never)]
-    fn absorb_guards(&mut self, pfn: Pfn, order: Order) -> (Pfn, Order) {
-        let (mut head, mut order) = (pfn, order);
-        let (kind, group) = (self.frames.usemap.get(pfn), self.frames.map.around(pfn));
-        while let Some((start, larger)) = self.absorb_guard((head, order), kind) {
-            let block = self.lists.merge(group, self.lists.freed(start, larger));
-            (head, order) = (block.head(pfn), block.order());
-        }
-        (head, order)
-    }
-
-    /// Makes a guard block, if the buddy is one, part of the block that is being freed (Linux: `clear_page_guard`).
-    #[cold]
-    #[inline(never)]
-    fn absorb_guard(&mut self, block: (Pfn, Order), kind: MigrateType) -> Option<(Pfn, Order)> {
-        let (head, order) = block;
-        let next = order.next().filter(|_| order < self.options.guard_minorder)?;
-        let buddy = order.buddy_of(head);
-        let page = self.frames.map.at(buddy);
-        if !page.word().is_guard_of(order) || page.zone() != self.frames.zone {
-            return None;
-        }
-        self.counts.guard -= order.pages();
+    fn give_carefully(&mut self, pfn: Pfn, order: Order) -> u32 {
+        let kind = self.frames.usemap.get(pfn);
         self.counts.add(order.pages(), kind);
-        self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
-        Some((head.min(buddy), next))
+        let (mut head, mut size) = (pfn, order);
+        while let Some(next) = size.next() {
+            let buddy = size.buddy_of(head);
+            let page = self.frames.map.at(buddy);
+            let word = page.word();
+            if word.is_free_in(size, self.frames.zone) {
+                let list = word.list().unwrap_or(kind);
+                self.lists.unlink(page, size, list);
+                self.counts.remove(size.pages(), list);
+            } else if size < self.options.guard_minorder && word.is_guard_of(size) && page.zone() == self.frames.zone {
+                // Linux: `clear_page_guard`.
+                self.counts.guard -= size.pages();
+            } else {
+                break;
+            }
+            self.counts.add(size.pages(), kind);
+            self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
+            (head, size) = (head.min(buddy), next);
+        }
+        let block = self.lists.freed(head, size);
+        self.lists.push_freed(self.frames.map.around(pfn), pfn, block, kind as u32);
+        self.frames.note_given(pfn, order);
+        size.log2()
     }
 
-    /// Moves every free block of `pfn`'s pageblock to the lists of `to`; returns the pages moved
-    /// (Linux: `move_freepages_block`).
-    pub(super) fn move_free_blocks(&mut self, pfn: Pfn, to: MigrateType) -> u32 {
-        let block = pageblock_of(pfn).intersection(self.frames.span);
-        let mut moved = 0;
-        let mut next = block.start;
-        while block.contains(next) {
-            let page = self.frames.map.at(next);
-            let word = page.word();
-            let order = word.head_order().unwrap_or_default();
-            if word.is_free_in(order, self.frames.zone) {
-                let from = word.list().unwrap_or(to);
-                moved += order.pages();
-                if from != to {
-                    self.lists.unlink(page, order, from);
-                    self.lists.push(next, page, order, to);
-                    self.counts.remove(order.pages(), from);
-                    self.counts.add(order.pages(), to);
-                }
-            }
-            let Some(after) = next.checked_add(order.pages()) else { break };
-            next = after;
+    /// Begins a change of a pageblock's type; there is none under way.
+    pub(super) fn start(&mut self, moving: Moving) {
+        self.moving = Some(moving);
+        self.is_careful = true;
+    }
+
+    /// Ends the change that is done.
+    #[cold]
+    fn finish(&mut self, moving: &Moving) {
+        self.is_careful = is_careful(&self.frames, self.options);
+        let Some((size, comes_over)) = moving.stolen() else { return };
+        self.frames.note(What::Steal { to: moving.to, pages: moving.pages() }, Some(moving.place()), size);
+        // It may have been isolated meanwhile, but not while a change is under way.
+        if comes_over {
+            self.frames.usemap.set(moving.place(), moving.to);
         }
-        moved
     }
 
     /// Other places than the request's own lists, in the order in which they may be tried.
@@ -167,7 +168,8 @@ impl<'m> FreeCore<'m> for Classic<'m> {
             lists,
             counts: FreeCounts::default(),
             options,
-            guard_below: options.guard_minorder.pages(),
+            moving: None,
+            is_careful: is_careful(&frames, options),
         })
     }
 
@@ -188,32 +190,34 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         holder: Holder,
         mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
-        let mut taken = 0;
-        while taken < wanted.least {
+        let (mut taken, mut searches) = (0, SEARCHES);
+        while taken < wanted.least && searches > 0 {
             // A block that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
             // one by one only.
             let most = wanted.largest(taken, order);
-            let whole = self.lists.smallest(order, kind).map_or(order, |size| size.min(most));
+            let own = self.lists.smallest(order, kind);
+            let whole = own.map_or(order, |size| size.min(most));
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
             let Some(pfn) = self.take(size, kind, holder) else { break };
             let blocks = self.frames.cut(pfn, size, order, holder);
             each(pfn, blocks);
             taken += blocks;
+            searches = searches.saturating_sub(if own.is_none() { ELSEWHERE } else { 1 });
         }
         taken
     }
 
     #[inline(always)]
-    fn give_claimed(&mut self, pfn: Pfn, order: Order) {
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32 {
+        if self.is_careful {
+            return self.give_carefully(pfn, order);
+        }
         let bits = self.frames.usemap.bits(pfn);
         self.counts.add_bits(order.pages(), bits);
         let group = self.frames.map.around(pfn);
-        let mut block = self.lists.merge(group, self.lists.freed(pfn, order));
-        if block.is_below(self.guard_below) {
-            let (head, size) = self.absorb_guards(block.head(pfn), block.order());
-            block = self.lists.freed(head, size);
-        }
+        let block = self.lists.merge(group, self.lists.freed(pfn, order));
         self.lists.push_freed(group, pfn, block, bits);
+        block.log2()
     }
 
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
@@ -233,9 +237,42 @@ impl<'m> FreeCore<'m> for Classic<'m> {
         self.lists.count(order, kind)
     }
 
-    fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32 {
+    fn start_move(&mut self, pfn: Pfn, kind: MigrateType) -> bool {
+        if self.moving.is_some() {
+            return false;
+        }
         self.frames.usemap.set(pfn, kind);
-        self.move_free_blocks(pfn, kind)
+        self.start(Moving::whole(&self.frames, pfn, kind));
+        true
+    }
+
+    #[inline(always)]
+    fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_some(&mut self) -> Option<u32> {
+        let mut moving = self.moving.take()?;
+        let (before, to) = (moving.pages(), moving.to);
+        let mut patience = Patience::new();
+        while let Some((pfn, page, order)) = moving.next_free(&self.frames, &mut patience) {
+            let from = page.word().list().unwrap_or(to);
+            if from != to {
+                self.lists.unlink(page, order, from);
+                self.lists.push(pfn, page, order, to);
+                self.counts.remove(order.pages(), from);
+                self.counts.add(order.pages(), to);
+                patience.moved();
+            }
+        }
+        if moving.is_done() {
+            self.finish(&moving);
+        } else {
+            self.moving = Some(moving);
+        }
+        Some(moving.pages() - before)
     }
 
     fn front(&self, _kind: MigrateType) -> Option<Pfn> {
@@ -247,7 +284,7 @@ impl<'m> FreeCore<'m> for Classic<'m> {
     }
 
     fn validate(&self) -> Result<Tally, Broken> {
-        validate::lists(&self.frames, &self.lists)?;
+        validate::lists(&self.frames, &self.lists, |pfn| self.moving.is_some_and(|moving| moving.is_in(pfn)))?;
         let tally = validate::frames(&self.frames)?;
         validate::counts(&self.counts, &tally)?;
         Ok(tally)

@@ -6,8 +6,9 @@
 //! Source.      Linux 4.1: `__rmqueue_fallback`, `find_suitable_fallback`, `steal_suitable_fallback`.
 
 use crate::addr::Pfn;
-use crate::buddy::{Classic, Holder};
-use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
+use crate::buddy::moving::Moving;
+use crate::buddy::{Classic, FreeCore, Holder};
+use crate::migrate::{MigrateType, PAGEBLOCK_ORDER};
 use crate::order::Order;
 use crate::trace::What;
 
@@ -21,18 +22,20 @@ impl Classic<'_> {
         let from = self.frames.map.at(pfn).word().list()?;
         self.frames.note(What::Fallback { wanted: kind, from, size }, Some(pfn), order);
         if kind.may_steal_pageblock(size) {
-            self.steal(pfn, size, kind);
+            self.steal(pfn, size, kind, order);
         }
         self.carve(pfn, size, kind, order, holder);
         Some(pfn)
     }
 
-    /// Brings what is free in the pageblock of `pfn` to `kind`, and the pageblock itself when that is half of it.
-    fn steal(&mut self, pfn: Pfn, size: Order, kind: MigrateType) {
-        let moved = self.move_free_blocks(pfn, kind);
-        self.frames.note(What::Steal { to: kind, pages: moved }, Some(pfn), size);
-        if size >= PAGEBLOCK_ORDER || moved >= PAGEBLOCK_PAGES / 2 {
+    /// Brings what is free in the pageblock of `pfn` to `kind`, and the pageblock itself when that is half of it. A whole
+    /// pageblock comes at once; else it is begun here, and goes on in steps.
+    fn steal(&mut self, pfn: Pfn, size: Order, kind: MigrateType, order: Order) {
+        if size >= PAGEBLOCK_ORDER {
+            self.frames.note(What::Steal { to: kind, pages: size.pages() }, Some(pfn), size);
             self.frames.usemap.set(pfn, kind);
+        } else if !self.is_moving() {
+            self.start(Moving::steal(&self.frames, pfn, size, kind, order.pages()));
         }
     }
 }

@@ -50,12 +50,6 @@ const LISTS: usize = MAX_ORDER.next_power_of_two();
 /// Types, the next power of two: what stands in a state word then needs no check.
 const TYPES: usize = MIGRATE_TYPES.next_power_of_two();
 
-/// Blocks of this order merge into largest ones, whose buddies do not matter.
-const LARGEST_HALF: Order = match Order::LARGEST.previous() {
-    Some(order) => order,
-    None => Order::ZERO,
-};
-
 /// A block on its way to its list, as the steps from order to order need it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Freed {
@@ -67,18 +61,15 @@ pub(super) struct Freed {
 }
 
 impl Freed {
-    /// Whether it has fewer pages.
+    /// Its order, as a number.
     #[inline(always)]
-    pub(super) fn is_below(self, pages: u32) -> bool {
-        self.pages < pages
-    }
-
-    pub(super) fn order(self) -> Order {
-        Order::of_log2(self.pages.trailing_zeros()).unwrap_or(Order::LARGEST)
+    pub(super) fn log2(self) -> u32 {
+        self.free % LISTS as u32
     }
 
     /// Its first frame, when `near` is one of the same largest block.
-    pub(super) fn head(self, near: Pfn) -> Pfn {
+    #[inline(always)]
+    fn head(self, near: Pfn) -> Pfn {
         Pfn::new(near.raw() & !(Order::LARGEST.pages() - 1) | self.offset)
     }
 }
@@ -118,11 +109,11 @@ impl<'m> BlockLists<'m> {
         let Freed { offset, pages, free } = block;
         let pfn = block.head(near);
         let end = || {
-            let parents_buddy = (offset & !pages) ^ (pages << 1);
-            // The buddy's order is one more than the block's.
-            let is_free = pages < LARGEST_HALF.pages()
-                && group[parents_buddy as usize % GROUP].word().without_type().raw() == free + 1;
-            if is_free { End::Back } else { End::Front }
+            // The parent begins at the lower half, its buddy is one bit higher. Where that is beyond the group, its number
+            // comes back to a frame that is none of a free block of that size.
+            let parents_buddy = (offset | pages) ^ (pages * 3);
+            let word = group[parents_buddy as usize % GROUP].word();
+            if word.without_type().raw() == free + 1 { End::Back } else { End::Front }
         };
         self.push_at(pfn, &group[offset as usize % GROUP], block, bits, end);
     }

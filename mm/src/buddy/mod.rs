@@ -17,6 +17,7 @@ mod compact;
 mod error;
 mod fallback;
 mod list;
+mod moving;
 mod validate;
 
 #[cfg(test)]
@@ -103,14 +104,6 @@ impl ZoneFrames<'_> {
         }
     }
 
-    /// Tells of the merge, if there was one, when a block was given back: under the same hold of the zone's lock.
-    #[inline]
-    pub(crate) fn note_given(&self, pfn: Pfn, order: Order) {
-        if self.trace.is_some() {
-            self.note_merge(pfn, order);
-        }
-    }
-
     /// What a block was part of shows in what is left of it: the upper halves are free, each of the next order. None of
     /// them was free before, or it would have been merged.
     #[cold]
@@ -134,9 +127,10 @@ impl ZoneFrames<'_> {
         }
     }
 
+    /// Tells of the merge, if there was one, when a block was given back: under the same hold of the zone's lock.
     #[cold]
     #[inline(never)]
-    fn note_merge(&self, pfn: Pfn, order: Order) {
+    fn note_given(&self, pfn: Pfn, order: Order) {
         let Some((head, size)) = self.map.head_of(pfn).filter(|(_, size)| *size > order) else { return };
         let kind = self.map.page(head).and_then(|page| page.word().list()).unwrap_or(MigrateType::Unmovable);
         self.note(What::Merge { from: order, kind }, Some(head), size);
@@ -187,6 +181,83 @@ impl Wanted {
         enough.or_else(|| Order::largest_within(pages(self.most))).unwrap_or(order).max(order)
     }
 }
+
+/// How much may still be given back under one hold of the zone's lock: interrupts are off meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Work(i32);
+
+impl Work {
+    /// What a block costs besides its merges, when a merge costs 1. The order that it ends up with counts as merges.
+    const BLOCK: i32 = 3;
+    /// As much as is done under one hold of the lock: some 2,000 instructions. The last block may cost 13 more.
+    const MOST: i32 = 42;
+
+    /// For one hold of the lock.
+    #[must_use]
+    #[inline]
+    pub const fn new() -> Self {
+        Self(Self::MOST)
+    }
+
+    /// None.
+    #[must_use]
+    #[inline]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+
+    /// Whether nothing was done yet.
+    #[must_use]
+    #[inline]
+    pub const fn is_fresh(self) -> bool {
+        self.0 == Self::MOST
+    }
+
+    /// Without a bound.
+    #[must_use]
+    #[inline]
+    pub const fn all() -> Self {
+        Self(i32::MAX)
+    }
+
+    /// What is left when as much was done as of `all`, which was without a bound.
+    #[must_use]
+    #[inline]
+    pub const fn less(self, all: Self) -> Self {
+        Self(self.0.saturating_sub(i32::MAX - all.0))
+    }
+
+    /// Whether one more block may be given back.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_left(self) -> bool {
+        self.0 > 0
+    }
+
+    /// What is left when a block was given back that is part of a free one of order `log2` now.
+    #[must_use]
+    #[inline(always)]
+    pub const fn gave(self, log2: u32) -> Self {
+        // An order: the cast loses nothing.
+        Self(self.0.wrapping_sub(log2 as i32).wrapping_sub(Self::BLOCK))
+    }
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether blocks that are given back take the long way even while no pageblock changes its type.
+fn is_careful(frames: &ZoneFrames<'_>, options: CoreOptions) -> bool {
+    options.guard_minorder > Order::ZERO || frames.trace.is_some()
+}
+
+/// Most searches of [`FreeCore::take_many`] among the request's own blocks.
+const SEARCHES: u32 = 10;
+/// How many of them a search among other types' blocks stands for.
+const ELSEWHERE: u32 = 5;
 
 /// How many pages a core holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -282,7 +353,8 @@ pub trait FreeCore<'m>: Sized + Send {
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
     /// Takes blocks of `order`, with one search for as many as a larger block has, until there are as many as the least of
-    /// `wanted`, but no more than its most; returns how many there were. `each` is handed the first frame and the number
+    /// `wanted`, but no more than its most; returns how many there were: fewer, but one if there is any, when more would
+    /// take too long. `each` is handed the first frame and the number
     /// of blocks that follow each other, as often as there are such. The state of each block is as `holder` says.
     /// Linux: `rmqueue_bulk`.
     fn take_many(
@@ -307,21 +379,25 @@ pub trait FreeCore<'m>: Sized + Send {
         Ok(())
     }
 
-    /// As [`Self::give`], of a block that this core gave out with this order, which needs no check.
-    fn give_claimed(&mut self, pfn: Pfn, order: Order);
+    /// As [`Self::give`], of a block that this core gave out with this order, which needs no check; returns the
+    /// order, as a number, of the free block that it is part of now.
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32;
 
     /// Takes the listed block that `pfn` heads, whole, whatever its list; returns its order, or `None` when it heads no
     /// listed block of this zone (Linux: `__isolate_free_page`).
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order>;
-    /// As [`Self::give_claimed`], of frames that follow each other and whose states say that they head nothing: the few
-    /// aligned blocks that they are, which costs far less than merging them one by one.
+
+    /// As [`Self::give_claimed`], of the front of frames that follow each other and whose states say that they head
+    /// nothing: the few aligned blocks that they are, which costs far less than merging them one by one, as far as
+    /// `work` goes. Returns the first frame that is left, and the work.
     #[inline(never)]
-    fn give_run(&mut self, run: PfnRange) {
+    fn give_run(&mut self, run: PfnRange, mut work: Work) -> (Pfn, Work) {
         let mut next = run.start;
-        while let Some(order) = Order::largest_at(next, run.end.pages_since(next)) {
-            self.give_claimed(next, order);
+        while let Some(order) = Order::largest_at(next, run.end.pages_since(next)).filter(|_| work.is_left()) {
+            work = work.gave(self.give_claimed(next, order));
             next = Pfn::new(next.raw().wrapping_add(order.pages()));
         }
+        (next, work)
     }
 
     /// Pages held.
@@ -330,9 +406,24 @@ pub trait FreeCore<'m>: Sized + Send {
     /// Free blocks of exactly `order` on the list of `kind`.
     fn free_blocks(&self, order: Order, kind: MigrateType) -> u32;
 
-    /// Makes `kind` the type of `pfn`'s pageblock and moves what is free in it to that type's lists; returns how many
-    /// pages moved (Linux: `set_pageblock_migratetype` and `move_freepages_block`).
-    fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32;
+    /// Begins to make `kind` the type of `pfn`'s pageblock and to move what is free in it to that type's lists; `false`,
+    /// and nothing done, while such a change is under way (Linux: `set_pageblock_migratetype`).
+    fn start_move(&mut self, pfn: Pfn, kind: MigrateType) -> bool;
+
+    /// Whether a change of a pageblock's type is under way; a request that falls back to another type's blocks may have
+    /// begun it.
+    fn is_moving(&self) -> bool;
+
+    /// Goes on with it for a bounded time; returns how many free pages it found, `None` when there is nothing to do
+    /// (Linux: `move_freepages`).
+    fn move_some(&mut self) -> Option<u32>;
+
+    /// Both, to the end; returns how many pages are free in the pageblock.
+    fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32 {
+        while self.move_some().is_some() {}
+        self.start_move(pfn, kind);
+        core::iter::from_fn(|| self.move_some()).sum()
+    }
 
     /// One past the pageblock that single pages of `kind` should come from; `None` when there is no better place than
     /// a whole pageblock, or the core does not gather.

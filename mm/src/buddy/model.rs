@@ -137,7 +137,11 @@ impl<C: FreeCore<'static>> Model<C> {
                 cells.fill(Cell::Taken);
                 self.live.push((pfn, order));
             }
-            None => assert!(guards || !self.could_serve(order, kind), "a block of order {order:?} was free"),
+            // What a change has not reached yet may still be isolated.
+            None => assert!(
+                guards || self.core.is_moving() || !self.could_serve(order, kind),
+                "a block of order {order:?} was free"
+            ),
         }
     }
 
@@ -155,7 +159,13 @@ impl<C: FreeCore<'static>> Model<C> {
         let frames = *self.core.frames();
         let pfn = Pfn::new(frames.span.start.raw() + self.rng.below(frames.span.pages()));
         let kind = [MigrateType::Isolate, MigrateType::Movable, MigrateType::Cma][self.rng.below(3) as usize];
-        self.core.set_block_type(pfn, kind);
+        // Begun, and gone on with between other operations; or at once.
+        if self.rng.below(2) == 0 {
+            self.core.start_move(pfn, kind);
+        } else {
+            self.core.set_block_type(pfn, kind);
+            assert!(!self.core.is_moving());
+        }
     }
 
     /// Counts of the core, of the states and of the bitmap are the same.
@@ -181,8 +191,13 @@ impl<C: FreeCore<'static>> Model<C> {
                 5 => self.take(guards),
                 _ => self.give(),
             }
+            if self.rng.below(8) == 0 {
+                self.core.move_some();
+            }
             self.check();
         }
+        while self.core.move_some().is_some() {}
+        self.check();
         let before = self.core.counts();
         while !self.live.is_empty() {
             self.give();

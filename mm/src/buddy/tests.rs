@@ -3,6 +3,7 @@
 use super::model::{HIGH, NORMAL, core_over, give_all, map_of, order, range, zone_of};
 use super::*;
 use crate::memmap::{FrameRun, PageState};
+use std::vec::Vec;
 
 fn core_of<C: FreeCore<'static>>(pages: u32) -> C {
     let map = map_of(&[FrameRun { frames: range(0, pages), zone: NORMAL }]);
@@ -41,6 +42,8 @@ over_both_cores! {
     the_reserve_is_used_when_nothing_else_is_left
     nothing_is_taken_from_an_isolated_pageblock_until_it_comes_back
     guards_stand_beside_an_allocation_and_go_with_it
+    a_pageblock_changes_its_type_in_steps_and_what_is_freed_meanwhile_is_counted_where_it_comes
+    a_search_for_many_blocks_ends_before_it_takes_long
 }
 
 fn a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again<C: FreeCore<'static>>() {
@@ -161,4 +164,45 @@ fn guards_stand_beside_an_allocation_and_go_with_it<C: FreeCore<'static>>() {
     core.give(Pfn::new(0), Order::ZERO).unwrap();
     assert_eq!(core.counts(), FreeCounts { free: 1024, ..FreeCounts::default() });
     core.validate().unwrap();
+}
+
+/// A core of one pageblock of which every second page is free; the others are returned.
+fn checkerboard<C: FreeCore<'static>>() -> (C, Vec<u32>) {
+    let mut core: C = filled(1024);
+    let mut pages: Vec<u32> = (0..1024).map(|_| take(&mut core, 0, MigrateType::Movable)).collect();
+    pages.sort_unstable();
+    pages.iter().skip(1).step_by(2).for_each(|pfn| core.give(Pfn::new(*pfn), Order::ZERO).unwrap());
+    (core, pages.into_iter().step_by(2).collect())
+}
+
+fn a_pageblock_changes_its_type_in_steps_and_what_is_freed_meanwhile_is_counted_where_it_comes<C: FreeCore<'static>>() {
+    let (mut core, held) = checkerboard::<C>();
+    assert!(core.start_move(Pfn::new(0), MigrateType::Isolate));
+    assert!(!core.start_move(Pfn::new(0), MigrateType::Cma));
+    let first = core.move_some().unwrap();
+    assert!((1..256).contains(&first), "{first} pages in one step");
+    // One page that the change has reached, one that it has not: both merge with their buddies.
+    for pfn in [held[0], held[511]] {
+        core.give(Pfn::new(pfn), Order::ZERO).unwrap();
+        core.validate().unwrap();
+    }
+    while core.move_some().is_some() {
+        core.validate().unwrap();
+    }
+    assert!(!core.is_moving());
+    assert_eq!(core.counts(), FreeCounts { isolated: 514, ..FreeCounts::default() });
+    assert_eq!(core.free_blocks(order(1), MigrateType::Isolate), 2);
+    held[1..511].iter().for_each(|pfn| core.give(Pfn::new(*pfn), Order::ZERO).unwrap());
+    assert_eq!(core.free_blocks(Order::LARGEST, MigrateType::Isolate), 1);
+    core.validate().unwrap();
+}
+
+fn a_search_for_many_blocks_ends_before_it_takes_long<C: FreeCore<'static>>() {
+    let (mut core, _) = checkerboard::<C>();
+    let mut blocks = 0;
+    let taken = core.take_many(Order::ZERO, Wanted::exactly(500), MigrateType::Movable, Holder::Pageset, |_, count| {
+        blocks += count
+    });
+    assert_eq!(taken, blocks);
+    assert!((1..100).contains(&taken), "{taken} pages, each found by itself");
 }

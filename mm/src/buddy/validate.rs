@@ -41,11 +41,16 @@ impl ZoneFrames<'_> {
     }
 }
 
-/// Walks every list: each entry is a free block of that list, linked both ways, with a buddy that is not free.
-pub(super) fn lists(frames: &ZoneFrames<'_>, lists: &BlockLists<'_>) -> Result<(), Broken> {
+/// Walks every list: each entry is a free block of that list, linked both ways, with a buddy that is not free. In a
+/// pageblock whose type `is_changing` the types may mix.
+pub(super) fn lists(
+    frames: &ZoneFrames<'_>,
+    lists: &BlockLists<'_>,
+    is_changing: impl Fn(Pfn) -> bool,
+) -> Result<(), Broken> {
     for kind in MigrateType::ALL {
         for order in Order::all() {
-            let found = list(frames, lists, order, kind)?;
+            let found = list(frames, lists, (order, kind), &is_changing)?;
             let counter = lists.count(order, kind);
             if counter != found {
                 return Err(Broken::Count { what: "blocks on a list", counter, found });
@@ -58,7 +63,12 @@ pub(super) fn lists(frames: &ZoneFrames<'_>, lists: &BlockLists<'_>) -> Result<(
     Ok(())
 }
 
-fn list(frames: &ZoneFrames<'_>, lists: &BlockLists<'_>, order: Order, kind: MigrateType) -> Result<u32, Broken> {
+fn list(
+    frames: &ZoneFrames<'_>,
+    lists: &BlockLists<'_>,
+    (order, kind): (Order, MigrateType),
+    is_changing: &impl Fn(Pfn) -> bool,
+) -> Result<u32, Broken> {
     let Some(first) = lists.first(order, kind) else { return Ok(0) };
     let mut found = 0;
     let (mut pfn, mut before) = (first, None);
@@ -74,7 +84,8 @@ fn list(frames: &ZoneFrames<'_>, lists: &BlockLists<'_>, order: Order, kind: Mig
         if prev != before || next.is_none() != is_last {
             return Err(Broken::Links { pfn });
         }
-        one_block(frames, pfn, order, kind)?;
+        let block = frames.usemap.get(pfn);
+        one_block(frames, pfn, order, if is_changing(pfn) { block } else { kind })?;
         let Some(next) = next else { return Ok(found) };
         (before, pfn) = (Some(pfn), next);
     }

@@ -57,10 +57,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     fn bulk_easy(&self, gfp: GfpFlags, out: &mut [Pfn]) -> usize {
         let Some((zone, kind)) = self.easy_zone(gfp) else { return 0 };
         let mut done = 0;
-        for chunk in out.chunks_mut(CHUNK) {
+        while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let (mut rest, _) = rest.split_at_mut(rest.len().min(CHUNK));
             // A chunk is short.
-            let wanted = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
-            let mut rest = &mut *chunk;
+            let wanted = u32::try_from(rest.len()).unwrap_or(u32::MAX);
             let each = |first: Pfn, pages: u32| {
                 let (places, behind) =
                     core::mem::take(&mut rest).split_at_mut_checked(pages as usize).unwrap_or_default();
@@ -69,10 +69,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 }
                 rest = behind;
             };
-            let taken = zone.take_pages(wanted, kind, each);
-            done += taken as usize;
-            if taken < wanted {
-                break;
+            match zone.take_pages(wanted, kind, each) {
+                0 => break,
+                taken => done += taken as usize,
             }
         }
         done

@@ -120,10 +120,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(HandOverError::NotReserved(taken));
         }
         for block in area.iter().step_by(PAGEBLOCK_ORDER.pages() as usize) {
-            zone.with_core(|core| {
-                core.set_block_type(block, MigrateType::Cma);
-                core.give(block, PAGEBLOCK_ORDER)
-            })?;
+            zone.change_type(block, |_| Some(MigrateType::Cma));
+            zone.with_core(|core| core.give(block, PAGEBLOCK_ORDER))?;
             zone.add_cma(PAGEBLOCK_ORDER.pages());
         }
         Ok(())

@@ -67,14 +67,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         // A hit does not look at the pageblock's type.
         zone.close_hits(true);
         for block in blocks(range) {
-            let isolated = zone.with_core(|core| {
-                let is_free = zone.block_type(block) != MigrateType::Isolate;
-                if is_free {
-                    core.set_block_type(block, MigrateType::Isolate);
-                }
-                is_free
-            });
-            if !isolated {
+            let isolate = |kind| (kind != MigrateType::Isolate).then_some(MigrateType::Isolate);
+            if zone.change_type(block, isolate).is_none() {
                 self.unisolate(zone, PfnRange::new(range.start, block));
                 zone.close_hits(false);
                 return Err(IsolateError::Isolated(block));
@@ -98,11 +92,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 
     fn unisolate(&self, zone: &Zone<'m, C, M>, range: PfnRange) {
         for block in blocks(range) {
-            zone.with_core(|core| {
-                if let Some(before) = zone.frames.usemap.before_isolation(block) {
-                    core.set_block_type(block, before);
-                }
-            });
+            zone.change_type(block, |_| zone.frames.usemap.before_isolation(block));
         }
     }
 

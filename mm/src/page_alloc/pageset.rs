@@ -54,15 +54,15 @@ impl PagesetSize {
         if order == Order::ZERO { pages } else { (pages >> order.log2()).max(2) }
     }
 
-    /// Pages of a drain: a batch, but no more than keeps interrupts off for a short time.
+    /// Pages of a drain: a batch, but no more than a free should wait for.
     #[must_use]
     pub(super) fn drain(self) -> u32 {
         self.batch.min(DRAIN_PAGES)
     }
 }
 
-/// Most pages of a drain: each costs some hundred instructions with interrupts off.
-const DRAIN_PAGES: u32 = 16;
+/// Most pages of a drain, which takes several holds of the lock.
+const DRAIN_PAGES: u32 = 32;
 
 /// Which end of a ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -170,6 +170,21 @@ pub(super) struct Cold<'s> {
     slots: &'s [AtomicU32; RING_SLOTS as usize],
     next: u32,
     left: u32,
+}
+
+impl Cold<'_> {
+    /// How many are left.
+    #[inline(always)]
+    pub(super) fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The one behind which `left - 1` more are left; with 0 it means nothing.
+    #[inline(always)]
+    pub(super) fn ahead(&self, left: u32) -> Pfn {
+        let position = self.next.wrapping_add(self.left).wrapping_sub(left);
+        Pfn::new(self.slots[(position % RING_SLOTS) as usize].load(Relaxed))
+    }
 }
 
 impl Iterator for Cold<'_> {
@@ -363,17 +378,19 @@ impl<'m> Pageset<'m> {
         is_large && self.room.load(Relaxed) < pages && self.closed.load(Relaxed) == 0
     }
 
-    /// Adds to the room what went to the zone.
+    /// Adds to the room what went to the zone; a closed pageset has none.
     #[inline]
     pub(super) fn make_room(&self, pages: u32) {
-        add(&self.granted, pages);
-        add(&self.room, pages);
+        if self.closed.load(Relaxed) == 0 {
+            add(&self.granted, pages);
+            add(&self.room, pages);
+        }
     }
 
-    /// Takes blocks of `wanted` pages or a little more from the cold ends and hands them, a ring's at a time, to `each`;
-    /// returns how many pages. Those to be returned come first, if the core `gathers` and there are such, then one ring
+    /// Hands blocks of `wanted` pages or a little more at the cold ends, a ring's at a time, to `each`, which takes as many of
+    /// them as it likes and says how many it left; returns how many pages it took. Those to be returned come first, if the core `gathers` and there are such, then one ring
     /// after the other, every time beginning with another ring.
-    pub(super) fn take_coldest(&self, wanted: u32, gathers: bool, mut each: impl FnMut(Cold<'_>, Order)) -> u32 {
+    pub(super) fn take_coldest(&self, wanted: u32, gathers: bool, mut each: impl FnMut(Cold<'_>, Order) -> u32) -> u32 {
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
         let mut taken = 0;
@@ -393,7 +410,7 @@ impl<'m> Pageset<'m> {
 
     /// The same from one ring.
     #[inline]
-    pub(super) fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order)) -> u32 {
+    pub(super) fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order) -> u32) -> u32 {
         let place = &self.rings[ring.index()];
         let (start, len) = (place.start.load(Relaxed), place.len());
         if len == 0 {
@@ -401,9 +418,9 @@ impl<'m> Pageset<'m> {
         }
         let order = ring.order();
         let left = len.min(wanted.div_ceil(order.pages()));
-        place.start.store(start.wrapping_add(left), Relaxed);
-        each(Cold { slots: &self.slots[ring.index()], next: start, left }, order);
-        left << order.log2()
+        let taken = left - each(Cold { slots: &self.slots[ring.index()], next: start, left }, order);
+        place.start.store(start.wrapping_add(taken), Relaxed);
+        taken << order.log2()
     }
 
     /// Puts a block that a caller freed where it belongs, to the hot end or among those to be returned, after `claim` took
@@ -541,7 +558,10 @@ mod tests {
         assert!(!push(&set, 3, MigrateType::Movable));
         assert_eq!((set.count(), set.recount()), (4, 0));
         let mut drained = Vec::new();
-        let mut drain = |blocks: Cold<'_>, order: Order| drained.extend(blocks.map(|pfn| (pfn.raw(), order.raw())));
+        let mut drain = |blocks: Cold<'_>, order: Order| {
+            drained.extend(blocks.map(|pfn| (pfn.raw(), order.raw())));
+            0
+        };
         assert_eq!(set.take_coldest(1, false, &mut drain) + set.take_coldest(9, false, &mut drain), 4);
         drained.sort_unstable();
         assert_eq!(drained, [(1, 0), (2, 0), (4, 1)]);
@@ -561,7 +581,10 @@ mod tests {
         }
         assert_eq!((set.count(), set.returns()), (3, 1));
         assert_eq!(set.pop_hot(movable), Some(Pfn::new(5)));
-        set.take_coldest(1, true, |mut blocks, _| assert_eq!(blocks.next(), Some(Pfn::new(100))));
+        set.take_coldest(1, true, |mut blocks, _| {
+            assert_eq!(blocks.next(), Some(Pfn::new(100)));
+            blocks.left()
+        });
         assert_eq!(set.pop_hot(movable), Some(Pfn::new(99)));
         assert_eq!(set.pop_hot(movable), None);
     }
@@ -578,7 +601,7 @@ mod tests {
         set.pop_hot(movable).unwrap();
         assert!(push(&set, 50, MigrateType::Movable));
         assert_eq!(set.freed(), 1);
-        set.take_coldest(2, false, |_, _| {});
+        set.take_coldest(2, false, |_, _| 0);
         set.recount();
         assert!(push(&set, 51, MigrateType::Movable));
         set.push_freed(Pfn::new(52), movable, Heat::Hot, false);

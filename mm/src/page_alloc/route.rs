@@ -167,7 +167,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if page.claim(order).is_none() {
             return false;
         }
-        zone.free_unwatched(pfn, order);
+        zone.give_back(pfn, order);
         true
     }
 

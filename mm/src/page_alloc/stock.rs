@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::{FreeCore, Holder, Wanted};
+use crate::buddy::{FreeCore, Holder, Wanted, Work};
 use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
@@ -32,6 +32,13 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     /// Pops a block from this CPU's pageset, or refills it. The watermark has been asked.
     pub(super) fn alloc_stocked(&self, order: Order, kind: MigrateType, heat: Heat) -> Option<Pfn> {
+        let pfn = self.pop_or_refill(order, kind, heat);
+        self.settle();
+        pfn
+    }
+
+    #[inline(always)]
+    fn pop_or_refill(&self, order: Order, kind: MigrateType, heat: Heat) -> Option<Pfn> {
         let _irq = IrqOff::<M>::new();
         let ring = RingIndex::of(order, kind);
         let set = self.pagesets().get(M::current_cpu().index());
@@ -85,17 +92,34 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     #[inline(never)]
     fn free_stocked(&self, pfn: Pfn, order: Order, kind: MigrateType, heat: Heat) {
+        let ring = RingIndex::of(order, kind);
+        let mut rest = self.push_or_drain(pfn, order, kind, heat);
+        while rest > 0 {
+            let _irq = IrqOff::<M>::new();
+            let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return };
+            let taken = self.with_core(|core| drain_ring(core, set, ring, rest));
+            set.make_room(taken);
+            rest = if taken == 0 { 0 } else { rest.saturating_sub(taken) };
+        }
+    }
+
+    /// Stocks a block that was freed, after making room for it; returns how many pages more should leave its ring.
+    #[inline(always)]
+    fn push_or_drain(&self, pfn: Pfn, order: Order, kind: MigrateType, heat: Heat) -> u32 {
         let _irq = IrqOff::<M>::new();
         let set = self.pagesets().get(M::current_cpu().index());
         let Some(set) = set.filter(|_| self.block_type(pfn) != MigrateType::Isolate) else {
-            return self.free_to_core(pfn, order);
+            self.free_to_core(pfn, order);
+            return 0;
         };
         let ring = RingIndex::of(order, kind);
         if !C::GATHERS && set.fills(ring, order.pages()) {
             // There is no need to count: what was freed last is there, and makes room.
-            let taken = self.with_core(|core| drain_ring(core, set, ring));
+            let wanted = set.size().drain();
+            let taken = self.with_core(|core| drain_ring(core, set, ring, wanted));
             set.make_room(taken);
-            return set.push_freed(pfn, ring, heat, C::GATHERS);
+            set.push_freed(pfn, ring, heat, C::GATHERS);
+            return wanted.saturating_sub(taken);
         }
         let mut room = set.recount();
         if C::GATHERS || room < order.pages() {
@@ -106,6 +130,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         } else {
             self.free_to_core(pfn, order);
         }
+        0
     }
 
     /// Counts this CPU's pageset anew, so that it sees whether it is closed.
@@ -132,56 +157,80 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 }
 
-/// Gives blocks to the core, those that follow each other as the few larger blocks that they are.
+/// Gives blocks to the core, those that follow each other as the few larger blocks that they are, as far as `work` goes;
+/// returns how many blocks are left, and the work.
 #[inline(never)]
-fn give_blocks<'m>(core: &mut impl FreeCore<'m>, mut blocks: Cold<'_>, order: Order) {
-    let Some(first) = blocks.next() else { return };
-    let (mut start, mut end) = (first.raw(), first.raw().wrapping_add(order.pages()));
-    for pfn in blocks {
-        let after = pfn.raw().wrapping_add(order.pages());
-        if pfn.raw() == end {
+fn give_blocks<'m>(core: &mut impl FreeCore<'m>, blocks: Cold<'_>, order: Order, mut work: Work) -> (u32, Work) {
+    let mut left = blocks.left();
+    if left == 0 || !work.is_left() {
+        return (left, work);
+    }
+    let first = blocks.ahead(left).raw();
+    let (mut start, mut end, mut before) = (first, first.wrapping_add(order.pages()), left);
+    loop {
+        left -= 1;
+        if left == 0 {
+            break;
+        }
+        let pfn = blocks.ahead(left).raw();
+        let after = pfn.wrapping_add(order.pages());
+        if pfn == end {
             end = after;
         } else if after == start {
-            start = pfn.raw();
+            start = pfn;
         } else {
-            give_run(core, start, end, order);
-            (start, end) = (pfn.raw(), after);
+            let Some(rest) = give_several(core, start, end, order, work) else { return (before, Work::none()) };
+            work = rest;
+            if !work.is_left() {
+                return (left, work);
+            }
+            (start, end, before) = (pfn, after, left);
         }
     }
-    give_run(core, start, end, order);
+    match give_several(core, start, end, order, work) {
+        Some(work) => (0, work),
+        None => (before, Work::none()),
+    }
 }
 
-/// Gives the blocks of `order` from `start` up to `end`.
+/// Gives the blocks of `order` from `start` up to `end`; `None`, and nothing done, if they are several, each of which may
+/// merge, and something was done before.
 #[inline(always)]
-fn give_run<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: Order) {
+fn give_several<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: Order, work: Work) -> Option<Work> {
     if end.wrapping_sub(start) == order.pages() {
-        give_one(core, Pfn::new(start), order);
+        Some(work.gave(give_one(core, Pfn::new(start), order)))
+    } else if work.is_fresh() {
+        Some(give_run(core, PfnRange::new(Pfn::new(start), Pfn::new(end)), order, work))
     } else {
-        give_several(core, PfnRange::new(Pfn::new(start), Pfn::new(end)), order);
+        None
     }
 }
 
 #[inline(never)]
-fn give_one<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) {
-    core.give_claimed(pfn, order);
-    core.frames().note_given(pfn, order);
+fn give_one<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn, order: Order) -> u32 {
+    core.give_claimed(pfn, order)
 }
 
 #[inline(never)]
-fn give_several<'m>(core: &mut impl FreeCore<'m>, frames: PfnRange, order: Order) {
+fn give_run<'m>(core: &mut impl FreeCore<'m>, frames: PfnRange, order: Order, work: Work) -> Work {
     let map = core.frames().map;
     for head in (frames.start.raw()..frames.end.raw()).step_by(order.pages() as usize) {
         map.at(Pfn::new(head)).set_word(StateWord::INSIDE);
     }
-    core.give_run(frames);
-    core.frames().note_given(frames.start, order);
+    // A drain is so short that a run of it is, too.
+    let (_, all) = core.give_run(frames, Work::all());
+    work.less(all)
 }
 
 /// Moves some pages from a pageset, counted before, to the core; returns the room that there is then
 /// (Linux: `free_pcppages_bulk`).
 pub(super) fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: u32) -> u32 {
-    let wanted = set.size().drain();
-    let taken = set.take_coldest(wanted, C::GATHERS, |blocks, order| give_blocks(core, blocks, order));
+    let (wanted, mut work) = (set.size().drain(), Work::new());
+    let taken = set.take_coldest(wanted, C::GATHERS, |blocks, order| {
+        let (left, rest) = give_blocks(core, blocks, order, work);
+        work = rest;
+        left
+    });
     core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
     // Without room there may be more in stock than there should be: the bound has come down.
     if room == 0 {
@@ -191,9 +240,9 @@ pub(super) fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: 
     room + taken
 }
 
-/// Moves some pages from one ring to the core; returns how many.
-fn drain_ring<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>, ring: RingIndex) -> u32 {
-    let taken = set.take_ring(ring, set.size().drain(), &mut |blocks, order| give_blocks(core, blocks, order));
+/// Moves up to `wanted` pages from one ring to the core; returns how many.
+fn drain_ring<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>, ring: RingIndex, wanted: u32) -> u32 {
+    let taken = set.take_ring(ring, wanted, &mut |blocks, order| give_blocks(core, blocks, order, Work::new()).0);
     core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
     taken
 }

@@ -3,11 +3,11 @@
 //! Invariants.  1. present = reserved + managed; managed = free + isolated + guard + allocated + in pagesets.
 //!              2. `free` and `free_cma` are the core's counts as they were when the lock was last dropped.
 
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, Wanted, ZoneFrames};
+use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, Wanted, Work, ZoneFrames};
 use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
@@ -42,6 +42,8 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     /// What the policies remember of it.
     pub(super) policy: ZonePolicy,
     core: IrqLock<C, M>,
+    /// Whether a change of a pageblock's type is under way; written under the lock.
+    unsettled: AtomicBool,
     /// One a CPU; until they are installed each page is handed through.
     pagesets: &'m [Pageset<'m>],
 }
@@ -99,6 +101,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             freed: zero(),
             policy: ZonePolicy::default(),
             core,
+            unsettled: AtomicBool::new(false),
             pagesets: &[],
         }
     }
@@ -169,13 +172,48 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         }
     }
 
-    /// Uses the core under the lock and publishes its counts after.
+    /// Uses the core under the lock and publishes its counts after. Where a block may have been taken from another type,
+    /// [`Self::settle`] follows once interrupts are as they were.
     #[inline(always)]
     pub(super) fn with_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
         let mut core = self.core.lock();
         let result = operate(&mut core);
+        self.unsettled.store(core.is_moving(), Relaxed);
         self.publish(&core);
         result
+    }
+
+    /// Ends a change of a pageblock's type that is under way, if there is one.
+    #[inline]
+    pub(super) fn settle(&self) {
+        if self.unsettled.load(Relaxed) {
+            self.settle_now();
+        }
+    }
+
+    /// As [`Self::settle`], in steps between which the lock is dropped and interrupts can come in.
+    #[cold]
+    #[inline(never)]
+    fn settle_now(&self) {
+        while self.with_core(|core| core.move_some().is_some() && core.is_moving()) {}
+    }
+
+    /// Makes the type that `to` says, told the present one, the type of `pfn`'s pageblock, and moves what is free in it to
+    /// that type's lists; returns how many pages those are. `None`, and nothing changed, when `to` says none.
+    pub(super) fn change_type(&self, pfn: Pfn, to: impl Fn(MigrateType) -> Option<MigrateType>) -> Option<u32> {
+        // Another pageblock's change goes first.
+        while !self.with_core(|core| match to(self.block_type(pfn)) {
+            _ if core.is_moving() => Some(false),
+            Some(kind) => Some(core.start_move(pfn, kind)),
+            None => None,
+        })? {
+            self.settle_now();
+        }
+        let mut moved = 0;
+        while let Some(pages) = self.with_core(FreeCore::move_some) {
+            moved += pages;
+        }
+        Some(moved)
     }
 
     /// Makes the core's counts known to those who read them without the lock, which the caller holds.
@@ -309,7 +347,12 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             return None;
         }
         let taken = core.take(order, kind, Holder::Caller(kind));
+        let is_moving = core.is_moving();
         self.publish(&core);
+        drop(core);
+        if is_moving {
+            self.settle_now();
+        }
         taken
     }
 
@@ -323,42 +366,41 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
 
     /// Returns a claimed block to the core.
     pub(super) fn free_to_core(&self, pfn: Pfn, order: Order) {
-        self.give_back(pfn, order, true);
+        self.give_back(pfn, order);
     }
 
-    /// As [`Self::free_to_core`], while nothing is switched on that wants to know.
+    /// As [`Self::free_to_core`], for where the call would cost.
     #[inline(always)]
-    pub(super) fn free_unwatched(&self, pfn: Pfn, order: Order) {
-        self.give_back(pfn, order, false);
-    }
-
-    #[inline(always)]
-    fn give_back(&self, pfn: Pfn, order: Order, is_watched: bool) {
+    pub(super) fn give_back(&self, pfn: Pfn, order: Order) {
         let mut core = self.core.lock();
         core.give_claimed(pfn, order);
-        if is_watched {
-            self.frames.note_given(pfn, order);
-        }
         self.count_freed(order.pages());
         self.publish(&core);
     }
 
-    /// Takes single pages for the caller until `each` had `wanted` of them (see [`FreeCore::take_many`]), as far as the low
-    /// watermark allows it beyond doubt; returns how many.
+    /// Takes single pages for the caller until `each` had `wanted` of them, or fewer to be short (see
+    /// [`FreeCore::take_many`]), as far as the low watermark allows it beyond doubt; returns how many.
     pub(super) fn take_pages(&self, wanted: u32, kind: MigrateType, each: impl FnMut(Pfn, u32)) -> u32 {
-        self.with_core(|core| {
+        let taken = self.with_core(|core| {
             let FreeCounts { free, cma, .. } = core.counts();
             let spare = free.saturating_sub(cma).saturating_sub(self.least.load(Relaxed));
             core.take_many(Order::ZERO, Wanted::exactly(wanted.min(spare)), kind, Holder::Caller(kind), each)
-        })
+        });
+        self.settle();
+        taken
     }
 
     /// Returns frames that follow each other, whose states say that they head nothing, to the core.
     pub(super) fn give_pages(&self, range: PfnRange) {
-        self.with_core(|core| {
-            core.give_run(range);
-            self.count_freed(range.pages());
-        });
+        let mut left = range;
+        while !left.is_empty() {
+            let next = self.with_core(|core| {
+                let (next, _) = core.give_run(left, Work::new());
+                self.count_freed(next.pages_since(left.start));
+                next
+            });
+            left = PfnRange::new(next, range.end);
+        }
     }
 
     /// Allocates one block if the attempt's watermark allows it.
@@ -379,10 +421,12 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             let is_allowed = allows(&self.core.lock());
             return is_allowed.then(|| self.alloc_stocked(order, kind, heat))?;
         }
-        self.with_core(|core| {
+        let taken = self.with_core(|core| {
             let taken = if allows(core) { core.take(order, kind, Holder::Caller(kind)) } else { None };
             taken.inspect(|pfn| self.frames.note_taken(*pfn, order))
-        })
+        });
+        self.settle();
+        taken
     }
 
     /// Tests every invariant of the zone while no CPU allocates or frees.

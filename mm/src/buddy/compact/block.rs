@@ -52,10 +52,6 @@ impl Orders {
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
-
-    pub(super) fn contains(self, order: Order) -> bool {
-        self.0 & order.pages() != 0
-    }
 }
 
 /// The records of a zone's pageblocks.
@@ -126,12 +122,9 @@ impl<'m> Blocks<'m> {
         Record { map: self.map, blank: self.blank, words: &mut self.records[block as usize] }
     }
 
-    /// Gives a listed chunk another type; returns the next one of its list.
-    pub(super) fn rename(&self, pfn: Pfn, order: Order, kind: MigrateType) -> Option<Pfn> {
-        let page = self.map.at(pfn);
-        page.set_word(self.blank.with(order, kind as u32));
-        let next = page.next.load(Relaxed);
-        (next != NO_FRAME).then_some(Pfn::new(next))
+    /// Says in the state of a listed chunk that it has the type numbered `bits`.
+    pub(super) fn rename(&self, page: &Page, order: Order, bits: u32) {
+        page.set_word(self.blank.with(order, bits));
     }
 }
 

@@ -18,9 +18,11 @@ impl Compact<'_> {
         for block in 0..self.blocks.len() {
             let kind = self.blocks.kind(block);
             for order in Order::all() {
-                let found = self.check_list(block, order, kind)?;
-                listed[kind.index()][order.index()] += found;
-                chunks += found * order.pages();
+                for counted in MigrateType::ALL {
+                    let found = self.check_list(block, order, counted)?;
+                    listed[counted.index()][order.index()] += found;
+                    chunks += found * order.pages();
+                }
             }
             self.check_place(block, kind)?;
         }
@@ -39,13 +41,16 @@ impl Compact<'_> {
         Ok(tally)
     }
 
-    /// Each chunk of a list is free, of its order and type, in its pageblock, and linked both ways.
-    fn check_list(&self, block: u32, order: Order, kind: MigrateType) -> Result<u32, Broken> {
+    /// Each chunk of a list is free, of its order and of its pageblock's type unless that is changing, in its pageblock, and
+    /// linked both ways; returns how many are of the type `counted`.
+    fn check_list(&self, block: u32, order: Order, counted: MigrateType) -> Result<u32, Broken> {
+        let kind = self.blocks.kind(block);
+        let is_moving = self.moving.is_some_and(|moving| moving.is_in(self.blocks.start_of(block)));
         let (mut found, mut before) = (0, NO_FRAME);
         let mut next = self.blocks.head(block, order);
         while let Some(pfn) = next {
             let Some(page) = self.frames.map.page(pfn) else { return Err(Broken::Listed { pfn, order, kind }) };
-            let is_listed = page.word().is_free_of(order) && page.word().list() == Some(kind);
+            let is_listed = page.word().is_free_of(order) && (is_moving || page.word().list() == Some(kind));
             let is_here = self.frames.check_block(pfn, order).is_ok() && self.blocks.index_of(pfn) == block;
             if !is_listed || !is_here {
                 return Err(Broken::Listed { pfn, order, kind });
@@ -54,7 +59,7 @@ impl Compact<'_> {
                 return Err(Broken::Links { pfn });
             }
             validate::one_block(&self.frames, pfn, order, kind)?;
-            (found, before) = (found + 1, pfn.raw());
+            (found, before) = (found + u32::from(page.word().list() == Some(counted)), pfn.raw());
             let link = page.next.load(Relaxed);
             next = (link != NO_FRAME).then_some(Pfn::new(link));
         }

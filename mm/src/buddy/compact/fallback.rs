@@ -8,8 +8,9 @@
 use crate::addr::Pfn;
 use crate::buddy::compact::Compact;
 use crate::buddy::compact::tree::Class;
+use crate::buddy::moving::Moving;
 use crate::buddy::{FreeCore, Holder};
-use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
+use crate::migrate::{MigrateType, PAGEBLOCK_ORDER};
 use crate::order::Order;
 use crate::trace::What;
 
@@ -24,11 +25,14 @@ impl Compact<'_> {
         let head = self.blocks.head(block, size);
         self.frames.note(What::Fallback { wanted: kind, from, size }, head, order);
         if kind.may_steal_pageblock(size) {
-            let moved = self.move_chunks(block, kind);
-            self.frames.note(What::Steal { to: kind, pages: moved }, head, size);
-            if size >= PAGEBLOCK_ORDER || moved >= PAGEBLOCK_PAGES / 2 {
-                let pfn = self.blocks.start_of(block).max(self.frames().span.start);
+            let pfn = self.blocks.start_of(block).max(self.frames.span.start);
+            if size >= PAGEBLOCK_ORDER {
+                self.frames.note(What::Steal { to: kind, pages: size.pages() }, Some(pfn), size);
                 self.frames.usemap.set(pfn, kind);
+                self.change_kind(block, kind);
+            } else if !self.is_moving() {
+                self.change_kind(block, kind);
+                self.start(Moving::steal(&self.frames, pfn, size, kind, order.pages()));
             }
         }
         self.take_from(block, order, holder)

@@ -9,7 +9,8 @@
 //! Invariants.  1. Those of `block` and of `tree`. 2. A pageblock with free chunks is in the set of its type and of its
 //!              largest chunk's order and in no other such set; it is in the type's set of partly free ones exactly when
 //!              it is not free as one chunk. 3. A pageblock's chunks have one type: the usemap's, or that of an ordinary
-//!              request that borrowed from it, until nothing of the block is listed.
+//!              request that borrowed from it, until nothing of the block is listed. While that type changes, the
+//!              chunks that the change has not reached yet have, and are counted with, the old one.
 //! Not here.    Which pages a CPU keeps for itself (`page_alloc::pageset`): reuse undoes the work if it keeps all.
 //! Source.      Ours. LLFree (Wrenger et al., 2023) keeps allocations in partly free trees in the same spirit.
 
@@ -21,10 +22,14 @@ mod tree;
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::compact::block::{Blocks, Orders, RECORD};
 use crate::buddy::compact::tree::{Class, Trees};
-use crate::buddy::{Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Wanted, ZoneFrames};
-use crate::memmap::{GROUP, StateWord};
+use crate::buddy::moving::{Moving, Patience};
+use crate::buddy::{
+    Broken, CoreOptions, ELSEWHERE, FreeCore, FreeCounts, Holder, SEARCHES, Tally, Wanted, ZoneFrames, is_careful,
+};
+use crate::memmap::{GROUP, Page, StateWord};
 use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::{MAX_ORDER, Order};
+use crate::trace::What;
 use crate::zone::pageblock::blocks_touched;
 
 /// Orders and types, each the next power of two: what stands in a record then needs no check.
@@ -41,6 +46,10 @@ pub struct Compact<'m> {
     listed: [[u32; ORDERS]; TYPES],
     counts: FreeCounts,
     options: CoreOptions,
+    /// The change of a pageblock's type that is under way.
+    moving: Option<Moving>,
+    /// Whether a block that is given back takes the long way: because of guards, of a trace, or of that change.
+    is_careful: bool,
 }
 
 impl Compact<'_> {
@@ -69,6 +78,9 @@ impl Compact<'_> {
         let (before, bits) = record.info();
         let size = before.smallest(order)?;
         let (pfn, page) = record.pop(size);
+        if page.word().kind_bits() != bits {
+            self.count_anew(page, size, bits);
+        }
         self.listed[bits as usize % TYPES][size.index()] -= 1;
         self.counts.remove_bits(order.pages(), bits);
         if size > order {
@@ -77,6 +89,18 @@ impl Compact<'_> {
         page.set_word(holder.word(order));
         self.settle(block, (before, bits));
         Some(pfn)
+    }
+
+    /// Counts a chunk, which a change of its pageblock's type has not reached yet, with the type numbered `bits`; its state
+    /// is what it was.
+    #[cold]
+    #[inline(never)]
+    fn count_anew(&mut self, page: &Page, size: Order, bits: u32) {
+        let was = page.word().kind_bits();
+        self.listed[was as usize % TYPES][size.index()] -= 1;
+        self.listed[bits as usize % TYPES][size.index()] += 1;
+        self.counts.remove_bits(size.pages(), was);
+        self.counts.add_bits(size.pages(), bits);
     }
 
     /// Lists the upper halves of the chunk `pfn` from below `high` down to `low` (Linux: `expand`).
@@ -181,43 +205,54 @@ impl Compact<'_> {
         (Pfn::new(head), size)
     }
 
-    /// What becomes of a chunk that has taken in its free buddies when it takes in the guards beside it too.
+    /// As [`Self::merge`], while guards may stand beside the chunk or its buddies may be counted with another type than
+    /// the one numbered `bits`: a guard becomes free with it, and each buddy is counted where it comes to.
     #[cold]
     #[inline(never)]
-    fn absorb_guards(&mut self, block: u32, (pfn, order): (Pfn, Order)) -> (Pfn, Order) {
+    fn merge_carefully(&mut self, block: u32, pfn: Pfn, order: Order, bits: u32) -> (Pfn, Order) {
         let (mut head, mut size) = (pfn, order);
-        while let Some(next) = size.next().filter(|_| size < self.options.guard_minorder) {
+        while let Some(next) = size.next() {
             let buddy = size.buddy_of(head);
             let page = self.frames.map.at(buddy);
-            if !page.word().is_guard_of(size) || page.zone() != self.frames.zone {
+            let word = page.word();
+            if word.is_free_in(size, self.frames.zone) {
+                self.blocks.record(block).unlink(page, size);
+                self.count_anew(page, size, bits);
+                self.listed[bits as usize % TYPES][size.index()] -= 1;
+            } else if size < self.options.guard_minorder && word.is_guard_of(size) && page.zone() == self.frames.zone {
+                self.counts.guard -= size.pages();
+                self.counts.add_bits(size.pages(), bits);
+            } else {
                 break;
             }
-            self.counts.guard -= size.pages();
-            self.counts.add_bits(size.pages(), self.frames.usemap.bits(buddy));
             self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
-            (head, size) = self.merge(block, head.min(buddy), next);
+            (head, size) = (head.min(buddy), next);
         }
         (head, size)
     }
 
-    /// Gives every chunk of a pageblock the type `to`; returns their pages (Linux: `move_freepages_block`).
-    fn move_chunks(&mut self, block: u32, to: MigrateType) -> u32 {
-        let (from, orders) = (self.blocks.kind(block), self.blocks.orders(block));
+    /// Gives a pageblock's record the type `to`; its chunks follow in [`FreeCore::move_some`].
+    fn change_kind(&mut self, block: u32, to: MigrateType) {
+        let before = self.blocks.record(block).info();
         self.blocks.set_kind(block, to);
-        let mut moved = 0;
-        for order in Order::all().filter(|order| orders.contains(*order)) {
-            let mut next = self.blocks.head(block, order);
-            while let Some(pfn) = next {
-                next = self.blocks.rename(pfn, order, to);
-                self.listed[from.index()][order.index()] -= 1;
-                self.listed[to.index()][order.index()] += 1;
-                moved += order.pages();
-            }
+        self.settle(block, before);
+    }
+
+    /// Begins a change of a pageblock's type; there is none under way.
+    fn start(&mut self, moving: Moving) {
+        self.moving = Some(moving);
+        self.is_careful = true;
+    }
+
+    /// Ends the change that is done.
+    #[cold]
+    fn finish(&mut self, moving: &Moving) {
+        self.is_careful = is_careful(&self.frames, self.options);
+        let Some((size, comes_over)) = moving.stolen() else { return };
+        self.frames.note(What::Steal { to: moving.to, pages: moving.pages() }, Some(moving.place()), size);
+        if comes_over {
+            self.frames.usemap.set(moving.place(), moving.to);
         }
-        self.counts.remove(moved, from);
-        self.counts.add(moved, to);
-        self.settle(block, (orders, from as u32));
-        moved
     }
 
     /// Other places than the request's own pageblocks, in the order in which they may be tried.
@@ -253,6 +288,8 @@ impl<'m> FreeCore<'m> for Compact<'m> {
             listed: [[0; ORDERS]; TYPES],
             counts: FreeCounts::default(),
             options,
+            moving: None,
+            is_careful: is_careful(&frames, options),
         })
     }
 
@@ -273,8 +310,8 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         holder: Holder,
         mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
-        let mut taken = 0;
-        while taken < wanted.least {
+        let (mut taken, mut searches) = (0, SEARCHES);
+        while taken < wanted.least && searches > 0 {
             // A chunk that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
             // one by one only.
             let most = wanted.largest(taken, order);
@@ -287,33 +324,44 @@ impl<'m> FreeCore<'m> for Compact<'m> {
             let blocks = self.frames.cut(pfn, size, order, holder);
             each(pfn, blocks);
             taken += blocks;
+            searches = searches.saturating_sub(if own.is_none() { ELSEWHERE } else { 1 });
         }
         taken
     }
 
     #[inline(never)]
-    fn give_claimed(&mut self, pfn: Pfn, order: Order) {
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32 {
         let block = self.blocks.index_of(pfn);
         let group = self.frames.map.around(pfn);
         let record = self.blocks.record(block);
         let (before, mut bits) = record.info();
         let buddy = &group[order.buddy_of(pfn).raw() as usize % GROUP];
         let (mut head, mut size) = (pfn, order);
-        if order < Order::LARGEST && record.is_free(buddy, order) {
+        if self.is_careful {
+            (head, size) = self.merge_carefully(block, pfn, order, bits);
+        } else if order < Order::LARGEST && record.is_free(buddy, order) {
             (head, size) = self.merge(block, pfn, order);
-        }
-        if size < self.options.guard_minorder {
-            (head, size) = self.absorb_guards(block, (head, size));
         }
         let was = (before, bits);
         if self.blocks.orders(block).is_empty() {
             self.blocks.set_kind(block, self.frames.usemap.get(pfn));
+            let old = bits;
             (_, bits) = self.blocks.record(block).info();
+            if old != bits {
+                // What merged was counted with the old type.
+                let merged = size.pages() - order.pages();
+                self.counts.remove_bits(merged, old);
+                self.counts.add_bits(merged, bits);
+            }
         }
         self.counts.add_bits(order.pages(), bits);
         self.blocks.record(block).push(head, &group[head.raw() as usize % GROUP], size, bits);
         self.listed[bits as usize % TYPES][size.index()] += 1;
         self.settle(block, was);
+        if self.is_careful {
+            self.frames.note_given(pfn, order);
+        }
+        size.log2()
     }
 
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
@@ -323,7 +371,7 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         let mut record = self.blocks.record(block);
         let before = record.info();
         record.unlink(page, order);
-        self.listed[before.1 as usize % TYPES][order.index()] -= 1;
+        self.listed[kind.index()][order.index()] -= 1;
         self.counts.remove(order.pages(), kind);
         page.set_word(holder.word(order));
         self.settle(block, before);
@@ -338,9 +386,41 @@ impl<'m> FreeCore<'m> for Compact<'m> {
         self.listed[kind.index()][order.index()]
     }
 
-    fn set_block_type(&mut self, pfn: Pfn, kind: MigrateType) -> u32 {
+    fn start_move(&mut self, pfn: Pfn, kind: MigrateType) -> bool {
+        if self.moving.is_some() {
+            return false;
+        }
         self.frames.usemap.set(pfn, kind);
-        self.move_chunks(self.blocks.index_of(pfn), kind)
+        self.change_kind(self.blocks.index_of(pfn), kind);
+        self.start(Moving::whole(&self.frames, pfn, kind));
+        true
+    }
+
+    #[inline(always)]
+    fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_some(&mut self) -> Option<u32> {
+        let mut moving = self.moving.take()?;
+        let before = moving.pages();
+        let (_, bits) = self.blocks.record(self.blocks.index_of(moving.place())).info();
+        let mut patience = Patience::new();
+        while let Some((_, page, order)) = moving.next_free(&self.frames, &mut patience) {
+            if page.word().kind_bits() != bits {
+                self.count_anew(page, order, bits);
+                self.blocks.rename(page, order, bits);
+                patience.moved();
+            }
+        }
+        if moving.is_done() {
+            self.finish(&moving);
+        } else {
+            self.moving = Some(moving);
+        }
+        Some(moving.pages() - before)
     }
 
     fn front(&self, kind: MigrateType) -> Option<Pfn> {

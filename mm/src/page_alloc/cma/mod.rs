@@ -19,7 +19,7 @@ use crate::order::Order;
 use crate::page_alloc::contig::ContigError;
 use crate::page_alloc::{PageAllocator, Pinned};
 use crate::sync::{CurrentCpu, IrqLock};
-use bitmap::Bitmap;
+use bitmap::{Bitmap, Search};
 
 /// One area.
 pub struct CmaArea<'m, M: CurrentCpu> {
@@ -98,7 +98,14 @@ impl<'m, M: CurrentCpu> CmaArea<'m, M> {
 
     /// The first run of `pages` clear bits from `from` on whose first frame is a multiple of `align`; its bits are set.
     fn take(&self, pages: u32, align: Order, from: u32) -> Option<PfnRange> {
-        let first = self.used.lock().take(pages, align, self.frames.start, from)?;
+        let mut from = from;
+        let first = loop {
+            match self.used.lock().take(pages, align, self.frames.start, from) {
+                Search::Found(first) => break first,
+                Search::None => return None,
+                Search::Further(next) => from = next,
+            }
+        };
         let start = Pfn::new(self.frames.start.raw() + first);
         Some(PfnRange::new(start, Pfn::new(start.raw() + pages)))
     }

@@ -44,17 +44,12 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let mut have = 0;
         for block in self.pageblocks() {
             let is_free = || self.frames.map.page(block).is_some_and(|page| page.word().is_free_of(PAGEBLOCK_ORDER));
-            self.with_core(|core| match self.block_type(block) {
-                MigrateType::Reserve if have < wanted => have += 1,
-                MigrateType::Reserve => {
-                    core.set_block_type(block, MigrateType::Movable);
-                }
-                MigrateType::Movable if have < wanted && is_free() => {
-                    core.set_block_type(block, MigrateType::Reserve);
-                    have += 1;
-                }
-                _ => {}
+            self.change_type(block, |kind| match kind {
+                MigrateType::Reserve if have >= wanted => Some(MigrateType::Movable),
+                MigrateType::Movable if have < wanted && is_free() => Some(MigrateType::Reserve),
+                _ => None,
             });
+            have += u32::from(self.block_type(block) == MigrateType::Reserve);
         }
         self.policy.reserved.store(have * PAGEBLOCK_PAGES, Relaxed);
     }
@@ -69,7 +64,9 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         if self.reserved_pages() == 0 || !self.meets(order, attempt) {
             return None;
         }
-        self.with_core(|core| core.take(order, MigrateType::Reserve, Holder::Caller(kind)))
+        let taken = self.with_core(|core| core.take(order, MigrateType::Reserve, Holder::Caller(kind)));
+        self.settle();
+        taken
     }
 
     /// Keeps the pageblock of a block that a request which cannot wait was given, unless there are enough already: one
@@ -78,31 +75,24 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     #[inline(never)]
     pub(in crate::page_alloc) fn reserve_around(&self, pfn: Pfn) {
         let most = self.managed() / 100 + PAGEBLOCK_PAGES;
-        self.with_core(|core| {
-            let is_kept =
-                matches!(core.frames().usemap.get(pfn), MigrateType::Reserve | MigrateType::Cma | MigrateType::Isolate);
-            if is_kept || self.reserved_pages() >= most {
-                return;
-            }
-            core.set_block_type(pfn, MigrateType::Reserve);
+        let keep = |kind| {
+            let is_kept = matches!(kind, MigrateType::Reserve | MigrateType::Cma | MigrateType::Isolate);
+            (!is_kept && self.reserved_pages() < most).then_some(MigrateType::Reserve)
+        };
+        if self.change_type(pfn, keep).is_some() {
             self.policy.reserved.fetch_add(PAGEBLOCK_PAGES, Relaxed);
-        });
+        }
         self.adjust_marks(|marks| marks.set_held_back(self.reserved_pages()));
     }
 
     /// Gives a pageblock that was found to be kept, without the lock, to `kind`; `false`, and nothing done, when it has no
     /// free page, or is not kept any more: another CPU has given it up, or isolated it.
     pub(in crate::page_alloc) fn give_up(&self, block: Pfn, kind: MigrateType) -> bool {
-        self.with_core(|core| {
-            if core.frames().usemap.get(block) != MigrateType::Reserve {
-                return false;
-            }
-            let moved = core.set_block_type(block, kind);
-            if moved == 0 {
-                core.set_block_type(block, MigrateType::Reserve);
-            }
-            moved > 0
-        })
+        let moved = self.change_type(block, |now| (now == MigrateType::Reserve).then_some(kind));
+        if moved == Some(0) {
+            self.change_type(block, |now| (now == kind).then_some(MigrateType::Reserve));
+        }
+        moved.is_some_and(|moved| moved > 0)
     }
 
     /// Gives the first kept pageblock that has free pages to `kind`; `false` when there is none

@@ -1,0 +1,106 @@
+//! A change of a pageblock's type, done a few blocks at a time.
+//!
+//! Theory.      A pageblock may have half a thousand free blocks. To bring them all to another type's lists under one hold
+//!              of the zone's lock would keep interrupts off for tens of thousands of instructions. So a change is begun,
+//!              and then goes on in steps of bounded length, between which the lock is dropped: a pointer walks over
+//!              the pageblock, and what is free behind it has the new type. Frees merge across it with care.
+//! Invariants.  A core has one change at a time. A request that would begin another one meanwhile takes its block and
+//!              leaves the pageblock alone.
+//! Source.      Ours; Linux's `move_freepages_block` does it all at once.
+
+use crate::addr::{Pfn, PfnRange};
+use crate::buddy::ZoneFrames;
+use crate::memmap::Page;
+use crate::migrate::{MigrateType, PAGEBLOCK_PAGES, pageblock_of};
+use crate::order::Order;
+
+/// What a step may cost, in looks at an entry of the map.
+const STEP: u32 = 80;
+/// What it costs to bring a block to another list.
+const MOVE: u32 = 3;
+
+/// A change that has begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moving {
+    /// Everything free in the pageblock below it has the new type.
+    next: Pfn,
+    end: Pfn,
+    /// The new type.
+    pub(super) to: MigrateType,
+    /// Free pages found.
+    moved: u32,
+    /// For a request that took a block of this order: the pageblock changes sides only if half of it is free.
+    stolen: Option<Order>,
+}
+
+/// What a step may still cost.
+pub(super) struct Patience(u32);
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self(STEP)
+    }
+
+    /// A block was brought to another list.
+    pub(super) fn moved(&mut self) {
+        self.0 = self.0.saturating_sub(MOVE);
+    }
+}
+
+impl Moving {
+    /// Of the whole pageblock of `pfn`.
+    pub(super) fn whole(frames: &ZoneFrames<'_>, pfn: Pfn, to: MigrateType) -> Self {
+        let PfnRange { start, end } = pageblock_of(pfn).intersection(frames.span);
+        Self { next: start, end, to, moved: 0, stolen: None }
+    }
+
+    /// Of what is free in the pageblock of `pfn`, of whose block of `size` a request takes `taken` pages.
+    pub(super) fn steal(frames: &ZoneFrames<'_>, pfn: Pfn, size: Order, to: MigrateType, taken: u32) -> Self {
+        Self { moved: taken, stolen: Some(size), ..Self::whole(frames, pfn, to) }
+    }
+
+    /// Whether it is about the pageblock of `pfn`.
+    pub(super) fn is_in(&self, pfn: Pfn) -> bool {
+        Pfn::new(self.end.raw().wrapping_sub(1)).raw() / PAGEBLOCK_PAGES == pfn.raw() / PAGEBLOCK_PAGES
+    }
+
+    /// The next free block: frame, entry, order.
+    pub(super) fn next_free<'m>(
+        &mut self,
+        frames: &ZoneFrames<'m>,
+        patience: &mut Patience,
+    ) -> Option<(Pfn, &'m Page, Order)> {
+        while self.next < self.end && patience.0 > 0 {
+            patience.0 -= 1;
+            let pfn = self.next;
+            let page = frames.map.at(pfn);
+            let word = page.word();
+            let order = word.head_order().unwrap_or_default();
+            self.next = pfn.checked_add(order.pages()).unwrap_or(self.end);
+            if word.is_free_in(order, frames.zone) {
+                self.moved += order.pages();
+                return Some((pfn, page, order));
+            }
+        }
+        None
+    }
+
+    /// Free pages found so far.
+    pub(super) fn pages(&self) -> u32 {
+        self.moved
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.next >= self.end
+    }
+
+    /// For a request's change: the order of the block it is for, and whether the whole pageblock comes over.
+    pub(super) fn stolen(&self) -> Option<(Order, bool)> {
+        self.stolen.map(|size| (size, self.moved >= PAGEBLOCK_PAGES / 2))
+    }
+
+    /// A frame of the pageblock.
+    pub(super) fn place(&self) -> Pfn {
+        Pfn::new(self.end.raw().wrapping_sub(1))
+    }
+}
