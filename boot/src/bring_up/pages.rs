@@ -97,7 +97,7 @@ pub(super) fn build_allocator<M: Machine>(
     };
     let guard_minorder = Order::new(given.args.guardpage_minorder).unwrap_or(Order::ZERO);
     let options = Options {
-        core: CoreOptions { guard_minorder },
+        core: CoreOptions { guard_minorder, ..CoreOptions::default() },
         grouping_off: !mobility_grouping(plan.total_pages(), PAGEBLOCK_PAGES),
         ram: Some(given.machine.ram()),
         local: Some(nodes.local),

@@ -149,8 +149,11 @@ impl<'m> Classic<'m> {
             MigrateType::Movable => self.take_smallest(order, MigrateType::Cma, holder),
             _ => None,
         };
-        lent.or_else(|| self.take_fallback(order, kind, holder))
-            .or_else(|| self.take_smallest(order, MigrateType::Reserve, holder))
+        let found = lent.or_else(|| self.take_fallback(order, kind, holder));
+        if found.is_some() || self.options.keeps_reserve {
+            return found;
+        }
+        self.take_smallest(order, MigrateType::Reserve, holder)
     }
 }
 

@@ -56,6 +56,8 @@ pub struct ZoneFrames<'m> {
 pub struct CoreOptions {
     /// Splits leave halves below this order unused, as guards; 0 is off (Linux: `debug_guardpage_minorder=`).
     pub guard_minorder: Order,
+    /// Reserve pageblocks serve only requests for them; otherwise they are everybody's last resort.
+    pub keeps_reserve: bool,
 }
 
 /// Whose a block is once it has been taken.

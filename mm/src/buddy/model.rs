@@ -227,7 +227,7 @@ fn random_operations<C: FreeCore<'static>>(cases: u32, steps: u32, guard_minorde
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(first in 0u32..3000, pages in 64u32..1500, seed: u32)| {
         let (frames, parts) = geometry(first, pages);
-        let options = CoreOptions { guard_minorder: order(guard_minorder) };
+        let options = CoreOptions { guard_minorder: order(guard_minorder), ..CoreOptions::default() };
         Model::<C>::new(frames, &parts, options, seed).run(steps, guard_minorder > 0);
     });
 }

@@ -153,7 +153,7 @@ fn nothing_is_taken_from_an_isolated_pageblock_until_it_comes_back<C: FreeCore<'
 
 fn guards_stand_beside_an_allocation_and_go_with_it<C: FreeCore<'static>>() {
     let map = map_of(&[FrameRun { frames: range(0, 1024), zone: NORMAL }]);
-    let options = CoreOptions { guard_minorder: order(2) };
+    let options = CoreOptions { guard_minorder: order(2), ..CoreOptions::default() };
     let mut core: C = core_over(zone_of(map, NORMAL, range(0, 1024)), options);
     give_all(&mut core, range(0, 1024));
     assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);

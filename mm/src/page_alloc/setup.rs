@@ -12,7 +12,7 @@ use crate::migrate::MigrateType;
 use crate::page_alloc::route::{LANES, Routes};
 use crate::page_alloc::slow::Pressure;
 use crate::page_alloc::watch::Watch;
-use crate::page_alloc::{PageAllocator, Pageset, Policies, SetupError, Zone};
+use crate::page_alloc::{PageAllocator, Pageset, Policies, ReservePolicy, SetupError, Zone};
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
 use crate::trace::TraceRing;
@@ -136,6 +136,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if let Some((zone, _)) = existing(plans).find(|(_, size)| cover.intersection(size.span) != size.span) {
             return Err(SetupError::NotMapped(zone));
         }
+        let keeps_reserve = options.policies.reserve == ReservePolicy::HighAtomic;
+        let core = CoreOptions { keeps_reserve, ..options.core };
         let kind = if options.grouping_off { MigrateType::Unmovable } else { MigrateType::Movable };
         let mut types: &'m [AtomicU8] =
             write_front(storage.usemap_bytes, (0..needs.usemap_bytes).map(|_| AtomicU8::new(0)));
@@ -150,7 +152,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                     ZoneFrames { map, zone: ZoneTag::from(zone), span: size.span, usemap, trace: options.trace };
                 let (own, rest) = core::mem::take(&mut core_words).split_at_mut_checked(C::words_for(size.span))?;
                 core_words = rest;
-                Some(Zone::new(frames, size.present, C::new(frames, options.core, own)?))
+                Some(Zone::new(frames, size.present, C::new(frames, core, own)?))
             }),
         );
         let mut by_tag = [u8::MAX; ZoneTag::COUNT];

@@ -250,14 +250,17 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     fn take(&self, zone: &Zone<'m, C, M>, walk: &Walk<'_>, goal: &Goal) -> Option<Pfn> {
         let Request { gfp, order, kind, .. } = walk.request;
         let attempt = Attempt { mark: goal.mark, flags: goal.flags, preferred: walk.preferred.zone };
-        let keeps = order > Order::ZERO
-            && goal.flags.contains(AllocFlags::HARDER)
-            && self.policies.reserve == ReservePolicy::HighAtomic;
+        let is_kept = self.policies.reserve == ReservePolicy::HighAtomic;
+        let keeps = is_kept && order > Order::ZERO && goal.flags.contains(AllocFlags::HARDER);
         let reserved = if keeps { zone.take_reserved(order, kind, &attempt) } else { None };
         let heat = if gfp.contains(GfpFlags::COLD) { Heat::Cold } else { Heat::Hot };
         let pfn = match reserved {
             Some(pfn) => pfn,
-            None => zone.alloc(order, kind, heat, &attempt)?,
+            None => zone.alloc(order, kind, heat, &attempt).or_else(|| {
+                // Who has rights gets what is kept when there is nothing else.
+                let may = is_kept && goal.flags.intersects(AllocFlags::HARDER | AllocFlags::NO_WATERMARKS);
+                if may { zone.take_reserved(order, kind, &attempt) } else { None }
+            })?,
         };
         self.count_far(zone, walk.preferred, order);
         if self.policies.fair_zones {

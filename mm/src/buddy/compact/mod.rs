@@ -263,8 +263,11 @@ impl Compact<'_> {
             MigrateType::Movable => self.take_own(order, MigrateType::Cma, holder),
             _ => None,
         };
-        lent.or_else(|| self.take_fallback(order, kind, holder))
-            .or_else(|| self.take_own(order, MigrateType::Reserve, holder))
+        let found = lent.or_else(|| self.take_fallback(order, kind, holder));
+        if found.is_some() || self.options.keeps_reserve {
+            return found;
+        }
+        self.take_own(order, MigrateType::Reserve, holder)
     }
 }
 

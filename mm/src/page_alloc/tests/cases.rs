@@ -24,6 +24,7 @@ use std::vec::Vec;
 
 use self::fixture::{Machine, NORMAL};
 use crate::addr::{PfnRange, PhysAddr, PhysRange};
+use crate::buddy::CoreOptions;
 use crate::buddy::model::{order, range};
 use crate::memmap::PageState;
 use crate::page_alloc::*;
@@ -192,7 +193,7 @@ fn a_block_is_free_with_its_last_reference() {
 #[test]
 fn guard_pages_are_part_of_the_sum() {
     let machine = Machine::with_options(Options {
-        core: crate::buddy::CoreOptions { guard_minorder: order(3) },
+        core: CoreOptions { guard_minorder: order(3), ..CoreOptions::default() },
         ..Options::default()
     });
     let before = machine.totals();

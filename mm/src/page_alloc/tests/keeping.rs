@@ -112,6 +112,24 @@ fn kept_pageblocks_are_given_up_before_a_request_fails() {
 }
 
 #[test]
+fn what_is_kept_for_those_who_cannot_wait_is_given_to_nobody_else_of_any_order() {
+    let machine = with_reserve(ReservePolicy::HighAtomic);
+    let zone = machine.zone(NORMAL).unwrap();
+    zone.reserve_around(Pfn::new(0x400));
+    let _even = scatter(&machine);
+    let is_kept = |pfn: &Pfn| zone.block_type(*pfn) == MigrateType::Reserve;
+    for order in [1, 2, 4, 9].map(order) {
+        let polite = machine.take_all(KERNEL | GfpFlags::NORETRY, order);
+        assert!(!polite.iter().any(is_kept), "order {}", order.raw());
+    }
+    let atomic = machine.take_all(ATOMIC, order(4));
+    assert!(atomic.len() >= 50 && atomic.iter().all(is_kept), "{} blocks", atomic.len());
+    // Single pages of requests with rights end there, when there is nothing else.
+    assert!(machine.take_all(KERNEL | GfpFlags::MEMALLOC, Order::ZERO).iter().any(is_kept));
+    machine.validate().unwrap();
+}
+
+#[test]
 fn one_pageblock_in_a_hundred_and_one_more_is_kept() {
     let machine = with_reserve(ReservePolicy::HighAtomic);
     let _held = machine.take_all(KERNEL, order(8));
