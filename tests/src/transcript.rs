@@ -38,6 +38,30 @@ pub fn compare(reference: &str, log: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// The lines of a dump of page tables, from the first marker (`---[ … ]---`) to the last.
+#[must_use]
+pub fn page_tables(lines: &[String]) -> &[String] {
+    let is_marker = |line: &String| line.starts_with("---[");
+    match (lines.iter().position(is_marker), lines.iter().rposition(is_marker)) {
+        (Some(first), Some(last)) => &lines[first..=last],
+        _ => &[],
+    }
+}
+
+/// Holds the dump of page tables in `log`, if there is any, against that in `reference`: not a line more.
+///
+/// # Errors
+///
+/// How many lines there are.
+pub fn compare_page_tables(reference: &str, log: &[String]) -> Result<(), String> {
+    let wanted: Vec<String> = expected(reference).map(str::to_owned).collect();
+    let (wanted, found) = (page_tables(&wanted), page_tables(log));
+    if wanted.is_empty() || wanted.len() == found.len() {
+        return Ok(());
+    }
+    Err(format!("{} lines of page tables, not {}:\n    {}", found.len(), wanted.len(), found.join("\n    ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +89,25 @@ mod tests {
         assert!(compare("# note\na\n\nb\n", &log(&["x", "a", "y", "b"])).is_ok());
         assert!(compare("a\nb\n", &log(&["b", "a"])).is_err());
         assert!(compare("a\na\n", &log(&["a"])).is_err());
+    }
+
+    #[test]
+    fn a_dump_of_page_tables_has_no_line_more_than_its_reference() {
+        let reference = "# tables\n---[ A ]---\n0x1…RW\n---[ B ]---\n";
+        assert!(
+            compare_page_tables(reference, &log(&["boot", "---[ A ]---", "0x12 RW", "---[ B ]---", "end"])).is_ok()
+        );
+        assert!(compare_page_tables(reference, &log(&["---[ A ]---", "0x12 RW", "0x3 RW", "---[ B ]---"])).is_err());
+        assert!(compare_page_tables(reference, &log(&["end"])).is_err());
+        assert!(compare_page_tables("a log without a dump", &log(&["end"])).is_ok());
+    }
+
+    #[test]
+    fn the_page_tables_that_the_docs_show_are_those_that_the_image_is_held_against() {
+        let root = crate::root();
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+        let (docs, reference) = (read("docs/memory-map.md"), read("tests/reference/ast2500-page-tables.txt"));
+        let block: Vec<_> = expected(&reference).collect();
+        assert!(docs.contains(&block.join("\n")), "docs/memory-map.md shows other page tables than the reference has");
     }
 }

@@ -160,7 +160,8 @@ fn check_boot(configuration: &Configuration, outcome: &Outcome) -> Result<(), St
 fn check_transcript(reference: &str, outcome: &Outcome) -> Result<(), String> {
     let path = tests::root().join("tests/reference").join(reference);
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    transcript::compare(&text, &outcome.lines)
+    transcript::compare(&text, &outcome.lines)?;
+    transcript::compare_page_tables(&text, &outcome.lines)
 }
 
 /// One test a wrong tree; one that fails when the trees cannot be made.

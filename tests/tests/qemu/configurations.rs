@@ -81,6 +81,12 @@ const TWO_NODES: &[&str] = &[
     "Policy zone: Normal",
     "node 0 is full: node 1 helps out",
 ];
+const LESS_LOWMEM: &[&str] = &[
+    "  Normal   [mem 0x0000000080000000-0x00000000deffffff]",
+    "  HighMem  [mem 0x00000000df000000-0x00000000ffffffff]",
+    "16384K cma-reserved, 524288K highmem)",
+    "vmalloc : 0xdf800000 - 0xff800000   ( 512 MB)",
+];
 const IN_HYP: &[&str] = &["entered in HYP"];
 const IN_SVC: &[&str] = &["entered in SVC"];
 
@@ -137,6 +143,12 @@ fn transcripts() -> Vec<Configuration> {
     vec![
         Configuration { name: "highmem-off/release", append: "highmem=off", reference, ..USUAL },
         Configuration { name: "highmem-off/debug", append: "highmem=off", reference, profile: DEBUG, ..USUAL },
+        Configuration {
+            name: "page-tables/ast2500",
+            append: "dump=pagetables selftest=none",
+            reference: Some("ast2500-page-tables.txt"),
+            ..USUAL
+        },
         Configuration { name: "without-semihosting", semihosting: false, ..USUAL },
         Configuration {
             name: "followed/zeroed-and-owned",
@@ -145,6 +157,13 @@ fn transcripts() -> Vec<Configuration> {
             ..USUAL
         },
         Configuration { name: "followed/poisoned", append: "debug_pagealloc=on page_poison=1", limit: 120, ..USUAL },
+        Configuration {
+            name: "vmalloc-size/2G",
+            mem: "2G",
+            append: "vmalloc=512M selftest=highmem,vmalloc",
+            says: LESS_LOWMEM,
+            ..VEXPRESS
+        },
     ]
 }
 
