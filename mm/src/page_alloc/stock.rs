@@ -197,12 +197,19 @@ fn give_blocks<'m>(core: &mut impl FreeCore<'m>, blocks: Cold<'_>, order: Order,
 #[inline(always)]
 fn give_several<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: Order, work: Work) -> Option<Work> {
     if end.wrapping_sub(start) == order.pages() {
-        Some(work.gave(give_one(core, Pfn::new(start), order)))
+        let start = Pfn::new(start);
+        Some(work.gave(if order == Order::ZERO { give_page(core, start) } else { give_one(core, start, order) }))
     } else if work.is_fresh() {
         Some(give_run(core, PfnRange::new(Pfn::new(start), Pfn::new(end)), order, work))
     } else {
         None
     }
+}
+
+/// As [`give_one`]: that the compiler knows the order is worth the code, since most of what is freed are pages.
+#[inline(never)]
+fn give_page<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn) -> u32 {
+    core.give_claimed(pfn, Order::ZERO)
 }
 
 #[inline(never)]
