@@ -97,7 +97,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         while rest > 0 {
             let _irq = IrqOff::<M>::new();
             let Some(set) = self.pagesets().get(M::current_cpu().index()) else { return };
-            let taken = self.with_core(|core| drain_ring(core, set, ring, rest));
+            let taken = self.give_to_core(|core| drain_ring(core, set, ring, rest));
             set.make_room(taken);
             rest = if taken == 0 { 0 } else { rest.saturating_sub(taken) };
         }
@@ -116,7 +116,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         if !C::GATHERS && set.fills(ring, order.pages()) {
             // There is no need to count: what was freed last is there, and makes room.
             let wanted = set.size().drain();
-            let taken = self.with_core(|core| drain_ring(core, set, ring, wanted));
+            let taken = self.give_to_core(|core| drain_ring(core, set, ring, wanted));
             set.make_room(taken);
             set.push_freed(pfn, ring, heat, C::GATHERS);
             return wanted.saturating_sub(taken);
@@ -198,12 +198,19 @@ fn give_blocks<'m>(core: &mut impl FreeCore<'m>, blocks: Cold<'_>, order: Order,
 #[inline(always)]
 fn give_several<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: Order, work: Work) -> Option<Work> {
     if end.wrapping_sub(start) == order.pages() {
-        Some(work.gave(give_one(core, Pfn::new(start), order)))
+        let start = Pfn::new(start);
+        Some(work.gave(if order == Order::ZERO { give_page(core, start) } else { give_one(core, start, order) }))
     } else if work.is_fresh() {
         Some(give_run(core, PfnRange::new(Pfn::new(start), Pfn::new(end)), order, work))
     } else {
         None
     }
+}
+
+/// As [`give_one`]: that the compiler knows the order is worth the code, since most of what is freed are pages.
+#[inline(never)]
+fn give_page<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn) -> u32 {
+    core.give_claimed(pfn, Order::ZERO)
 }
 
 #[inline(never)]
@@ -243,7 +250,9 @@ pub(super) fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: 
 /// Moves up to `wanted` pages from one ring to the core; returns how many.
 fn drain_ring<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>, ring: RingIndex, wanted: u32) -> u32 {
     let taken = set.take_ring(ring, wanted, &mut |blocks, order| give_blocks(core, blocks, order, Work::new()).0);
-    core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
+    if core.frames().trace.is_some() {
+        core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
+    }
     taken
 }
 

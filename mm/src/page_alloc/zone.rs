@@ -183,6 +183,15 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         result
     }
 
+    /// As [`Self::with_core`], for what only gives back: that begins no change of a pageblock's type.
+    #[inline(always)]
+    pub(super) fn give_to_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
+        let mut core = self.core.lock();
+        let result = operate(&mut core);
+        self.publish(&core);
+        result
+    }
+
     /// Ends a change of a pageblock's type that is under way, if there is one.
     #[inline]
     pub(super) fn settle(&self) {
