@@ -113,10 +113,11 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         nodes: Option<NodeSet>,
     ) -> Result<Pfn, AllocError> {
         let request = self.request(gfp, order)?;
-        self.note(What::Request { gfp }, None, order);
         if self.hooks().contains(Hooks::FAIL_PAGE_ALLOC) && self.should_fail(&request) {
             return Err(AllocError::Injected { gfp: request.gfp, order });
         }
+        // Behind the injected failures: they take nothing, and a replay would.
+        self.note(What::Request { gfp }, None, order);
         let may_wait = request.gfp.contains(GfpFlags::WAIT) && self.may_sleep(&request);
         let pfn = loop {
             let (mems, seen) = self.mems_of(self.task());

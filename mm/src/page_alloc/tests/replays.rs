@@ -11,7 +11,7 @@ use crate::addr::Pfn;
 use crate::buddy::model::{XorShift, order, range, scale};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
-use crate::page_alloc::{Hooks, Options};
+use crate::page_alloc::{FailPageAlloc, Hooks, Options};
 use crate::sync::{CpuId, set_host_cpu};
 use crate::testing::HostIrq;
 use crate::trace::replay::{ReplayError, replay};
@@ -119,4 +119,20 @@ fn off_nothing_is_written() {
     quiet.set_hooks(Hooks::TRACE, false);
     run(&quiet, 11, 500);
     assert_eq!(quiet.trace().unwrap().written(), CPUS);
+}
+
+#[test]
+fn a_run_with_injected_failures_is_replayed_without_them() {
+    let original = machine(true);
+    let half = FailPageAlloc { probability: 50, times: None, min_order: Order::ZERO, ..FailPageAlloc::default() };
+    let half = FailPageAlloc { ignore_gfp_wait: false, ignore_gfp_highmem: false, ..half };
+    original.set_fail_page_alloc(Some(half));
+    run(&original, 13, 2_000);
+    original.set_fail_page_alloc(None);
+    assert!(original.injected_failures() > 100, "{}", original.injected_failures());
+    let again = machine(true);
+    replay(&*again, events(&original)).unwrap();
+    let word = |machine: &Machine, pfn| machine.map().at(pfn).word();
+    assert!(range(0x400, 0x1c00).iter().all(|pfn| word(&original, pfn) == word(&again, pfn)), "the layouts differ");
+    set_host_cpu(CpuId::new(0));
 }
