@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # AddressSanitizer over mm's and boot's tests on the host: stress by threads among them.
 #
-# Whole boots and sequences of operations run under it as fuzz targets (scripts/fuzz.sh).
+# Whole boots and sequences of operations run under it as fuzz targets (scripts/fuzz.sh). `scripts/asan.sh FILTER...`
+# runs only tests whose names hold one; `cpus threads` are those of several threads.
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -48,7 +48,7 @@ keep() {
 
 # tell: a line for each recorded module, and one for all; shares of a sample with Wilson's interval of 95 %.
 tell() {
-    [ -e "$RECORD" ] || die "nothing is recorded"
+    [ -e "$RECORD" ] || left_out "nothing is recorded yet"
     awk -F '\t' '
         function line(name, caught, missed, shard, commit,    n, p, z, middle, half) {
             n = caught + missed
@@ -89,6 +89,8 @@ if [ -n "$recorded" ]; then
 fi
 setup_toolchain
 need_tool cargo-mutants 27.1.0
+# A mutant is compiled once and run once: no debugger looks at it.
+export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=1
 for part in "${parts[@]}"; do
     case $part in *.rs) files=(--file "mm/src/$part") ;; *) files=(--file "mm/src/$part/**" --file "mm/src/$part.rs") ;; esac
     [ -e "$ROOT/mm/src/$part" ] || usage_error "mm has no '$part'"

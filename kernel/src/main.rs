@@ -178,7 +178,7 @@ fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootAr
     if let Some(names) = args.bench {
         bench::run(&system, names);
     }
-    let held = args.torture.is_none_or(|arg| torture::run(&system, arg));
+    let held = args.torture.is_none_or(|arg| torture::run(&system, arg, args.torture_trace));
     let failed = selftest::run(&system, selftest::Filter::new(args.selftest));
     halt(i32::from(failed > 0 || !held))
 }

@@ -106,7 +106,7 @@ fn module(path: &str) -> Option<String> {
     let stem = |part: &str| part.trim_end_matches(".rs").to_owned();
     let is_test = |part: &&str| {
         let part = stem(part);
-        part.ends_with("tests") || matches!(part.as_str(), "testing" | "model" | "mutation" | "builder")
+        part.ends_with("tests") || matches!(part.as_str(), "testing" | "model" | "mutation" | "builder" | "story")
     };
     if !matches!(name, "mm" | "boot") || inside.iter().any(is_test) {
         return None;

@@ -13,6 +13,7 @@ use mm::order::Order;
 use mm::page_alloc::{CmaArea, DefaultCore, Needs, Options, PageAllocator, Pageset, Storage, frame_runs};
 use mm::phase::Mm;
 use mm::sync::CurrentCpu;
+use mm::trace::{SLOT_WORDS, TraceRing};
 use mm::vmstat::CpuCounters;
 use mm::zone::pageblock::PAGEBLOCK_PAGES;
 use mm::zone::pageset::PagesetSize;
@@ -95,6 +96,7 @@ pub(super) fn build_allocator<M: Machine>(
         usemap_bytes: take(memblock, given, "the pageblock types", needs.usemap_bytes)?,
         core_words: take(memblock, given, "the free lists", needs.core_words)?,
     };
+    let trace = if given.args.torture_trace.is_some() { trace_ring::<M>(memblock, given)? } else { None };
     let guard_minorder = Order::new(given.args.guardpage_minorder).unwrap_or(Order::ZERO);
     let options = Options {
         core: CoreOptions { guard_minorder, ..CoreOptions::default() },
@@ -102,9 +104,25 @@ pub(super) fn build_allocator<M: Machine>(
         ram: Some(given.machine.ram()),
         local: Some(nodes.local),
         policies: given.args.policies,
+        trace,
         ..Options::default()
     };
     Ok(PageAllocator::new(map, plan.nodes(), &by_node, storage, options)?)
+}
+
+/// Events that the ring of `torture_trace=` keeps: more than one operation of the torture can write.
+const TRACE_SLOTS: usize = 1 << 16;
+
+/// The ring of `torture_trace=`, switched off.
+fn trace_ring<M: Machine>(
+    memblock: &mut Memblock<'_>,
+    given: &Given<'_, M>,
+) -> Result<Option<&'static TraceRing<'static>>, BootError> {
+    let words: &'static [AtomicU32] =
+        slices::fill(take(memblock, given, "the trace", TRACE_SLOTS * SLOT_WORDS)?, || AtomicU32::new(0));
+    let place = take(memblock, given, "the trace", 1)?;
+    let rings: &'static [TraceRing<'static>] = slices::fill_some(place, || TraceRing::new::<M::Irq>(words));
+    Ok(rings.first())
 }
 
 /// Sets each zone's watermarks from what it manages (Linux: `init_per_zone_wmark_min`).

@@ -163,6 +163,9 @@ pub struct BootArgs<'a> {
     pub selftest: Option<&'a str>,
     /// Ours, `torture=`: so many random operations run before the self-tests.
     pub torture: Option<TortureArg>,
+    /// Ours, `torture_trace=`: the debugger's file that gets what the page allocator does meanwhile. The boot makes the
+    /// ring for it.
+    pub torture_trace: Option<&'a str>,
     /// Ours, `bench=`: which benches run.
     pub bench: Option<&'a str>,
     /// Ours, `monitor`: the console's monitor runs after boot.
@@ -209,6 +212,7 @@ impl<'a> BootArgs<'a> {
             highmem: true,
             selftest: None,
             torture: None,
+            torture_trace: None,
             bench: None,
             monitor: false,
             dump: None,
@@ -322,11 +326,12 @@ impl<'a> BootArgs<'a> {
                 return Some(set(field, switch(value)));
             }
         }
-        let texts: [(&str, &mut Option<&'a str>); 4] = [
+        let texts: [(&str, &mut Option<&'a str>); 5] = [
             ("selftest", &mut self.selftest),
             ("bench", &mut self.bench),
             ("dump", &mut self.dump),
             ("oops", &mut self.oops),
+            ("torture_trace", &mut self.torture_trace),
         ];
         for (name, field) in texts {
             if token.is(name) {
@@ -402,7 +407,7 @@ impl Default for BootArgs<'_> {
 }
 
 /// Names that mean nothing without a value.
-const VALUED: [&str; 20] = [
+const VALUED: [&str; 21] = [
     "mem",
     "vmalloc",
     "cma",
@@ -422,6 +427,7 @@ const VALUED: [&str; 20] = [
     "dump",
     "oops",
     "torture",
+    "torture_trace",
     "semihosting",
 ];
 

@@ -114,7 +114,7 @@ fn every_name_of_the_list_is_known() {
     let line = "mem=64M vmalloc=128M cma=8M kernelcore=32M movablecore=10% memblock=debug numa_zonelist_order=z \
                 debug_guardpage_minorder=2 debug_pagealloc=on init_on_alloc=1 init_on_free=y movable_node \
                 page_poison=on page_owner=on fail_page_alloc=1,100,0,-1 percpu_alloc=page highmem=off selftest=buddy \
-                bench=all torture=200000,0x7 monitor dump=pagetables oops=null semihosting=off";
+                bench=all torture=200000,0x7 torture_trace=/tmp/x monitor dump=pagetables oops=null semihosting=off";
     assert!(outcome(line).iter().all(|(_, outcome)| *outcome == Outcome::Taken), "{:?}", outcome(line));
     let args = parse(line);
     assert_eq!(args.vmalloc, Some(128 << 20));
@@ -127,6 +127,7 @@ fn every_name_of_the_list_is_known() {
     assert_eq!((args.selftest, args.bench, args.dump), (Some("buddy"), Some("all"), Some("pagetables")));
     assert_eq!(args.semihosting, Some(false));
     assert_eq!(args.torture, Some(TortureArg { operations: 200_000, seed: 7 }));
+    assert_eq!(args.torture_trace, Some("/tmp/x"));
     assert_eq!(parse("torture=5").torture, Some(TortureArg { operations: 5, seed: 1 }));
 }
 
@@ -156,8 +157,9 @@ fn policies_have_the_names_of_sysctl_or_ours() {
 fn bad_values_leave_the_defaults() {
     let line = "vmalloc=0 vmalloc=8G memblock=x numa_zonelist_order=q debug_guardpage_minorder=6 debug_pagealloc=? \
                 fail_page_alloc=1,2,3 fail_page_alloc=0,1,1,1 fail_page_alloc=1,101,0,0 percpu_alloc=both highmem= \
-                dump= semihosting=perhaps page_owner torture=0 torture=1,0 torture=1,2,3 torture=lots torture=4294967296";
-    assert_eq!(outcome(line).map_bad(), 19);
+                dump= semihosting=perhaps page_owner torture=0 torture=1,0 torture=1,2,3 torture=lots torture=4294967296 \
+                torture_trace= torture_trace";
+    assert_eq!(outcome(line).map_bad(), 21);
     assert_eq!(BootArgs { line: "", ..parse(line) }, BootArgs::new());
 }
 

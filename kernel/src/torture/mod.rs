@@ -16,6 +16,7 @@
 mod held;
 mod mark;
 mod owner;
+mod story;
 mod tally;
 mod work;
 
@@ -31,6 +32,7 @@ use crate::println;
 use crate::space::switch_to_kernel;
 use crate::system::System;
 use held::Table;
+use story::Story;
 use tally::Tally;
 use work::Work;
 
@@ -76,10 +78,12 @@ impl Counts {
 }
 
 /// Does what `arg` asks for and prints one line on it; `false` when something does not hold.
-pub fn run(system: &System, arg: TortureArg) -> bool {
+///
+/// With a `trace` all that the page allocator does goes to that file of the debugger's.
+pub fn run(system: &System, arg: TortureArg, trace: Option<&str>) -> bool {
     let start = clock::microseconds();
     let mut tally = Tally::default();
-    let verdict = torture(system, arg, &mut tally);
+    let verdict = torture(system, arg, trace, &mut tally);
     let TortureArg { operations, seed } = arg;
     let micros = clock::microseconds().saturating_sub(start);
     let word = if verdict.is_ok() { "ok" } else { "FAILED" };
@@ -90,15 +94,21 @@ pub fn run(system: &System, arg: TortureArg) -> bool {
     verdict.is_ok()
 }
 
-fn torture(system: &System, arg: TortureArg, tally: &mut Tally) -> Result<(), Defect> {
+fn torture(system: &System, arg: TortureArg, trace: Option<&str>, tally: &mut Tally) -> Result<(), Defect> {
     let table = Table::start(system)?;
     let before = Counts::settled(system)?;
-    let mut work = Work::new(system, table, Xorshift32::from(arg.seed), tally)?;
-    let done = operate(system, &mut work, arg);
+    let mut story = trace.map(|name| Story::begin(system, name)).transpose()?;
+    let mut work = Work::new(system, table, Xorshift32::from(arg.seed), tally, story.is_some());
+    let done = operate(system, &mut work, arg, &mut story).and_then(|()| work.end(&mut story));
     system.booted.mm.allocator().set_fail_page_alloc(None);
-    done?;
-    work.end()?;
     switch_to_kernel();
+    let settled = Counts::settled(system);
+    // What led to a defect is in the file, too.
+    if let Some(story) = story {
+        story.end()?;
+    }
+    done?;
+    settled?;
     let after = Counts::settled(system)?;
     if after != before {
         log::error!("torture: seed {}: before {before:?}, after {after:?}", arg.seed);
@@ -108,15 +118,19 @@ fn torture(system: &System, arg: TortureArg, tally: &mut Tally) -> Result<(), De
 }
 
 /// The operations themselves.
-fn operate(system: &System, work: &mut Work<'_>, arg: TortureArg) -> Result<(), Defect> {
+fn operate(system: &System, work: &mut Work<'_>, arg: TortureArg, story: &mut Option<Story>) -> Result<(), Defect> {
     for number in 0..arg.operations {
         if number % STRETCH == 0 {
             let faults = work.next_stretch().then(|| failures(work.chance()));
             system.booted.mm.allocator().set_fail_page_alloc(faults);
         }
-        work.step().inspect_err(|Defect| {
+        let done = work.step().inspect_err(|Defect| {
             log::error!("torture: operation {number} of seed {}", arg.seed);
-        })?;
+        });
+        if let Some(story) = story {
+            story.pour()?;
+        }
+        done?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use mm::vmalloc::{IoKind, Request, VmallocError};
 
 use super::held::{Held, Table};
 use super::mark::{self, mark};
+use super::story::Story;
 use super::tally::{Kind, Tally};
 use super::{Defect, REQUESTS, owner};
 use crate::arch::armv7::clock;
@@ -49,6 +50,8 @@ pub(super) struct Work<'a> {
     tendency: Tendency,
     chance: Xorshift32,
     tally: &'a mut Tally,
+    /// Only requests and frees: what a replay can repeat.
+    plain: bool,
 }
 
 /// Names a defect.
@@ -79,11 +82,12 @@ impl<'a> Work<'a> {
         table: &'static Table,
         chance: Xorshift32,
         tally: &'a mut Tally,
-    ) -> Result<Self, Defect> {
+        plain: bool,
+    ) -> Self {
         let device = system.device_space(DEVICE);
         let spaces = [const { None }; SPACES];
         let zones = system.booted.mm.allocator();
-        Ok(Self { system, zones, table, device, spaces, tendency: Tendency::Both, chance, tally })
+        Self { system, zones, table, device, spaces, tendency: Tendency::Both, chance, tally, plain }
     }
 
     /// Where chance stands.
@@ -138,17 +142,17 @@ impl<'a> Work<'a> {
 
     fn fill(&mut self, slot: u32) -> (Kind, Outcome) {
         match self.chance.below(64) {
-            0..26 => (Kind::Pages, self.take_block(slot)),
-            26..42 => (Kind::Movable, self.take_movable(slot)),
-            42..45 => (Kind::Bulk, self.take_bulk(slot)),
+            26..42 if !self.plain => (Kind::Movable, self.take_movable(slot)),
+            42..45 if !self.plain => (Kind::Bulk, self.take_bulk(slot)),
             45..48 => (Kind::Exact, self.take_exact(slot)),
-            48..50 => (Kind::Contiguous, self.take_contiguous(slot)),
+            48..50 if !self.plain => (Kind::Contiguous, self.take_contiguous(slot)),
             50..54 => (Kind::Vmalloc, self.take_area(slot)),
             54..57 => (Kind::Vmap, self.take_window(slot)),
             57..59 => (Kind::Ioremap, self.take_device(slot)),
             59..61 => (Kind::Kmap, self.take_mapped(slot)),
             61..63 => (Kind::Space, self.space()),
-            _ => (Kind::Settle, self.settle()),
+            63.. => (Kind::Settle, self.settle()),
+            _ => (Kind::Pages, self.take_block(slot)),
         }
     }
 
@@ -367,7 +371,7 @@ impl<'a> Work<'a> {
         match self.chance.below(8) {
             0 => self.system.vm.purge().map(drop).map_err(|error| defect(&error))?,
             1 => self.system.vm.kmap_flush_unused(),
-            2 => {
+            2 if !self.plain => {
                 if let Some(zone) = self.zones.zones().get(self.chance.below(self.zones.zones().len())) {
                     self.zones.compact_zone(zone.tag(), self.order());
                 }
@@ -440,13 +444,16 @@ impl<'a> Work<'a> {
     }
 
     /// Gives everything back.
-    pub(super) fn end(&mut self) -> Result<(), Defect> {
+    pub(super) fn end(&mut self, story: &mut Option<Story>) -> Result<(), Defect> {
         for number in 0..SPACES {
             if let Some(old) = self.spaces.get_mut(number).and_then(Option::take) {
                 self.drop_space(old, mark(u32::try_from(number).unwrap_or(0), 2))?;
             }
         }
-        (0..self.table.len()).try_for_each(|slot| self.release(slot, self.table.get(slot)))
+        (0..self.table.len()).try_for_each(|slot| {
+            self.release(slot, self.table.get(slot))?;
+            story.as_mut().map_or(Ok(()), Story::pour)
+        })
     }
 
     fn free(&self, pfn: Pfn, order: Order) -> Result<(), Defect> {

@@ -40,6 +40,14 @@ pub enum PageState {
     },
 }
 
+impl PageState {
+    /// Whether the frame is the allocator's, or was and somebody has it.
+    #[must_use]
+    pub const fn is_given(self) -> bool {
+        !matches!(self, Self::Reserved | Self::Hole)
+    }
+}
+
 impl fmt::Display for PageState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,6 +9,7 @@ use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::{AllocError, Hooks, PageAllocator};
 use crate::sync::CurrentCpu;
+use crate::trace::What;
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Makes single pages, each freed alone, of an allocated block. The caller owns the whole block; its references
@@ -39,6 +40,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         for page in (0..order.pages()).filter_map(|offset| self.map.page(Pfn::new(pfn.raw() | offset))) {
             page.set_word(StateWord::allocated(Order::ZERO, kind));
         }
+        self.note(What::Cut, Some(pfn), order);
         Ok(())
     }
 

@@ -152,6 +152,12 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.frames.usemap.get(pfn)
     }
 
+    /// Makes `kind` the type of the pageblock that holds `pfn`, and of what is free in it: for tests that rebuild a state.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn set_block_type(&self, pfn: Pfn, kind: MigrateType) {
+        self.with_core(|core| core.set_block_type(pfn, kind));
+    }
+
     /// Its numbers now.
     #[must_use]
     pub fn stats(&self) -> ZoneStats {

@@ -34,6 +34,8 @@ pub enum What {
     },
     /// A CPU empties its pagesets, all of them.
     DrainLocal,
+    /// A block that a caller has became single pages (Linux: `split_page`).
+    Cut,
     /// A listed block was split down to the event's order.
     Split {
         /// What it was.
@@ -109,13 +111,22 @@ impl Event {
             What::Steal { to, pages } => (9, kind(to), 0, pages),
             What::Refill { kind: list, pages } => (10, kind(list), 0, pages),
             What::Drain { pages } => (11, 0, 0, pages),
+            What::Cut => (12, 0, 0, 0),
         };
         [tag | u32::from(order.raw()) << 16 | a << 20 | b << 24, pfn.map_or(NO_FRAME, Pfn::raw), detail]
     }
 
+    /// The event as words, CPU (bits 8-15 of the first) and all: what a file of events holds.
+    #[must_use]
+    pub fn words(self) -> [u32; 3] {
+        let cpu = u32::try_from(self.cpu.index()).unwrap_or(u32::MAX).min(0xff);
+        let [head, pfn, detail] = Self::encode(self.what, self.pfn, self.order);
+        [head | cpu << 8, pfn, detail]
+    }
+
     /// The event of these words; `None` for words that are none.
     #[must_use]
-    pub(crate) fn decode([head, pfn, detail]: [u32; 3]) -> Option<Self> {
+    pub fn decode([head, pfn, detail]: [u32; 3]) -> Option<Self> {
         let (a, b) = (head >> 20 & KIND, head >> 24 & KIND);
         let small = |raw: u32| u8::try_from(raw).ok().and_then(Order::new);
         let gfp = GfpFlags::from_bits_retain(detail);
@@ -131,6 +142,7 @@ impl Event {
             9 => What::Steal { to: MigrateType::new(a)?, pages: detail },
             10 => What::Refill { kind: MigrateType::new(a)?, pages: detail },
             11 => What::Drain { pages: detail },
+            12 => What::Cut,
             _ => return None,
         };
         let pfn = (pfn != NO_FRAME).then_some(Pfn::new(pfn));
@@ -152,6 +164,7 @@ impl fmt::Display for Event {
             What::Steal { .. } => "mm_page_steal",
             What::Refill { .. } => "mm_page_pcpu_refill",
             What::Drain { .. } => "mm_page_pcpu_drain",
+            What::Cut => "mm_page_cut",
         };
         write!(f, "[{:03}] {name}:", self.cpu.index())?;
         if let Some(pfn) = self.pfn {
@@ -163,7 +176,7 @@ impl fmt::Display for Event {
                 write!(f, " gfp_flags={:#x}", gfp.bits())
             }
             What::Free { cold } => write!(f, " cold={}", u8::from(cold)),
-            What::DrainLocal => Ok(()),
+            What::DrainLocal | What::Cut => Ok(()),
             What::Split { from, kind } | What::Merge { from, kind } => {
                 write!(f, " from_order={} migratetype={}", from.raw(), kind.name())
             }

@@ -10,12 +10,16 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod format;
 #[cfg(any(test, feature = "testing"))]
 pub mod replay;
 mod ring;
+#[cfg(any(test, feature = "testing"))]
+pub mod story;
 
 #[cfg(test)]
 mod tests;
 
 pub use event::{Event, What};
+pub use format::{END, EVERYTHING, MAGIC, pageblocks};
 pub use ring::{SLOT_WORDS, TraceRing};

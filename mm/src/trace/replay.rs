@@ -1,6 +1,6 @@
 //! Replay: what was asked of one allocator is asked of another, and must have the same end.
 //!
-//! Theory.      Requests, frees and explicit drains are done again, on the same CPUs, one after the other; everything
+//! Theory.      Requests, frees, cuts and explicit drains are done again, on the same CPUs, one after the other; everything
 //!              else in a trace follows from them. Each answer is compared at once, so a replay that differs says where.
 //! Source.      Ours.
 
@@ -27,7 +27,7 @@ pub enum ReplayError {
     },
     /// An answer without a request: something else than requests took the block.
     NoRequest(Event),
-    /// The free of this event was refused.
+    /// The free or cut of this event was refused.
     Free(Event, FreeError),
 }
 
@@ -70,6 +70,10 @@ pub fn replay<C: FreeCore<'static>>(
             What::Free { cold } => {
                 set_host_cpu(cpu);
                 free(allocator, pfn, order, cold).map_err(|error| ReplayError::Free(event, error))?;
+            }
+            What::Cut => {
+                let cut = pfn.map_or(Ok(()), |pfn| allocator.split_page(pfn, order));
+                cut.map_err(|error| ReplayError::Free(event, error))?;
             }
             // A drain inside a request is part of its answer.
             What::DrainLocal if answer.is_none() => {

@@ -59,11 +59,10 @@ impl<'m> TraceRing<'m> {
     #[inline(never)]
     pub(crate) fn write(&self, what: What, pfn: Option<Pfn>, order: Order) {
         let number = self.next.fetch_add(1, Relaxed);
-        let cpu = u32::try_from((self.cpu)().index()).unwrap_or(u32::MAX).min(0xff);
-        let [head, pfn, detail] = Event::encode(what, pfn, order);
+        let event = Event { what, cpu: (self.cpu)(), pfn, order }.words();
         let Some([sequence, words @ ..]) = self.slot(number) else { return };
         sequence.store(NOBODY, Relaxed);
-        for (place, word) in words.iter().zip([head | cpu << 8, pfn, detail]) {
+        for (place, word) in words.iter().zip(event) {
             place.store(word, Release);
         }
         sequence.store(number, Release);

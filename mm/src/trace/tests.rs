@@ -27,6 +27,7 @@ fn every_kind() -> Vec<What> {
         What::Free { cold: true },
         What::Free { cold: false },
         What::DrainLocal,
+        What::Cut,
         What::Split { from, kind },
         What::Merge { from, kind },
         What::Fallback { wanted: MigrateType::Movable, from: kind, size: from },
