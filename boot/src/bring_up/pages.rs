@@ -105,7 +105,6 @@ pub(super) fn build_allocator<M: Machine>(
         local: Some(nodes.local),
         policies: given.args.policies,
         trace,
-        ..Options::default()
     };
     Ok(PageAllocator::new(map, plan.nodes(), &by_node, storage, options)?)
 }
