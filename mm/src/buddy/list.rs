@@ -47,8 +47,9 @@ impl List {
 
 /// Lists of a type; a power of two makes the array of a type a shift away.
 const LISTS: usize = MAX_ORDER.next_power_of_two();
-/// The bits of a number below it.
-const LISTS_MASK: u32 = (1 << LISTS.trailing_zeros()) - 1;
+/// The bits of a state word that are the order.
+const ORDER_BITS: u32 = 0xf;
+const _: () = assert!(LISTS == ORDER_BITS as usize + 1, "an order is a list's place");
 /// Types, the next power of two: what stands in a state word then needs no check.
 const TYPES: usize = MIGRATE_TYPES.next_power_of_two();
 
@@ -66,7 +67,7 @@ impl Freed {
     /// Its order, as a number.
     #[inline(always)]
     pub(super) fn log2(self) -> u32 {
-        self.free & LISTS_MASK
+        self.free & ORDER_BITS
     }
 
     /// Its first frame, when `near` is one of the same largest block.

@@ -126,7 +126,7 @@ fn drive<'m, C: FreeCore<'m>>(
     guard_minorder: Order,
     choices: &mut Choices<'_>,
 ) {
-    let core = C::new(zone, CoreOptions { guard_minorder }, words).unwrap();
+    let core = C::new(zone, CoreOptions { guard_minorder, ..CoreOptions::default() }, words).unwrap();
     let cells = vec![Cell::Foreign; zone.span.pages() as usize];
     let guards = guard_minorder > Order::ZERO;
     let mut model = Model { core, base: zone.span.start.raw(), cells, live: Vec::new(), guards };

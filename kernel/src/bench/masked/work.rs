@@ -17,8 +17,11 @@ use super::super::rng::Xorshift32;
 use super::TimedIrq;
 use super::model::{AREA, Lender, Model, NORMAL, PAGES, SIZE, filled, model};
 
+/// The name of a row, and the path that it measures.
+type Path = (&'static str, fn(&mut Work));
+
 /// The paths by the names of their rows.
-pub(super) const PATHS: [(&str, fn(&mut Work)); 10] = [
+pub(super) const PATHS: [Path; 10] = [
     ("alloc", Work::alloc),
     ("bulk", Work::bulk),
     ("drain", Work::drain),
@@ -169,7 +172,7 @@ impl Work {
             self.fill(self.live.len(), MOVABLE);
             let is_first = |place: &usize| {
                 let word = self.live.get(*place).map_or(NONE, |place| place.load(Relaxed));
-                word != NONE && (word >> 4) % PAGEBLOCK_PAGES == 0
+                word != NONE && (word >> 4).is_multiple_of(PAGEBLOCK_PAGES)
             };
             (0..self.live.len()).filter(|place| !is_first(place)).for_each(|place| self.free(place));
             self.model.drain_local();
