@@ -48,6 +48,9 @@ pub struct LowmemConfig {
     pub vmalloc_bytes: u32,
     /// RAM outside the linear mapping is wanted (`highmem=off` clears it).
     pub highmem: bool,
+    /// So many bytes at the end of RAM are left to highmem, however much the linear mapping has room for
+    /// (`highmem=`).
+    pub highmem_bytes: Option<u64>,
     /// The data cache is VIPT and may alias: Linux has no highmem then.
     pub aliasing_cache: bool,
     /// What runs already: from the first-level table to the image's end. Never taken out of the linear mapping.
@@ -133,7 +136,7 @@ pub fn vmalloc_bytes(asked: Option<u64>, page_offset: VirtAddr) -> u32 {
 /// # Errors
 /// [`LowmemError`]; nothing has changed.
 pub fn adjust(memblock: &mut Memblock<'_>, config: &LowmemConfig) -> Result<LowmemBounds, LowmemError> {
-    let vmalloc_limit = vmalloc_limit(config)?;
+    let vmalloc_limit = forced_limit(memblock, config, vmalloc_limit(config)?);
     let unmappable = unmappable_start(memblock, config);
     let usable = |region: &Region| {
         let whole = region.range();
@@ -173,6 +176,21 @@ fn vmalloc_limit(config: &LowmemConfig) -> Result<PhysAddr, LowmemError> {
         .filter(|&bytes| bytes > 0);
     let limit = mapped.and_then(|bytes| phys_offset.checked_add(u64::from(bytes)));
     limit.ok_or(LowmemError::NoRoom { page_offset, vmalloc_bytes })
+}
+
+/// The limit that `highmem=` asks for, a multiple of 2 MiB; `limit` where that is lower, or where it would take what runs
+/// already or leave too little (Linux x86: `highmem_pfn_init`).
+fn forced_limit(memblock: &Memblock<'_>, config: &LowmemConfig, limit: PhysAddr) -> PhysAddr {
+    let Some(bytes) = config.highmem_bytes.filter(|_| config.highmem && !config.aliasing_cache) else { return limit };
+    let least = config.phys_offset.saturating_add(u64::from(MIN_LOWMEM)).max(config.in_use.end);
+    let end = memblock.end_of_dram().raw().checked_sub(bytes).map(|end| PhysAddr::new(end).align_down(PMD_SIZE));
+    match end.filter(|end| *end >= least) {
+        Some(end) => end.min(limit),
+        None => {
+            log::warn!("highmem={bytes} leaves no lowmem: ignored");
+            limit
+        }
+    }
 }
 
 fn high_memory(config: &LowmemConfig, lowmem_limit: PhysAddr) -> Result<VirtAddr, LowmemError> {

@@ -120,6 +120,7 @@ pub(super) fn reserve_all<M: Machine>(
         phys_offset: PhysAddr::new(u64::from(given.head.phys_offset)),
         vmalloc_bytes,
         highmem: given.args.highmem,
+        highmem_bytes: given.args.highmem_bytes,
         aliasing_cache: given.aliasing_cache,
         in_use: PhysRange::new(tables.start, given.image.whole.end),
     };

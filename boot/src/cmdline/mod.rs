@@ -157,8 +157,10 @@ pub struct BootArgs<'a> {
     pub percpu_alloc: FirstChunk,
     /// `sysctl.vm.zone_reclaim_mode=`, `sysctl.vm.watermark_boost_factor=`, and ours, `page_alloc.NAME=`.
     pub policies: Policies,
-    /// Ours, `highmem=`: RAM above lowmem is used.
+    /// Ours, `highmem=off`: RAM above lowmem is not used.
     pub highmem: bool,
+    /// `highmem=`: so many bytes at the end of RAM are highmem.
+    pub highmem_bytes: Option<u64>,
     /// Ours, `selftest=`: which self-tests run (`all`, `none`, a name, names with commas).
     pub selftest: Option<&'a str>,
     /// Ours, `torture=`: so many random operations run before the self-tests.
@@ -210,6 +212,7 @@ impl<'a> BootArgs<'a> {
             percpu_alloc: FirstChunk::Auto,
             policies: Policies::new(),
             highmem: true,
+            highmem_bytes: None,
             selftest: None,
             torture: None,
             torture_trace: None,
@@ -322,7 +325,9 @@ impl<'a> BootArgs<'a> {
             ("highmem", &mut self.highmem),
         ];
         for (name, field) in switches {
-            if token.is(name) {
+            // `highmem=` is a switch, or a size: a switch looks at the first letter alone.
+            let is_size = name == "highmem" && memparse(value).is_some_and(|size| size > 1);
+            if token.is(name) && !is_size {
                 return Some(set(field, switch(value)));
             }
         }
@@ -345,7 +350,9 @@ impl<'a> BootArgs<'a> {
 
     /// Sizes and numbers.
     fn take_size(&mut self, token: Token<'a>, value: &'a str) -> Option<Option<()>> {
-        Some(if token.is("mem") {
+        Some(if token.is("highmem") {
+            set(&mut self.highmem_bytes, memparse(value).map(Some))
+        } else if token.is("mem") {
             value::mem(value).and_then(|arg| self.mem.push(arg))
         } else if token.is("vmalloc") {
             let size = memparse(value).and_then(|size| u32::try_from(size).ok()).filter(|&size| size > 0);

@@ -257,3 +257,15 @@ fn the_order_below_which_blocks_are_guarded_is_told() {
     assert_eq!(told("debug_guardpage_minorder=2"), ["Setting debug_guardpage_minorder to 2"]);
     assert_eq!(told("debug_guardpage_minorder=0"), [""; 0]);
 }
+
+#[test]
+fn highmem_is_a_switch_or_a_size() {
+    let parsed = |line: &'static str| {
+        let args = parse(line);
+        (args.highmem, args.highmem_bytes)
+    };
+    assert_eq!(parsed("highmem=off"), (false, None));
+    assert_eq!(parsed("highmem=0"), (false, None));
+    assert_eq!(parsed("highmem=512M"), (true, Some(512 << 20)));
+    assert_eq!(parsed("highmem=lots"), (true, None));
+}

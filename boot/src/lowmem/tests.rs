@@ -16,6 +16,7 @@ fn config() -> LowmemConfig {
         phys_offset: PhysAddr::new(0x8000_0000),
         vmalloc_bytes: DEFAULT_VMALLOC,
         highmem: true,
+        highmem_bytes: None,
         aliasing_cache: false,
         in_use: range(0x8000_4000, 0x8040_0000),
     }
@@ -226,4 +227,23 @@ fn vmalloc_is_bounded_with_linux_lines() {
     let mut memblock = map.with(&[(0x8000_0000, 0xa000_0000)], &[]);
     let config = LowmemConfig { vmalloc_bytes: 2000 << 20, ..config() };
     assert_eq!(adjust(&mut memblock, &config).unwrap().lowmem_limit, PhysAddr::new(0x8200_0000));
+}
+
+#[test]
+fn a_size_of_highmem_lowers_lowmem_and_one_that_leaves_too_little_is_ignored() {
+    let bounds = |highmem_bytes: Option<u64>| {
+        let mut map = Map::new();
+        let mut memblock = map.with(&[(0x8000_0000, 0x1_0000_0000)], &[]);
+        adjust(&mut memblock, &LowmemConfig { highmem_bytes, ..config() }).unwrap()
+    };
+    let usual = bounds(None);
+    for (bytes, end) in [(1_u64 << 30, 0xc000_0000_u32), ((1 << 30) + 4096, 0xbfe0_0000)] {
+        let forced = bounds(Some(bytes));
+        assert_eq!((forced.lowmem_limit.raw(), forced.high_memory.raw()), (u64::from(end), end));
+        assert_eq!(forced.ignored, None);
+    }
+    // More than that is highmem anyway; all of it is lowmem that somebody needs; more than there is.
+    for bytes in [16 << 20, (2 << 30) - (16 << 20), 4 << 30] {
+        assert_eq!(bounds(Some(bytes)), usual, "{bytes:#x}");
+    }
 }

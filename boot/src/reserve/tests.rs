@@ -107,6 +107,7 @@ impl Machine {
             phys_offset: addr(0x8000_0000),
             vmalloc_bytes: DEFAULT_VMALLOC,
             highmem: true,
+            highmem_bytes: None,
             aliasing_cache: false,
             in_use: range(0x8000_4000, 0x8160_7588),
         }

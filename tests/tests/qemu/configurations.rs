@@ -81,6 +81,11 @@ const TWO_NODES: &[&str] = &[
     "Policy zone: Normal",
     "node 0 is full: node 1 helps out",
 ];
+const MORE_HIGHMEM: &[&str] = &[
+    "  Normal   [mem 0x0000000080000000-0x00000000bfffffff]",
+    "  HighMem  [mem 0x00000000c0000000-0x00000000ffffffff]",
+    "16384K cma-reserved, 1032192K highmem)",
+];
 const LESS_LOWMEM: &[&str] = &[
     "  Normal   [mem 0x0000000080000000-0x00000000deffffff]",
     "  HighMem  [mem 0x00000000df000000-0x00000000ffffffff]",
@@ -157,6 +162,13 @@ fn transcripts() -> Vec<Configuration> {
             ..USUAL
         },
         Configuration { name: "followed/poisoned", append: "debug_pagealloc=on page_poison=1", limit: 120, ..USUAL },
+        Configuration {
+            name: "highmem-size/2G",
+            mem: "2G",
+            append: "highmem=1G selftest=highmem,vmalloc",
+            says: MORE_HIGHMEM,
+            ..VEXPRESS
+        },
         Configuration {
             name: "vmalloc-size/2G",
             mem: "2G",
