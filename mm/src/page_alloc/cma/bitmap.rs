@@ -138,9 +138,9 @@ mod tests {
     fn the_words_of_a_run_hold_each_of_its_bits_once() {
         for (first, count) in [(0, 1), (0, 32), (31, 1), (31, 2), (5, 27), (5, 91), (32, 64), (7, 0)] {
             let bits = parts(first, count).flat_map(|(word, mask)| {
-                (0..32).filter(move |bit| mask >> bit & 1 == 1).map(move |bit| word as u32 * 32 + bit)
+                (0..32).filter(move |bit| mask >> bit & 1 == 1).map(move |bit| word * 32 + bit)
             });
-            assert!(bits.eq(first..first + count), "{count} from {first}");
+            assert!(bits.eq(first as usize..(first + count) as usize), "{count} from {first}");
         }
     }
 }
