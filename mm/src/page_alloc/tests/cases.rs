@@ -11,6 +11,7 @@ mod owned;
 mod owners;
 mod policies;
 mod pressure;
+mod random_model;
 mod random_pressure;
 mod replays;
 mod reports;
