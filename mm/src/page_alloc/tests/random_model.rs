@@ -149,7 +149,7 @@ impl Model {
     /// Anything that is not a live block with its order must be refused.
     fn give_wrongly(&mut self) {
         let pfn = Pfn::new(BASE - 0x20 + self.rng.below(0x240));
-        let order = order(self.rng.below(8) as u8);
+        let order = order(self.rng.below(8).min(7) as u8);
         if !self.live.contains(&(pfn, order)) {
             assert!(self.machine.free_pages(pfn, order).is_err(), "{pfn} as {} pages was taken back", order.pages());
         }
