@@ -4,8 +4,9 @@
 //! Theory.      A replay needs the state that a run begins with. So everything is taken first, page by page: what is
 //!              left of the state then are the zones' numbers and their pageblocks' types, which go to the file. The
 //!              first events of the trace give the pages back. Pagesets stock nothing meanwhile: where a pageset's next
-//!              drain begins is no part of the state that is written down. What others than requests take is no part of a replay:
-//!              no contiguous areas and no pages that are moved in a traced run.
+//!              drain begins is no part of the state that is written down. What others than requests take is no part of a
+//!              replay: no contiguous areas and no pages that are moved in a traced run, and vmalloc's shrinker, which
+//!              frees in the middle of requests, is not asked.
 
 use mm::addr::Pfn;
 use mm::order::Order;
@@ -16,6 +17,7 @@ use semihosting::io::Write;
 
 use super::{Defect, ZONES};
 use crate::system::{System, Zones};
+use crate::vm::Vm;
 
 /// Pages given back between two looks at the ring.
 const STRIDE: u32 = 1 << 10;
@@ -29,6 +31,7 @@ pub(super) struct Story {
     file: File,
     ring: &'static TraceRing<'static>,
     zones: &'static Zones,
+    vm: &'static Vm,
     next: u32,
     /// Of the pagesets by zone, before the trace.
     sizes: [PagesetSize; ZONES],
@@ -56,10 +59,11 @@ impl Story {
         let file = File::create(name).map_err(|_| defect("the file cannot be written"))?;
         let mut sizes = [PagesetSize::BOOT; ZONES];
         sizes.iter_mut().zip(zones.zones()).for_each(|(size, zone)| *size = zone.pageset_size());
-        let mut story = Self { file, ring, zones, next: 0, sizes, buffer: [0; BUFFER], used: 0 };
+        let mut story = Self { file, ring, zones, vm: system.vm, next: 0, sizes, buffer: [0; BUFFER], used: 0 };
         size_pagesets(zones, |_| PagesetSize::BOOT)?;
         let last = take_everything(zones)?;
         story.write_state()?;
+        zones.unregister_shrinker(system.vm);
         zones.set_hooks(Hooks::TRACE, true);
         zones.drain_local();
         story.next = ring.written();
@@ -166,6 +170,9 @@ impl Story {
         self.zones.drain_local();
         self.pour()?;
         self.zones.set_hooks(Hooks::TRACE, false);
+        if !self.zones.register_shrinker(self.vm) {
+            return Err(defect("vmalloc's shrinker has lost its place"));
+        }
         size_pagesets(self.zones, |zone| self.sizes.get(zone).copied().unwrap_or(PagesetSize::BOOT))?;
         self.word(END)?;
         for zone in self.zones.zones() {
