@@ -16,7 +16,6 @@ use crate::buddy::{
 use crate::memmap::StateWord;
 use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::trace::What;
 
 /// Linux's design of free lists. One a zone.
 #[derive(Debug)]
@@ -133,12 +132,7 @@ impl<'m> Classic<'m> {
     #[cold]
     fn finish(&mut self, moving: &Moving) {
         self.is_careful = is_careful(&self.frames, self.options);
-        let Some((size, comes_over)) = moving.stolen() else { return };
-        self.frames.note(What::Steal { to: moving.to, pages: moving.pages() }, Some(moving.place()), size);
-        // It may have been isolated meanwhile, but not while a change is under way.
-        if comes_over {
-            self.frames.usemap.set(moving.place(), moving.to);
-        }
+        moving.finish(&self.frames);
     }
 
     /// Other places than the request's own lists, in the order in which they may be tried.

@@ -13,6 +13,7 @@ use crate::buddy::ZoneFrames;
 use crate::memmap::Page;
 use crate::migrate::{MigrateType, PAGEBLOCK_PAGES, pageblock_of};
 use crate::order::Order;
+use crate::trace::What;
 
 /// What a step may cost, in looks at an entry of the map.
 const STEP: u32 = 80;
@@ -94,13 +95,19 @@ impl Moving {
         self.next >= self.end
     }
 
-    /// For a request's change: the order of the block it is for, and whether the whole pageblock comes over.
-    pub(super) fn stolen(&self) -> Option<(Order, bool)> {
-        self.stolen.map(|size| (size, self.moved >= PAGEBLOCK_PAGES / 2))
-    }
-
     /// A frame of the pageblock.
     pub(super) fn place(&self) -> Pfn {
         Pfn::new(self.end.raw().wrapping_sub(1))
+    }
+
+    /// The end of a change that is done: one for a request is told to the trace, and the pageblock comes over if half of it
+    /// was free.
+    pub(super) fn finish(&self, frames: &ZoneFrames<'_>) {
+        let Some(size) = self.stolen else { return };
+        frames.note(What::Steal { to: self.to, pages: self.moved }, Some(self.place()), size);
+        // It may have been isolated meanwhile, but not while a change is under way.
+        if self.moved >= PAGEBLOCK_PAGES / 2 {
+            frames.usemap.set(self.place(), self.to);
+        }
     }
 }

@@ -29,7 +29,6 @@ use crate::buddy::{
 use crate::memmap::{GROUP, Page, StateWord};
 use crate::migrate::{MIGRATE_TYPES, MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES};
 use crate::order::{MAX_ORDER, Order};
-use crate::trace::What;
 use crate::zone::pageblock::blocks_touched;
 
 /// Orders and types, each the next power of two: what stands in a record then needs no check.
@@ -248,11 +247,7 @@ impl Compact<'_> {
     #[cold]
     fn finish(&mut self, moving: &Moving) {
         self.is_careful = is_careful(&self.frames, self.options);
-        let Some((size, comes_over)) = moving.stolen() else { return };
-        self.frames.note(What::Steal { to: moving.to, pages: moving.pages() }, Some(moving.place()), size);
-        if comes_over {
-            self.frames.usemap.set(moving.place(), moving.to);
-        }
+        moving.finish(&self.frames);
     }
 
     /// Other places than the request's own pageblocks, in the order in which they may be tried.
