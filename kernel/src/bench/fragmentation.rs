@@ -175,9 +175,7 @@ impl Use<'_> {
         let mut tries = TRIES;
         while self.pages < pages && tries > 0 {
             let order = order_of(self.chance.next().trailing_ones());
-            // What would be too much, or is not there in one piece, is left out.
-            let is_taken = self.pages + order.pages() <= pages && self.take(order);
-            tries = if is_taken { TRIES } else { tries - 1 };
+            tries = if self.take(order) { TRIES } else { tries - 1 };
         }
     }
 
