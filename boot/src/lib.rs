@@ -29,12 +29,6 @@
 //! | [`bring_up`] | the sequence |
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
-/// How much longer than usual the randomised tests run: `QUIRE_TEST_SCALE`, 1 by default.
-#[cfg(test)]
-pub(crate) fn test_scale() -> u32 {
-    std::env::var("QUIRE_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
-}
-
 pub mod bring_up;
 pub mod cmdline;
 pub mod cpu;

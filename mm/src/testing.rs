@@ -15,6 +15,16 @@ use crate::phase::{EarlyMm, Mm, Setup};
 use crate::platform::{IrqControl, PhysMap, TlbControl};
 use crate::sync::CurrentCpu;
 
+/// How many cases a randomised test tries that tries `cases` by default: `QUIRE_TEST_SCALE`, a factor such as `10` or a
+/// part such as `1/10`, makes it more or fewer; one at least.
+#[must_use]
+pub fn scaled(cases: u32) -> u32 {
+    let text = std::env::var("QUIRE_TEST_SCALE").unwrap_or_default();
+    let (factor, part) = text.split_once('/').unwrap_or((&text, "1"));
+    let or_one = |number: &str| number.trim().parse().unwrap_or(1_u32).max(1);
+    (cases.saturating_mul(or_one(factor)) / or_one(part)).max(1)
+}
+
 /// One bank of host memory that stands for physical frames.
 #[derive(Debug)]
 struct Bank {

@@ -5,6 +5,7 @@
 
 use std::panic::catch_unwind;
 
+use mm::testing::scaled;
 use tests::fuzz::{Random, TARGETS, Target};
 
 fn from_environment(name: &str) -> Option<u32> {
@@ -16,7 +17,7 @@ fn inputs(target: &Target) -> impl Iterator<Item = Vec<u8>> {
     let seeds = (target.seeds)();
     // Miri is a thousand times slower.
     let (inputs, longest) = if cfg!(miri) { (3, 16) } else { (target.inputs, target.longest) };
-    let count = inputs * from_environment("QUIRE_TEST_SCALE").unwrap_or(1);
+    let count = scaled(inputs);
     let mut random = Random::new(u64::from(from_environment("QUIRE_TEST_SEED").unwrap_or(1)));
     seeds.clone().into_iter().chain((0..count).map(move |_| {
         if seeds.is_empty() || random.below(16) == 0 {

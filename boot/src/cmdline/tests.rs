@@ -1,6 +1,7 @@
 //! What boot arguments mean, and that no line of text panics.
 
 use mm::page_alloc::{Policies, ReservePolicy};
+use mm::testing::scaled;
 use proptest::prelude::*;
 
 use super::*;
@@ -199,7 +200,7 @@ fn unknown_arguments_are_listed_in_one_line() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256 * crate::test_scale()))]
+    #![proptest_config(ProptestConfig::with_cases(scaled(256)))]
 
     #[test]
     fn no_line_panics(line in "\\PC*") {

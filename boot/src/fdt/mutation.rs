@@ -10,6 +10,7 @@ use super::tree::Step;
 use super::*;
 use crate::cmdline::BootArgs;
 use crate::info::BootInfo;
+use mm::testing::scaled;
 
 /// Cases at scale 1.
 const CASES: u32 = 10_000;
@@ -163,7 +164,7 @@ fn no_spoilt_tree_panics_and_what_passes_can_be_read() {
     bases.extend(extremes());
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (mut passed, mut slowest) = (0, Duration::ZERO);
-    let cases = CASES * crate::test_scale();
+    let cases = scaled(CASES);
     for _ in 0..cases {
         let blob = spoil(&bases[random.below(bases.len())], &mut random);
         let start = Instant::now();

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::addr::NodeId;
 use crate::memmap::{FrameRun, Page};
+use crate::testing::scaled;
 use crate::zone::ZoneType;
 
 pub(crate) const NORMAL: ZoneTag = ZoneTag::new(NodeId::ZERO, ZoneType::Normal);
@@ -23,11 +24,6 @@ pub(crate) fn range(start: u32, end: u32) -> PfnRange {
 
 pub(crate) fn order(raw: u8) -> Order {
     Order::new(raw).unwrap()
-}
-
-/// How much longer than usual the random tests run (`QUIRE_TEST_SCALE`, default 1).
-pub(crate) fn scale() -> u32 {
-    std::env::var("QUIRE_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// Linux's and everyone's small generator, shifts 13, 17, 5.
@@ -235,23 +231,23 @@ fn random_operations<C: FreeCore<'static>>(cases: u32, steps: u32, guard_minorde
 #[test]
 fn random_operations_agree_with_a_bitmap_and_keep_every_invariant() {
     // 200 arenas of 10,000 steps: two million.
-    random_operations::<Classic<'static>>(200 * scale(), 10_000, 0);
+    random_operations::<Classic<'static>>(scaled(200), 10_000, 0);
 }
 
 #[test]
 fn random_operations_on_the_compact_core_agree_with_a_bitmap_and_keep_every_invariant() {
-    random_operations::<Compact<'static>>(200 * scale(), 10_000, 0);
+    random_operations::<Compact<'static>>(scaled(200), 10_000, 0);
 }
 
 #[test]
 fn random_operations_with_guard_pages_lose_nothing() {
-    random_operations::<Classic<'static>>(10 * scale(), 2_000, 3);
-    random_operations::<Compact<'static>>(10 * scale(), 2_000, 3);
+    random_operations::<Classic<'static>>(scaled(10), 2_000, 3);
+    random_operations::<Compact<'static>>(scaled(10), 2_000, 3);
 }
 
 fn large_arena<C: FreeCore<'static>>() {
     let (frames, parts) = geometry(700, 8_000);
-    Model::<C>::new(frames, &parts, CoreOptions::default(), 0x1234_5678).run(10_000 * scale(), false);
+    Model::<C>::new(frames, &parts, CoreOptions::default(), 0x1234_5678).run(scaled(10_000), false);
 }
 
 #[test]

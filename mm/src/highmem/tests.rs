@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::addr::Pfn;
 use crate::sync::TaskLock;
+use crate::testing::scaled;
 
 /// Table words, and what a TLB may still know of each window.
 #[derive(Default)]
@@ -39,12 +40,8 @@ impl PkmapTable for Table {
     }
 }
 
-fn scale() -> u32 {
-    std::env::var("QUIRE_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24 * scale(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: scaled(24), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn users_of_frames_are_counted_as_in_a_map(steps in prop::collection::vec((any::<bool>(), 0..700_u32), 1..1500)) {

@@ -9,11 +9,11 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::model::Answer;
-use super::tests::{MIB, PAGE, Pool, ROOT, any_prot, expected, model, ram, ram_words, scale, supersection};
+use super::tests::{MIB, PAGE, Pool, ROOT, any_prot, expected, model, ram, ram_words, supersection};
 use super::*;
 use crate::addr::{Pfn, PhysAddr, VirtAddr};
 use crate::platform::TlbControl;
-use crate::testing::{CountingTlb, FakeRam};
+use crate::testing::{CountingTlb, FakeRam, scaled};
 
 /// Where the window of the tests begins: 4 MiB, at the end of the address space.
 const BASE: u64 = (1 << 32) - 4 * MIB;
@@ -255,7 +255,7 @@ fn run(ops: &[Op], live: Live, tables: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96 * scale(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: scaled(96), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn cuts_and_joins_by_break_before_make_never_show_two_sizes_at_once(

@@ -10,7 +10,7 @@ use super::model::{Answer, ModelMmu};
 use super::*;
 use crate::addr::{PhysAddr, PhysRange, VirtAddr};
 use crate::layout::{LinearMap, VirtualLayout};
-use crate::testing::{CountingTlb, FakeRam};
+use crate::testing::{CountingTlb, FakeRam, scaled};
 
 pub(super) const MIB: u64 = 1 << 20;
 pub(super) const PAGE: u64 = 1 << 12;
@@ -224,12 +224,8 @@ fn check(ram: &FakeRam, mapper: &Mapper<'_, FakeRam, CountingTlb>, wanted: &Want
     assert_eq!(bytes, wanted.len() as u64 * PAGE);
 }
 
-pub(super) fn scale() -> u32 {
-    std::env::var("QUIRE_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48 * scale(), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: scaled(48), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_maps_unmaps_and_protects_are_what_the_mmu_sees(ops in prop::collection::vec(any_op(), 1..24)) {

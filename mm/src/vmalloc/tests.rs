@@ -10,7 +10,7 @@ use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr};
 use crate::order::Order;
 use crate::paging::model::ModelMmu;
 use crate::paging::{Editor, MapError, Mapper, MemType, PageSize, Prot, TableSource, Tables};
-use crate::testing::{CountingTlb, FakeRam};
+use crate::testing::{CountingTlb, FakeRam, scaled};
 
 const ROOT: u64 = 0x4000_0000;
 /// Frames that the source has: blocks are cut from here, lowest first; only tables are ever touched.
@@ -118,13 +118,13 @@ fn seen(ram: &FakeRam, va: VirtAddr, bytes: u32) -> Seen {
 
 #[test]
 fn random_areas_of_every_kind_are_what_the_mmu_sees_and_nothing_leaks() {
-    let scale: u32 = std::env::var("QUIRE_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1);
+    let wanted = scaled(1500);
     with(2048, 48, 300, |vmalloc, space, ram, _| {
         let mut random = Random(0x2545_f491_4f6c_dd1d);
         // Start of an area to its bytes and kind, and what its first and last page map to.
         let mut model = BTreeMap::<u32, (u32, u32, Seen)>::new();
         let (mut made, mut refused) = (0, 0);
-        while made < 1500 * scale {
+        while made < wanted {
             let (frames, nodes) = (space.frames.taken(), vmalloc.areas().store().used());
             if random.below(2) == 0 || model.is_empty() {
                 made += 1;

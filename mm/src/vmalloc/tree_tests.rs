@@ -6,6 +6,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::addr::VirtAddr;
+use crate::testing::scaled;
 
 const START: u32 = 0xf000_0000;
 const END: u32 = 0xf800_0000;
@@ -45,17 +46,13 @@ fn area(bytes: u32) -> Area {
     Area { start: VirtAddr::new(0), bytes, kind: AreaKind::Vmap, caller: Location::caller() }
 }
 
-fn scale() -> u32 {
-    std::env::var("QUIRE_TEST_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
-}
-
 #[test]
 fn ten_thousand_random_areas_lie_where_a_first_fit_puts_them() {
     let mut nodes = vec![Node::empty(); 2500];
     let mut areas = Areas::new(NodeArena::new(&mut nodes), VirtAddr::new(START), VirtAddr::new(END));
     let (mut model, mut random, mut made) = (Model::new(), Random(0x9e37_79b9_7f4a_7c15), 0);
-    let mut refused = 0;
-    while made < 10_000 * scale() {
+    let (mut refused, wanted) = (0, scaled(10_000));
+    while made < wanted {
         // Waves, so that the addresses run full and empty again.
         let filling = made / 1250 % 2 == 0;
         if random.below(4) < if filling { 3 } else { 1 } || model.is_empty() {

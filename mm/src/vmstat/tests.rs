@@ -6,8 +6,8 @@ use super::*;
 use crate::addr::NodeId;
 use crate::buddy::model::XorShift;
 use crate::sync::set_host_cpu;
-use crate::testing::HostIrq;
-use crate::zone::{ZoneType, test_scale};
+use crate::testing::{HostIrq, scaled};
+use crate::zone::ZoneType;
 
 const NORMAL: ZoneTag = ZoneTag::new(NodeId::ZERO, ZoneType::Normal);
 const HIGH: ZoneTag = ZoneTag::new(NodeId::ZERO, ZoneType::HighMem);
@@ -46,7 +46,7 @@ fn sums_of_many_cpus_lose_nothing_while_one_goes_and_one_has_no_place() {
     counters.set_cpus(&cpus);
     counters.set_threshold(NORMAL, 6);
     let counters = &counters;
-    let rounds = 20_000 * test_scale();
+    let rounds = scaled(20_000);
     let added: i32 = std::thread::scope(|scope| {
         // CPU 4 and 5 have no place, and count in the totals directly.
         let cpu = |number: u32| {

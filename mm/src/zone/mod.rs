@@ -163,9 +163,3 @@ impl Zonelist {
         true
     }
 }
-
-/// How much longer than by default the property tests run: `QUIRE_TEST_SCALE`, 1 without it.
-#[cfg(test)]
-pub(crate) fn test_scale() -> u32 {
-    std::env::var("QUIRE_TEST_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::{end, range};
 use crate::testing::Board;
 use crate::testing::tree::Tree;
+use mm::testing::scaled;
 
 /// Blobs at scale 1.
 const CASES: u32 = 3000;
@@ -69,7 +70,7 @@ fn a_spoilt_tree_boots_or_ends_in_one_line() {
     tree.reserve_map = vec![(0x8900_0000, 0x1234)];
     let original = tree.blob();
     let ram = [range((0x8000_0000, 512 << 20))];
-    let cases = CASES * crate::test_scale();
+    let cases = scaled(CASES);
     let (mut valid, mut booted) = (0, 0);
     for case in 0..cases {
         let mut blob = original.to_vec();

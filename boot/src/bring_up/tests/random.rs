@@ -9,6 +9,7 @@ use mm::addr::PhysRange;
 use super::{MIB, PAGE, boot, range};
 use crate::testing::Board;
 use crate::testing::tree::{Bank, Pair, Reserved, Tree};
+use mm::testing::scaled;
 
 /// Machines at scale 1.
 const CASES: u32 = 300;
@@ -172,7 +173,7 @@ fn tree(random: &mut Random) -> Tree {
 #[test]
 fn machines_by_chance_boot_to_a_state_that_holds_or_end_in_one_line() {
     let first = std::env::var("QUIRE_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let cases = CASES * crate::test_scale();
+    let cases = scaled(CASES);
     let (mut booted, mut bad) = (0, Vec::new());
     let mut ends = std::collections::BTreeMap::<String, u32>::new();
     for seed in first..first + u64::from(cases) {

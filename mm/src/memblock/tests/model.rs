@@ -8,13 +8,7 @@ use proptest::prelude::*;
 use super::{PAGE, arrays, node, range};
 use crate::addr::{PhysAddr, PhysRange};
 use crate::memblock::{AllocRequest, Direction, Memblock, RangeFilter, Region, RegionFlags};
-use crate::testing::FakeRam;
-
-/// How often a property is tried: `QUIRE_TEST_SCALE` times `cases`.
-fn scaled(cases: u32) -> ProptestConfig {
-    let scale = std::env::var("QUIRE_TEST_SCALE").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    ProptestConfig { cases: cases * scale, failure_persistence: None, ..ProptestConfig::default() }
-}
+use crate::testing::{FakeRam, scaled};
 
 /// What one page of the model is.
 type ModelPage = (Option<(u32, u32)>, bool);
@@ -181,7 +175,7 @@ fn walk_agrees(mb: &Memblock<'_>, model: &[ModelPage]) {
 }
 
 proptest! {
-    #![proptest_config(scaled(192))]
+    #![proptest_config(ProptestConfig { cases: scaled(192), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_edit_does_to_the_lists_what_it_does_to_an_array_of_pages(

@@ -8,7 +8,7 @@ use super::fixture::{HIGH, Machine, NORMAL};
 use super::owners::{AREA, Lent, snapshot};
 use crate::addr::{NodeId, Pfn};
 use crate::buddy::FreeError;
-use crate::buddy::model::{XorShift, order, range, scale};
+use crate::buddy::model::{XorShift, order, range};
 use crate::gfp::GfpFlags;
 use crate::memmap::{PageState, ZoneTag};
 use crate::migrate::MigrateType;
@@ -16,6 +16,7 @@ use crate::order::Order;
 use crate::page_alloc::{CmaError, CompactOutcome, ContigError, IsolateError, Pinned, Services};
 use crate::platform::CrossCall;
 use crate::sync::{CpuId, set_host_cpu};
+use crate::testing::scaled;
 
 const WHOLE: u32 = 2048;
 
@@ -357,7 +358,7 @@ fn random_requests_mixed_with_isolation_contiguous_memory_and_compaction_keep_ev
     let before = machine.totals();
     let mut rng = XorShift(0x2545_f491);
     let (mut fixed, mut contiguous): (Vec<(Pfn, Order)>, Vec<_>) = Default::default();
-    for _ in 0..1_500 * scale() {
+    for _ in 0..scaled(1_500) {
         let order = order(rng.next().trailing_ones().min(5) as u8);
         match rng.below(10) {
             0..=3 => {

@@ -9,12 +9,13 @@ use core::sync::atomic::{AtomicBool, AtomicU32};
 use super::fixture::{Machine, NORMAL};
 use super::services::leak;
 use crate::addr::Pfn;
-use crate::buddy::model::{XorShift, order, scale};
+use crate::buddy::model::{XorShift, order};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::Services;
 use crate::platform::CrossCall;
 use crate::sync::{CpuId, set_host_cpu};
+use crate::testing::scaled;
 
 const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN);
 
@@ -142,7 +143,7 @@ fn cpus_that_exhaust_memory_and_drain_each_other_lose_no_page() {
         SELF.set(number as usize);
         let mut rng = XorShift(0x1357_9bdf ^ number);
         let mut held: Vec<(Pfn, Order)> = Vec::new();
-        for step in 0..8_000 * scale() {
+        for step in 0..scaled(8_000) {
             mail.serve(number as usize);
             let is_filling = step / 3000 % 2 == 0;
             let order = order(rng.next().trailing_ones().min(4) as u8);

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32};
 use super::super::Core;
 use super::services::{Shelf, leak};
 use crate::addr::{NodeId, Pfn};
-use crate::buddy::model::{order, range, scale};
+use crate::buddy::model::{order, range};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::tests::build::{allocator_of, give_pagesets, list_of};
@@ -17,7 +17,7 @@ use crate::page_alloc::{
     AllocError, DirtyLimits, Mems, Options, PageAllocator, Pages, PagesetSize, Policies, Services, Shortage, Shrinker,
     Watermarks, ZoneReclaim, ZoneReclaimed,
 };
-use crate::testing::HostIrq;
+use crate::testing::{HostIrq, scaled};
 use crate::zone::zonelist::{Topology, ZonelistOrder, Zonelists};
 use crate::zone::{NodePlan, NodeSet, ZoneRef, ZoneSize, ZoneType};
 
@@ -231,7 +231,7 @@ fn while_the_nodes_are_flipped_every_allocation_is_served_from_one_of_them() {
                 }
             }
         });
-        for _ in 0..20_000 * scale() {
+        for _ in 0..scaled(20_000) {
             let pfn = machine.alloc_page(USER).unwrap();
             seen = seen.with(zone_of(&machine, pfn).node);
             machine.free_pages(pfn, Order::ZERO).unwrap();

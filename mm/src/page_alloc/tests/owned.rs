@@ -9,10 +9,10 @@ use proptest::prelude::*;
 use super::fixture::{Machine, free_memory};
 use crate::addr::PAGE_SIZE;
 use crate::buddy::FreeError;
-use crate::buddy::model::{order, scale};
+use crate::buddy::model::order;
 use crate::memmap::PageState;
 use crate::page_alloc::*;
-use crate::testing::FakeRam;
+use crate::testing::{FakeRam, scaled};
 
 const GFP: GfpFlags = GfpFlags::GFP_KERNEL;
 
@@ -224,7 +224,7 @@ impl Held<'_> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24 * scale()))]
+    #![proptest_config(ProptestConfig::with_cases(scaled(24)))]
 
     #[test]
     fn whatever_values_do_the_allocator_has_as_many_pages_out_as_they_hold(

@@ -6,12 +6,13 @@ use std::vec::Vec;
 
 use super::nodes::{Allocator, node};
 use crate::addr::{NodeId, Pfn};
-use crate::buddy::model::{XorShift, order, range, scale};
+use crate::buddy::model::{XorShift, order, range};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::tests::build::{allocator_of, give_pagesets, list_of};
 use crate::page_alloc::{FailPageAlloc, Options, PagesetSize, Policies, ReservePolicy, Watermarks};
 use crate::sync::{CpuId, set_host_cpu};
+use crate::testing::scaled;
 use crate::zone::{NodePlan, NodeSet, ZoneRef, ZoneSize, ZoneType};
 
 const CPUS: u32 = 3;
@@ -203,7 +204,7 @@ impl Model {
 
 #[test]
 fn random_requests_of_all_kinds_on_several_nodes_and_cpus_agree_with_a_bitmap() {
-    for seed in 0..MACHINES * scale() {
+    for seed in 0..scaled(MACHINES) {
         let mut rng = XorShift(0x1234_5678 ^ (seed + 1).wrapping_mul(0x9e37_79b9) | 1);
         let machine = machine(&mut rng);
         let frames = (BORDERS[3] - BASE) as usize;

@@ -7,10 +7,11 @@ use proptest::prelude::*;
 use super::fixture::{HIGH, Machine, NORMAL};
 use super::services::{Boaster, Context, Shelf, leak};
 use crate::addr::{NodeId, Pfn};
-use crate::buddy::model::{order, scale};
+use crate::buddy::model::order;
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::{AllocError, FailPageAlloc, Options, Policies, ReservePolicy, Scopes, Services, Watermarks};
+use crate::testing::scaled;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +134,7 @@ fn run(steps: &[Step], policies: Policies, boasts: u32) -> Result<(), TestCaseEr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24 * scale(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: scaled(24), ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_shrinkers_handlers_and_injected_failures_do_no_page_is_lost(

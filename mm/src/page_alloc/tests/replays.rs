@@ -8,12 +8,12 @@ use core::sync::atomic::AtomicU32;
 
 use super::fixture::Machine;
 use crate::addr::Pfn;
-use crate::buddy::model::{XorShift, order, range, scale};
+use crate::buddy::model::{XorShift, order, range};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::{FailPageAlloc, Hooks, Options};
 use crate::sync::{CpuId, set_host_cpu};
-use crate::testing::HostIrq;
+use crate::testing::{HostIrq, scaled};
 use crate::trace::replay::{ReplayError, replay};
 use crate::trace::{Event, SLOT_WORDS, TraceRing, What};
 
@@ -77,7 +77,7 @@ fn run(machine: &Machine, seed: u32, steps: u32) {
 #[test]
 fn a_replay_ends_with_every_page_in_the_same_state_and_tells_the_same_story() {
     for pagesets in [false, true] {
-        for seed in 1..=2 * scale() {
+        for seed in 1..=scaled(2) {
             let original = machine(pagesets);
             run(&original, 0x9e37_79b9 ^ seed, 5_000);
             let story = events(&original);

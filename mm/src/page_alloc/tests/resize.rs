@@ -9,12 +9,13 @@ use super::fixture::{HIGH, Machine, NORMAL};
 use super::services::leak;
 use crate::addr::{NodeId, Pfn};
 use crate::buddy::FreeCore;
-use crate::buddy::model::{XorShift, order, scale};
+use crate::buddy::model::{XorShift, order};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::{PagesetSize, RING_SLOTS, ResizeError, Services};
 use crate::platform::CrossCall;
 use crate::sync::{CpuId, set_host_cpu};
+use crate::testing::scaled;
 use crate::vmstat::{CpuCounters, VmEvent};
 use crate::zone::{ZoneRef, ZoneType};
 
@@ -193,7 +194,7 @@ fn sizes_that_change_while_cpus_allocate_lose_no_page_and_bind_in_the_end() {
                 set_host_cpu(CpuId::new(cpu));
                 let mut rng = XorShift(0x1234_5678 ^ cpu);
                 let mut held: Vec<(Pfn, Order)> = Vec::new();
-                for _ in 0..15_000 * scale() {
+                for _ in 0..scaled(15_000) {
                     let order = order(rng.next().trailing_ones().min(3) as u8);
                     if rng.below(2) == 0 && held.len() < 200 {
                         held.extend(machine.alloc_pages(KERNEL, order).map(|pfn| (pfn, order)));

@@ -8,10 +8,11 @@ use core::sync::atomic::Ordering::SeqCst;
 
 use super::fixture::Machine;
 use crate::addr::Pfn;
-use crate::buddy::model::{XorShift, order, scale};
+use crate::buddy::model::{XorShift, order};
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::sync::{CpuId, set_host_cpu};
+use crate::testing::scaled;
 
 const FLAGS: [GfpFlags; 5] = [
     GfpFlags::GFP_KERNEL,
@@ -31,7 +32,7 @@ fn random_requests_and_frees_right_and_wrong_keep_every_invariant() {
     let before = machine.totals();
     let mut rng = XorShift(0x1234_5678);
     let mut live: BTreeMap<u32, Order> = BTreeMap::new();
-    for step in 0..4_000 * scale() {
+    for step in 0..scaled(4_000) {
         let filling = step / 1000 % 2 == 0;
         match rng.below(8) {
             0 => {
@@ -82,7 +83,7 @@ fn cpus_that_allocate_and_free_each_others_pages_lose_none_and_share_none() {
     let cpu = |number: u32| {
         set_host_cpu(CpuId::new(number));
         let mut rng = XorShift(0x9e37_79b9 ^ (number + 1));
-        for _ in 0..20_000 * scale() {
+        for _ in 0..scaled(20_000) {
             let order = random_order(&mut rng);
             if rng.below(2) == 0 {
                 if let Ok(pfn) = machine.alloc_pages(FLAGS[rng.pick(FLAGS.len())], order) {

@@ -7,7 +7,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::zone::test_scale;
+use crate::testing::scaled;
 
 fn layout() -> ChunkLayout {
     ChunkLayout::first(45_013, 2).unwrap()
@@ -152,7 +152,7 @@ fn fits(live: &BTreeMap<u32, u32>, from: u32, to: u32, size: u32, align: u32) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64 * test_scale()))]
+    #![proptest_config(ProptestConfig::with_cases(scaled(64)))]
 
     #[test]
     fn it_agrees_with_the_model(static_size in 44_000_u32..46_000, steps in prop::collection::vec(step(), 1..200)) {

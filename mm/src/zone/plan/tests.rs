@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::addr::PhysAddr;
 use crate::order::Order;
+use crate::testing::scaled;
 use crate::zone::movable::CoreSize;
 
 /// The bytes of `start..end` as memory of node `node`.
@@ -300,7 +301,7 @@ fn zones_at(plan: &MachinePlan, node: NodeId, pfn: Pfn) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512 * crate::zone::test_scale()))]
+    #![proptest_config(ProptestConfig::with_cases(scaled(512)))]
 
     #[test]
     fn every_page_lies_in_exactly_one_zone_and_the_sums_are_the_memory((ranges, request) in (memory(), request())) {

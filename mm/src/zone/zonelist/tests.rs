@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::addr::{Pfn, PfnRange};
+use crate::testing::scaled;
 use crate::zone::{PerZone, ZoneSize};
 
 fn id(raw: u32) -> NodeId {
@@ -189,7 +190,7 @@ fn the_boot_argument_counts_by_its_first_letter() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256 * crate::zone::test_scale()))]
+    #![proptest_config(ProptestConfig::with_cases(scaled(256)))]
 
     #[test]
     fn lists_of_random_machines_verify(
