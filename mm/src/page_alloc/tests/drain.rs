@@ -143,7 +143,8 @@ fn cpus_that_exhaust_memory_and_drain_each_other_lose_no_page() {
         SELF.set(number as usize);
         let mut rng = XorShift(0x1357_9bdf ^ number);
         let mut held: Vec<(Pfn, Order)> = Vec::new();
-        for step in 0..scaled(8_000) {
+        // Two fillings at least: memory has to run short.
+        for step in 0..scaled(8_000).max(8_000) {
             mail.serve(number as usize);
             let is_filling = step / 3000 % 2 == 0;
             let order = order(rng.next().trailing_ones().min(4) as u8);
