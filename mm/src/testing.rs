@@ -16,7 +16,8 @@ use crate::platform::{IrqControl, PhysMap, TlbControl};
 use crate::sync::CurrentCpu;
 
 /// How many cases a randomised test tries that tries `cases` by default: `QUIRE_TEST_SCALE`, a factor such as `10` or a
-/// part such as `1/10`, makes it more or fewer; one at least.
+/// part such as `1/10`, makes it more or fewer; one at least. Tests that must get somewhere take the larger of it and what
+/// that needs.
 #[must_use]
 pub fn scaled(cases: u32) -> u32 {
     let text = std::env::var("QUIRE_TEST_SCALE").unwrap_or_default();

@@ -118,7 +118,7 @@ fn seen(ram: &FakeRam, va: VirtAddr, bytes: u32) -> Seen {
 
 #[test]
 fn random_areas_of_every_kind_are_what_the_mmu_sees_and_nothing_leaks() {
-    let wanted = scaled(1500);
+    let wanted = scaled(1500).max(1500);
     with(2048, 48, 300, |vmalloc, space, ram, _| {
         let mut random = Random(0x2545_f491_4f6c_dd1d);
         // Start of an area to its bytes and kind, and what its first and last page map to.

@@ -51,7 +51,7 @@ fn ten_thousand_random_areas_lie_where_a_first_fit_puts_them() {
     let mut nodes = vec![Node::empty(); 2500];
     let mut areas = Areas::new(NodeArena::new(&mut nodes), VirtAddr::new(START), VirtAddr::new(END));
     let (mut model, mut random, mut made) = (Model::new(), Random(0x9e37_79b9_7f4a_7c15), 0);
-    let (mut refused, wanted) = (0, scaled(10_000));
+    let (mut refused, wanted) = (0, scaled(10_000).max(10_000));
     while made < wanted {
         // Waves, so that the addresses run full and empty again.
         let filling = made / 1250 % 2 == 0;
