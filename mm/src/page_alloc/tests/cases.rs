@@ -3,6 +3,7 @@
 mod contiguous;
 mod drain;
 pub(crate) mod fixture;
+mod flags;
 mod following;
 mod keeping;
 mod nodes;
