@@ -17,9 +17,11 @@ use core::sync::atomic::Ordering::Relaxed;
 use bitflags::bitflags;
 
 use crate::addr::NodeId;
+use crate::buddy::FreeCore;
 use crate::gfp::GfpFlags;
+use crate::page_alloc::PageAllocator;
 use crate::platform::IrqControl;
-use crate::sync::{SeqCount, Snapshot};
+use crate::sync::{CurrentCpu, SeqCount, Snapshot, TaskLock, TaskLockGuard};
 use crate::zone::NodeSet;
 
 bitflags! {
@@ -34,6 +36,8 @@ bitflags! {
         const OOM_VICTIM = 1 << 2;
         /// It must meet a deadline: it may go a quarter below the mark (Linux: `rt_task`).
         const REALTIME = 1 << 3;
+        /// It is taking contiguous memory, and must not begin that anew.
+        const CONTIG = 1 << 4;
     }
 }
 
@@ -141,12 +145,34 @@ impl Drop for TaskScope<'_> {
 /// Tells who asks. A machine with several CPUs or tasks that reclaims memory or has scopes must provide it: without it
 /// all of them are one task, which may sleep.
 pub trait TaskContext: Sync {
-    /// The task that runs on this CPU (Linux: `current`).
+    /// The task that runs on this CPU (Linux: `current`). In an interrupt handler it is one of the CPU's own that is in no
+    /// scope: what holds for the interrupted task does not hold for the handler.
     fn current(&self) -> &Task;
 
     /// Whether the code that runs now can wait: not in an interrupt handler, no spin lock held, interrupts on
     /// (Linux: `in_atomic`).
     fn may_sleep(&self) -> bool;
+
+    /// Called over and over while another task has to get on first: a kernel with tasks lets others run
+    /// (Linux: `schedule_timeout_uninterruptible(1)`, `mutex_lock`).
+    fn wait(&self) {
+        core::hint::spin_loop();
+    }
+}
+
+impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
+    /// Takes a lock whose holder may be another task of this CPU.
+    pub(super) fn lock_as_task<'l, T>(&self, lock: &'l TaskLock<T>) -> TaskLockGuard<'l, T> {
+        loop {
+            if let Some(guard) = lock.try_lock() {
+                return guard;
+            }
+            match self.services().task {
+                Some(task) => task.wait(),
+                None => core::hint::spin_loop(),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Theory.      A bitmap says which frames of an area are out as contiguous memory; the others are free or lent. A request
 //!              takes the first run of clear bits that is long enough and aligned, sets them, and has the frames emptied.
 //!              When something in a run is pinned its bits are cleared again, and the next run behind it is tried.
+//!              One task at a time does so: two would find each other's pageblocks isolated.
 //! Invariants.  1. A set bit's frame is out by [`PageAllocator::cma_alloc`], or on its way. 2. The area's pageblocks are
 //!              lent ones, but for those that are just isolated.
 //! Not here.    How a range is emptied (`contig`); where areas lie (`boot`).
@@ -17,8 +18,8 @@ use crate::addr::{Pfn, PfnRange};
 use crate::buddy::{FreeCore, FreeError};
 use crate::order::Order;
 use crate::page_alloc::contig::ContigError;
-use crate::page_alloc::{PageAllocator, Pinned};
-use crate::sync::{CurrentCpu, IrqLock};
+use crate::page_alloc::{PageAllocator, Pinned, Scopes};
+use crate::sync::{CurrentCpu, IrqLock, TaskLock};
 use bitmap::{Bitmap, Search};
 
 /// One area.
@@ -26,6 +27,8 @@ pub struct CmaArea<'m, M: CurrentCpu> {
     name: &'m str,
     frames: PfnRange,
     used: IrqLock<Bitmap<'m>, M>,
+    /// Of whoever gives pages back: what is given back twice at once is so once.
+    releasing: TaskLock<()>,
 }
 
 /// Why a request for contiguous memory, or its return, failed. Nothing has changed.
@@ -43,6 +46,8 @@ pub enum CmaError {
     },
     /// Every run that is long enough has something that cannot be moved: this, in the last one that was tried.
     Busy(ContigError),
+    /// The task is taking contiguous memory already: an owner that was asked to move a page wants some.
+    Nested,
     /// The range is not, or not all, out from this area.
     NotAllocated(Pfn),
     /// A page of the range cannot be freed.
@@ -55,6 +60,7 @@ impl fmt::Display for CmaError {
             Self::Size { pages } => write!(f, "cma: the area cannot have {pages} pages"),
             Self::Full { pages } => write!(f, "cma: no {pages} pages in a row are left"),
             Self::Busy(error) => write!(f, "cma: {error}"),
+            Self::Nested => f.write_str("cma: an owner that is to move a page cannot have contiguous memory"),
             Self::NotAllocated(pfn) => write!(f, "cma: pfn {pfn} is not out from this area"),
             Self::Free(error) => write!(f, "cma: {error}"),
         }
@@ -75,7 +81,12 @@ impl<'m, M: CurrentCpu> CmaArea<'m, M> {
     pub fn new(name: &'m str, frames: PfnRange, words: &'m mut [u32]) -> Option<Self> {
         let words = words.get_mut(..Self::words_for(frames.pages()))?;
         words.fill(0);
-        Some(Self { name, frames, used: IrqLock::new(Bitmap::new(words, frames.pages())) })
+        Some(Self {
+            name,
+            frames,
+            used: IrqLock::new(Bitmap::new(words, frames.pages())),
+            releasing: TaskLock::new(()),
+        })
     }
 
     /// Its name: of its node in the device tree.
@@ -125,7 +136,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Allocates `pages` pages of `area` in a row, the first one a multiple of `align`; what others have of them on loan
     /// is moved elsewhere.
     ///
-    /// Context: may call owners and wait for them; without locks. Linux: `cma_alloc`.
+    /// Context: may wait for other tasks that do the same, call owners and wait for them; without locks, not in interrupt
+    /// handlers. Linux: `cma_alloc`.
     ///
     /// # Errors
     /// [`CmaError`]; nothing has changed.
@@ -133,6 +145,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if pages == 0 || pages > area.frames.pages() {
             return Err(CmaError::Size { pages });
         }
+        let task = self.task();
+        if task.scopes().contains(Scopes::CONTIG) {
+            return Err(CmaError::Nested);
+        }
+        let _turn = self.lock_as_task(&self.pressure.contig);
+        let _scope = task.enter(Scopes::CONTIG);
         let mut from = 0;
         let mut error = CmaError::Full { pages };
         while let Some(range) = area.take(pages, align, from) {
@@ -157,7 +175,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Err(error)
     }
 
-    /// Gives pages of `area` back: they are lent again (Linux: `cma_release`).
+    /// Gives pages of `area` back: they are lent again. Context: may wait for another task that does the same; not in
+    /// interrupt handlers. Linux: `cma_release`.
     ///
     /// # Errors
     /// [`CmaError`] with the first page that is not out or cannot be freed; nothing has changed.
@@ -171,6 +190,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 range.start
             }));
         }
+        let _turn = self.lock_as_task(&area.releasing);
         let first = range.start.pages_since(area.frames.start);
         if let Some(clear) = area.used.lock().first_clear(first, range.pages()) {
             return Err(CmaError::NotAllocated(Pfn::new(area.frames.start.raw() + clear)));

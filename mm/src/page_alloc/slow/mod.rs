@@ -19,9 +19,6 @@ mod reclaim;
 
 pub use reclaim::{Balance, SHRINKERS, Shrinker};
 
-use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-
 use crate::addr::Pfn;
 use crate::buddy::FreeCore;
 use crate::gfp::GfpFlags;
@@ -32,7 +29,7 @@ use crate::page_alloc::services::Services;
 use crate::page_alloc::walk::{Goal, Walk, first_zone};
 use crate::page_alloc::watermark::Attempt;
 use crate::page_alloc::{AllocError, AllocFlags, CompactOutcome, Mark, PageAllocator, Scopes, Shortage, Task};
-use crate::sync::{CurrentCpu, InitOnce, IrqLock};
+use crate::sync::{CurrentCpu, InitOnce, IrqLock, TaskLock};
 use crate::vmstat::VmEvent;
 use crate::zone::{NodeSet, ZoneType};
 
@@ -53,8 +50,10 @@ pub(super) struct Pressure<'m, M: CurrentCpu> {
     pub(super) failures: RateLimit,
     pub(super) sleepers: RateLimit,
     pub(super) injected: RateLimit,
-    /// Some CPU is asking the out-of-memory handler (Linux: `oom_lock`).
-    in_oom: AtomicBool,
+    /// Of whoever asks the out-of-memory handler (Linux: `oom_lock`).
+    oom: TaskLock<()>,
+    /// Of whoever takes contiguous memory out of an area (Linux: `cma_mutex`).
+    pub(super) contig: TaskLock<()>,
 }
 
 impl<M: CurrentCpu> Pressure<'_, M> {
@@ -67,7 +66,8 @@ impl<M: CurrentCpu> Pressure<'_, M> {
             failures: RateLimit::default(),
             sleepers: RateLimit::default(),
             injected: RateLimit::default(),
-            in_oom: AtomicBool::new(false),
+            oom: TaskLock::new(()),
+            contig: TaskLock::new(()),
         }
     }
 }
@@ -203,16 +203,12 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         if effort.kills > ROUNDS && !must {
             return Round::GiveUp;
         }
-        if self.pressure.in_oom.swap(true, Acquire) {
-            // Another CPU frees memory: what it frees will do for this request too.
-            while self.pressure.in_oom.load(Relaxed) {
-                core::hint::spin_loop();
-            }
+        let Some(_turn) = self.pressure.oom.try_lock() else {
+            // Another task frees memory: what it frees will do for this request too.
+            drop(self.lock_as_task(&self.pressure.oom));
             return Round::Again;
-        }
-        let round = self.last_resort(walk, must);
-        self.pressure.in_oom.store(false, Release);
-        round
+        };
+        self.last_resort(walk, must)
     }
 
     fn last_resort(&self, walk: &Walk<'_>, must: bool) -> Round {

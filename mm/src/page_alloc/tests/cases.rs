@@ -19,6 +19,7 @@ mod reports;
 mod resize;
 mod services;
 mod stress;
+mod turns;
 mod whole;
 mod wrong_frees;
 

@@ -123,7 +123,7 @@ fn expected(gfp: GfpFlags, free: u32) -> Result<ZoneType, AllocError> {
 
 fn zone_at(pfn: Pfn) -> ZoneType {
     let zones = ZoneType::ALL.into_iter().zip(BORDERS);
-    zones.filter(|(_, border)| *border <= pfn.raw()).last().unwrap().0
+    zones.filter(|(_, border)| *border <= pfn.raw()).next_back().unwrap().0
 }
 
 /// The error without the frame.

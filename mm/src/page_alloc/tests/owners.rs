@@ -149,11 +149,16 @@ pub(super) struct Lent {
 
 impl Lent {
     pub(super) fn new() -> Self {
+        Self::with_pagesets(2)
+    }
+
+    /// For so many CPUs; 0: without pagesets.
+    pub(super) fn with_pagesets(cpus: usize) -> Self {
         let ram: &'static FakeRam = Box::leak(Box::new(FakeRam::new(&[range(0x400, 0x1c00).bytes()])));
         let mut machine = Machine::reserved(Options { ram: Some(ram), ..Options::default() });
         machine.free_all([range(0x400, 0x800), range(0x1000, 0x1800), range(0x1800 + 100, 0x1c00)], []).unwrap();
         machine.release_cma(AREA).unwrap();
-        let machine = machine.with_pagesets(2);
+        let machine = if cpus > 0 { machine.with_pagesets(cpus) } else { machine };
         let owner: &'static Owner = Box::leak(Box::new(Owner {
             ram,
             pages: Mutex::default(),
@@ -170,7 +175,11 @@ impl Lent {
 
     /// The owner has pages in every frame of the area, and there is room for them elsewhere.
     pub(super) fn filled() -> Self {
-        let lent = Self::new();
+        Self::new().fill()
+    }
+
+    pub(super) fn fill(self) -> Self {
+        let lent = self;
         let all = lent.machine.take_all(GfpFlags::MOVABLE, Order::ZERO);
         for pfn in all {
             if AREA.contains(pfn) {
