@@ -122,8 +122,8 @@ fn expected(gfp: GfpFlags, free: u32) -> Result<ZoneType, AllocError> {
 }
 
 fn zone_at(pfn: Pfn) -> ZoneType {
-    let zones = ZoneType::ALL.into_iter().zip(BORDERS);
-    zones.filter(|(_, border)| *border <= pfn.raw()).next_back().unwrap().0
+    let mut zones = ZoneType::ALL.into_iter().zip(BORDERS);
+    zones.rfind(|(_, border)| *border <= pfn.raw()).unwrap().0
 }
 
 /// The error without the frame.
