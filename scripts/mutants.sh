@@ -26,7 +26,7 @@ shard=() jobs=1 record='' recorded='' parts=()
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) help; exit 0 ;;
-        --shard) [[ ${2:-} =~ ^[0-9]+/[1-9][0-9]*$ ]] || usage_error "--shard takes K/N"; shard=(--shard "$2"); shift ;;
+        --shard) [[ ${2:-} =~ ^[0-9]+/[1-9][0-9]*$ ]] || usage_error "--shard takes K/N"; shard=(--shard "$2" --sharding round-robin); shift ;;
         --jobs) [[ ${2:-} =~ ^[1-9]$ ]] || usage_error "--jobs takes a number"; jobs=$2; shift ;;
         --record) record=1 ;;
         --recorded) recorded=1 ;;
