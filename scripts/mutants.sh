@@ -12,8 +12,8 @@ usage: scripts/mutants.sh [--shard K/N] [--jobs N] [--record] [MODULE|FILE...]
        scripts/mutants.sh --recorded
 
 Mutates modules of mm (memblock buddy page_alloc zone paging by default), or single files of it (buddy/list.rs), and
-runs mm's tests on each mutant, the randomised ones at a
-hundredth of their size (QUIRE_TEST_SCALE). Survivors are in build/mutants/*/mutants.out/missed.txt.
+runs mm's tests on each mutant, those of buddy and page_alloc
+that are randomised at a hundredth of their size. Survivors are in build/mutants/*/mutants.out/missed.txt.
 
   --shard K/N   the K-th of N parts of the mutants, from 0: every N-th one, a sample
   --jobs N      mutants at a time (1)
@@ -90,15 +90,15 @@ if [ -n "$recorded" ]; then
 fi
 setup_toolchain
 need_tool cargo-mutants 27.1.0
-# A mutant is compiled once and run once: the time goes into compiling, so tests are small and not optimised. What is caught
-# so is caught by the whole tests, which catch more.
+# A mutant is compiled once and run once: the time goes into compiling, so nothing is optimised, and random tests that are
+# long then are short. What is caught so is caught by the whole tests, which catch more.
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_INCREMENTAL=1
-export QUIRE_TEST_SCALE=${QUIRE_TEST_SCALE:-1/100}
 for part in "${parts[@]}"; do
     case $part in *.rs) files=(--file "mm/src/$part") ;; *) files=(--file "mm/src/$part/**" --file "mm/src/$part.rs") ;; esac
     [ -e "$ROOT/mm/src/$part" ] || usage_error "mm has no '$part'"
     out=$BUILD/mutants/${part//\//-}
     mkdir -p "$out"
+    case $part in buddy* | page_alloc*) export QUIRE_TEST_SCALE=1/100 ;; *) export QUIRE_TEST_SCALE=1 ;; esac
     read -ra tests <<<"$(tests_of "$part")"
     # A mutant that hangs is caught.
     PATH="$TOOLS/bin:$PATH" cargo_host mutants --package mm "${files[@]}" "${shard[@]}" --jobs "$jobs" --output "$out" \
