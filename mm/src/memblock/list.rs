@@ -305,6 +305,12 @@ impl<'a> RegionList<'a> {
         }
     }
 
+    /// Puts another range into the region at `index`, whatever becomes of the form.
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self, index: usize, range: PhysRange) {
+        self.slots[index].set_range(range);
+    }
+
     /// Checks the normal form; on a flaw also the index of the region that shows it.
     pub(super) fn validate(&self) -> Result<(), (Flaw, usize)> {
         let mut before: Option<&Region> = None;

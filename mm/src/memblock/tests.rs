@@ -142,6 +142,85 @@ fn page_0_is_never_given_out() {
 }
 
 #[test]
+fn allocations_begin_at_the_end_that_the_direction_names() {
+    let (mut m, mut r) = arrays();
+    let mut mb = Memblock::new(&mut m, &mut r);
+    mb.add(range(MIB, 2 * MIB)).unwrap();
+    let page = AllocRequest::new(PAGE, PAGE);
+    assert_eq!(mb.alloc(&page).unwrap(), addr(2 * MIB - PAGE));
+    mb.set_direction(Direction::BottomUp);
+    assert_eq!(mb.alloc(&page).unwrap(), addr(MIB));
+    mb.set_direction(Direction::TopDown);
+    assert_eq!(mb.alloc(&page).unwrap(), addr(2 * MIB - 2 * PAGE));
+}
+
+#[test]
+fn a_list_that_is_not_in_normal_form_is_found_by_its_region() {
+    let good = [(0x1000, 0x2000), (0x3000, 0x4000), (0x5000, 0x6000)];
+    let spoilt = [
+        (0, (0x1000, 0x1000), Some((Flaw::Empty, 0))),
+        (1, (0x1800, 0x2800), Some((Flaw::Disorder, 1))),
+        (2, (0x2800, 0x2900), Some((Flaw::Disorder, 2))),
+        (1, (0x2000, 0x2800), Some((Flaw::NotMerged, 1))),
+        (2, (0x4000, 0x5000), Some((Flaw::NotMerged, 2))),
+        (2, (0x4001, 0x5000), None),
+    ];
+    for list in [List::Memory, List::Reserved] {
+        for (index, (start, end), flaw) in spoilt {
+            let (mut m, mut r) = arrays();
+            let mut mb = Memblock::new(&mut m, &mut r);
+            for (start, end) in good {
+                match list {
+                    List::Memory => mb.add(range(start, end)).unwrap(),
+                    List::Reserved => mb.reserve(range(start, end)).unwrap(),
+                }
+            }
+            mb.validate().unwrap();
+            let regions = if list == List::Memory { &mut mb.memory } else { &mut mb.reserved };
+            regions.spoil(index, range(start, end));
+            let broken = flaw.map_or(Ok(()), |(flaw, index)| Err(MemblockBroken::Form { list, flaw, index }));
+            assert_eq!(mb.validate(), broken);
+        }
+    }
+}
+
+#[test]
+fn a_doubled_array_that_is_not_reserved_is_found_by_its_place() {
+    let ram = FakeRam::new(&[range(MIB, 2 * MIB)]);
+    let (mut m, mut r) = (vec![Region::EMPTY; 4], vec![Region::EMPTY; 4]);
+    let mut mb = Memblock::new(&mut m, &mut r);
+    mb.add(range(MIB, 2 * MIB)).unwrap();
+    mb.allow_resize(&ram);
+    (0..6).for_each(|page| mb.reserve(range(MIB + 2 * page * PAGE, MIB + (2 * page + 1) * PAGE)).unwrap());
+    mb.validate().unwrap();
+    let place = mb.reserved.place().unwrap();
+    mb.free(place).unwrap();
+    assert_eq!(mb.validate(), Err(MemblockBroken::ArrayNotReserved(place)));
+}
+
+#[test]
+fn errors_name_what_was_asked_for_and_what_is_broken() {
+    let told: [(&dyn fmt::Display, &str); 7] = [
+        (&MemblockError::Full { list: List::Reserved, capacity: 128 }, "the reserved list is full with 128 regions"),
+        (&MemblockError::OutOfMemory { size: 4096, align: 64 }, "no free range has 4096 bytes aligned to 0x40"),
+        (&MemblockError::BadAlign(24), "the alignment 0x18 is not a power of two"),
+        (&MemblockError::NoSize, "an allocation of 0 bytes"),
+        (&MemblockError::NotMapped(range(PAGE, 2 * PAGE)), "[mem 0x00001000-0x00001fff] is not in the linear mapping"),
+        (
+            &MemblockBroken::Form { list: List::Memory, flaw: Flaw::NotMerged, index: 18 },
+            "memblock.memory[0x12]: NotMerged",
+        ),
+        (
+            &MemblockBroken::ArrayNotReserved(range(PAGE, 2 * PAGE)),
+            "memblock: the array at [mem 0x00001000-0x00001fff] is not reserved",
+        ),
+    ];
+    for (error, text) in told {
+        assert_eq!(error.to_string(), text);
+    }
+}
+
+#[test]
 fn an_allocation_stays_below_the_limit_and_a_physical_one_may_not() {
     let (mut m, mut r) = arrays();
     let mut mb = Memblock::new(&mut m, &mut r);

@@ -103,6 +103,36 @@ fn a_replay_ends_with_every_page_in_the_same_state_and_tells_the_same_story() {
 }
 
 #[test]
+fn splits_and_merges_are_told_with_the_orders_before_and_after_and_nothing_else_is() {
+    let machine = machine(false);
+    let gfp = GfpFlags::GFP_KERNEL;
+    // From a largest block, from what is left of it, and one that fits.
+    let blocks = [order(3), Order::ZERO, Order::ZERO].map(|order| (machine.alloc_pages(gfp, order).unwrap(), order));
+    let [large, one, two] = blocks;
+    // Two pages make one block with the rest of theirs; then all is one block again.
+    for (pfn, order) in [two, one, large] {
+        machine.free_pages(pfn, order).unwrap();
+    }
+    let told: Vec<_> = events(&machine)
+        .into_iter()
+        .filter_map(|event| match event.what {
+            What::Split { from, .. } => Some(("split", from.raw(), event.order.raw(), event.pfn)),
+            What::Merge { from, .. } => Some(("merge", from.raw(), event.order.raw(), event.pfn)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("split", 10, 3, Some(large.0)),
+            ("split", 3, 0, Some(one.0)),
+            ("merge", 0, 3, Some(one.0)),
+            ("merge", 3, 10, Some(large.0)),
+        ]
+    );
+}
+
+#[test]
 fn a_replay_on_another_layout_says_where_it_differs() {
     let original = machine(true);
     run(&original, 7, 200);
