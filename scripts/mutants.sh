@@ -102,7 +102,7 @@ for part in "${parts[@]}"; do
     read -ra tests <<<"$(tests_of "$part")"
     # A mutant that hangs is caught.
     PATH="$TOOLS/bin:$PATH" cargo_host mutants --package mm "${files[@]}" "${shard[@]}" --jobs "$jobs" --output "$out" \
-        --no-shuffle --minimum-test-timeout 60 --colors never -- --lib -- "${tests[@]}" --skip churn_leaves
+        --no-shuffle --minimum-test-timeout 20 --colors never -- --lib -- "${tests[@]}" --skip churn_leaves
     found=$out/mutants.out
     caught=$(lines_in "$found/caught.txt") missed=$(lines_in "$found/missed.txt")
     hung=$(lines_in "$found/timeout.txt") broken=$(lines_in "$found/unviable.txt")
