@@ -19,7 +19,9 @@ rm -rf "$data"
 mkdir -p "$data"
 export RUSTFLAGS="-Cinstrument-coverage -Zcoverage-options=branch" LLVM_PROFILE_FILE=$data/%p-%m.profraw
 build=(--no-fail-fast --target-dir "$TARGET_DIR/coverage" -p mm -p boot --lib)
-# The fuzz bodies below go the same ways as the longest random sequences.
+# Counters make tests slow, and a tenth of the random cases goes the same ways; so do the fuzz bodies below in place of the
+# longest sequences.
+export QUIRE_TEST_SCALE=${QUIRE_TEST_SCALE:-1/10}
 # What each test took is in the log.
 cargo_nightly test "${build[@]}" -- --skip random_operations --skip random_requests_of_all_kinds --skip the_tree_may_lie_anywhere \
     -Zunstable-options --report-time >"$data/test.log" 2>&1 ||
