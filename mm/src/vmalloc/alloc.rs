@@ -195,8 +195,9 @@ impl<N: NodeStore> Vmalloc<N> {
         let node = self.areas.node_mut(self.retired.last(request.bytes)?)?;
         let (AreaKind::Retired(block), Some(said)) = (node.area.kind, node.said) else { return None };
         let (start, bytes) = (node.area.start, node.area.bytes);
+        let align = request.align.max(PAGE_SIZE);
         let alike = bytes == request.bytes && block <= request.largest;
-        if !alike || !start.is_aligned(request.align) {
+        if !alike || !align.is_power_of_two() || !start.is_aligned(align) {
             return None;
         }
         space.mapper.revive(start, u64::from(bytes), request.prot, said).ok()?;

@@ -358,6 +358,21 @@ fn nothing_writable_and_executable_is_given_out() {
 }
 
 #[test]
+fn an_alignment_that_is_none_is_refused_also_where_a_retired_area_would_do() {
+    with(16, 8, 64, |vmalloc, space, _, _| {
+        let (bytes, align) = (PAGE_SIZE, 0x1801);
+        let odd = Request { align, ..Request::new(bytes) };
+        assert_eq!(vmalloc.vmalloc(space, odd), Err(VmallocError::Size { bytes, align }));
+        let va = vmalloc.vmalloc(space, Request::new(bytes)).unwrap();
+        vmalloc.vfree(space, va).unwrap();
+        assert_eq!(vmalloc.vmalloc(space, odd), Err(VmallocError::Size { bytes, align }));
+        // As without a retired area, less than a page is a page.
+        assert_eq!(vmalloc.vmalloc(space, Request { align: 0, ..odd }), Ok(va));
+        vmalloc.vfree(space, va).unwrap();
+    });
+}
+
+#[test]
 fn pages_that_protect_joined_to_a_section_are_freed_one_by_one() {
     with(1024, 8, 0, |vmalloc, space, ram, _| {
         let first = vmalloc.vmalloc(space, Request::new(PAGE_SIZE)).unwrap();
