@@ -36,7 +36,8 @@ impl IoKind {
 }
 
 impl<N: NodeStore> Vmalloc<N> {
-    /// Maps `frames`, which stay the caller's, one behind the other (Linux: `vmap`).
+    /// Maps `frames`, which stay the caller's, one behind the other (Linux: `vmap`). Shareability is set as the machine
+    /// needs it.
     ///
     /// # Errors
     /// [`VmallocError`] with the bytes of `frames`.
@@ -55,6 +56,7 @@ impl<N: NodeStore> Vmalloc<N> {
         if prot.writable() && prot.executable() {
             return Err(VmallocError::WritableExecutable(prot));
         }
+        let prot = prot.with_shareable(self.config.shareable);
         let bytes = u32::try_from(frames.len()).ok().and_then(|pages| pages.checked_mul(PAGE_SIZE));
         let bytes = bytes.ok_or(VmallocError::Size { bytes: u32::MAX, align: PAGE_SIZE })?;
         let area = Area { start: VirtAddr::new(0), bytes, kind: AreaKind::Vmap, caller: Location::caller() };

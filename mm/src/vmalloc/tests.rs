@@ -358,6 +358,22 @@ fn nothing_writable_and_executable_is_given_out() {
 }
 
 #[test]
+fn every_area_is_as_shareable_as_the_machine_wants_its_memory() {
+    with(16, 8, 0, |vmalloc, space, ram, _| {
+        vmalloc.config.shareable = false;
+        let own = vmalloc.vmalloc(space, Request::new(PAGE_SIZE)).unwrap();
+        let lent = vmalloc.vmap(space, &[Pfn::new(0x9_0000)], Prot::KERNEL_RW).unwrap();
+        let device = vmalloc.ioremap(space, PhysAddr::new(0x1c00_0000), 4, IoKind::Cached, &|_| false).unwrap();
+        for va in [own, lent, device] {
+            assert!(!model(ram).translate(va.raw()).unwrap().shareable, "{va} is another kind of memory than lowmem");
+        }
+        vmalloc.vfree(space, own).unwrap();
+        vmalloc.vunmap(space, lent).unwrap();
+        vmalloc.iounmap(space, device).unwrap();
+    });
+}
+
+#[test]
 fn an_alignment_that_is_none_is_refused_also_where_a_retired_area_would_do() {
     with(16, 8, 64, |vmalloc, space, _, _| {
         let (bytes, align) = (PAGE_SIZE, 0x1801);
