@@ -9,7 +9,7 @@
 
 use core::panic::Location;
 
-use super::error::VmallocError;
+use super::error::{VmallocError, check_prot};
 use super::info::InfoLine;
 use super::node::{Area, AreaKind, NodeStore};
 use super::retired::Retired;
@@ -128,9 +128,7 @@ impl<N: NodeStore> Vmalloc<N> {
         S: FrameSource,
     {
         let caller = Location::caller();
-        if request.prot.writable() && request.prot.executable() {
-            return Err(VmallocError::WritableExecutable(request.prot));
-        }
+        check_prot(request.prot)?;
         let Some(bytes) = request.bytes.checked_next_multiple_of(PAGE_SIZE) else {
             return Err(VmallocError::Size { bytes: request.bytes, align: request.align });
         };

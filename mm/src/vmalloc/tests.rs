@@ -358,6 +358,17 @@ fn nothing_writable_and_executable_is_given_out() {
 }
 
 #[test]
+fn nothing_that_users_could_read_is_given_out() {
+    with(8, 8, 0, |vmalloc, space, _, _| {
+        for prot in [Prot::USER_RW, Prot::USER_RX, Prot { global: true, ..Prot::USER_RO }] {
+            let refused = VmallocError::OpenToUsers(prot);
+            assert_eq!(vmalloc.vmalloc(space, Request { prot, ..Request::new(4096) }), Err(refused));
+            assert_eq!(vmalloc.vmap(space, &[Pfn::new(1)], prot), Err(refused));
+        }
+    });
+}
+
+#[test]
 fn every_area_is_as_shareable_as_the_machine_wants_its_memory() {
     with(16, 8, 0, |vmalloc, space, ram, _| {
         vmalloc.config.shareable = false;
