@@ -279,6 +279,12 @@ pub unsafe fn catch_fault<R>(body: impl FnOnce() -> R) -> Result<R, Fault> {
     }
 }
 
+/// Nothing is expected any more: a report begins, and its own faults are none of those that were to be caught.
+pub fn expect_none() {
+    EXPECTED.store(false, Ordering::SeqCst);
+    RESUME.store(0, Ordering::SeqCst);
+}
+
 /// Notes an expected fault and resumes; reports any other and stops.
 pub(super) fn handle(frame: &mut Frame, exception: &Exception) {
     if EXPECTED.swap(false, Ordering::SeqCst) && LAST.note(frame, exception) {
