@@ -39,6 +39,12 @@ impl Ring {
         self.written = self.written.wrapping_add(1);
     }
 
+    /// Whether the last line has no end yet.
+    fn is_in_line(&self) -> bool {
+        let last = self.written.checked_sub(1).and_then(|at| self.bytes.get(at % RING_BYTES));
+        last.is_some_and(|byte| *byte != b'\n')
+    }
+
     /// What is kept, oldest byte first.
     fn kept(&self) -> impl Iterator<Item = u8> {
         let first = self.written.saturating_sub(RING_BYTES);
@@ -104,13 +110,15 @@ pub unsafe fn break_lock() {
     unsafe { CONSOLE.force_unlock() }
 }
 
-/// Prints from a panic: once, and not at all when the console itself panicked.
+/// Prints from a panic, on a line of its own: once, and not at all when the console itself panicked.
 pub fn print_last(text: fmt::Arguments<'_>) {
     if !BROKEN.swap(true, Ordering::SeqCst)
         && let Some(mut console) = CONSOLE.try_lock()
     {
+        // What was interrupted may have been a line.
+        let begin = if console.ring.is_in_line() { "\n" } else { "" };
         // As in `print`.
-        let _ = fmt::Write::write_fmt(&mut *console, text);
+        let _ = fmt::Write::write_fmt(&mut *console, format_args!("{begin}{text}"));
     }
 }
 

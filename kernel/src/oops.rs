@@ -5,6 +5,7 @@ use core::fmt;
 
 use mm::addr::VirtAddr;
 
+use crate::arch::armv7::fault::catch_fault;
 use crate::image;
 use crate::panic;
 
@@ -14,7 +15,7 @@ struct Oops {
     raise: fn(),
 }
 
-const OOPSES: [Oops; 11] = [
+const OOPSES: [Oops; 12] = [
     Oops { name: "null", raise: read_null },
     Oops { name: "write", raise: || store(VirtAddr::new(0)) },
     Oops { name: "execute", raise: || jump(VirtAddr::new(0)) },
@@ -25,6 +26,7 @@ const OOPSES: [Oops; 11] = [
     Oops { name: "stack", raise: overflow_stack },
     Oops { name: "nested", raise: nested },
     Oops { name: "deep", raise: deep },
+    Oops { name: "caught", raise: caught },
     Oops { name: "panic", raise: || panics(None) },
 ];
 
@@ -117,6 +119,27 @@ fn deep() {
     if panic::notify(overflow_stack) {
         read_null();
     }
+}
+
+/// A panic where a fault is to be caught, whose report faults: it is no fault of what was to be caught.
+fn caught() {
+    struct Faulting;
+
+    impl fmt::Display for Faulting {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            read_null();
+            Ok(())
+        }
+    }
+
+    #[expect(clippy::panic, reason = "the panic is what was asked for")]
+    fn panics() {
+        panic!("{Faulting}");
+    }
+
+    // SAFETY: the body owns nothing.
+    let outcome = unsafe { catch_fault(panics) };
+    log::error!("oops=caught: the panic was taken for what was to be caught: {outcome:?}");
 }
 
 #[inline(never)]

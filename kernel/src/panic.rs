@@ -12,7 +12,7 @@ use aarch32_cpu::asm::wfi;
 use mm::sync::InitOnce;
 
 use crate::arch::armv7::backtrace;
-use crate::arch::armv7::fault::Fault;
+use crate::arch::armv7::fault::{self, Fault};
 use crate::{console, semihost};
 
 /// Exit status of a run that failed.
@@ -54,6 +54,7 @@ static NOTIFIER: InitOnce<fn()> = InitOnce::new();
 
 /// Begins a report, with the console open to it: whoever had locked it will not go on.
 pub fn enter(origin: Origin) -> Depth {
+    fault::expect_none();
     let depth = match (REPORTS.fetch_add(1, Ordering::SeqCst), FIRST.get()) {
         (0, _) => {
             // The cell is empty: only this arm, once, sets it.

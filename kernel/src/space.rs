@@ -330,8 +330,8 @@ impl UserSpace {
         self.root.base().as_u32().unwrap_or(0) | self.spaces.kernel_ttbr & (FIRST_LEVEL_SIZE - 1)
     }
 
-    fn tlb(&self) -> SpaceTlb<'static, ArmTlb> {
-        SpaceTlb::new(&self.spaces.tlb, self.context().asid())
+    fn tlb(&self) -> SpaceTlb<'_, ArmTlb> {
+        SpaceTlb::new(&self.spaces.tlb, &self.context)
     }
 }
 

@@ -172,6 +172,39 @@ fn nothing_that_stays_leads_into_init_memory() {
     }
 }
 
+/// Bytes by which `instruction` moves the stack pointer down: `sub sp, sp, #n` (Arm ARM DDI 0406C A8.8.225).
+fn taken_from_the_stack(instruction: u32) -> u32 {
+    let immediate = (instruction & 0xff).rotate_right(2 * (instruction >> 8 & 0xf));
+    if instruction >> 12 == 0xe_24dd { immediate } else { 0 }
+}
+
+/// A stack that is too short is told by its guard page, which a larger frame could step over. What only the boot runs,
+/// and the few that run where the stack is nearly empty, may be larger.
+#[test]
+fn no_function_that_runs_deep_has_a_frame_as_large_as_a_guard_page() {
+    const GUARD: u32 = 4096;
+    /// Called by `after_boot` or by the self-tests' loop.
+    const SHALLOW: [&str; 3] = ["kernel5bench", "kernel7torture", "kernel8selftest"];
+    for (name, elf) in images().iter().filter(|(name, _)| name.contains("release")) {
+        let file = object::File::parse(&**elf).unwrap();
+        let init = symbol(&file, "_init_text_start").unwrap()..symbol(&file, "_init_text_end").unwrap();
+        let (text, references) = (file.section_by_name(".text").unwrap(), References::of(&file));
+        let mut frames = std::collections::BTreeMap::<u64, u32>::new();
+        for (at, word) in (text.address()..).step_by(4).zip(text.data().unwrap().chunks_exact(4)) {
+            let bytes = taken_from_the_stack(u32::from_le_bytes(word.try_into().unwrap()));
+            if bytes > 0 && at >= init.end {
+                *frames.entry(references.around(at).0).or_default() += bytes;
+            }
+        }
+        assert!(frames.len() > 100, "{name}: {} functions have frames", frames.len());
+        let deep = frames.iter().map(|(at, bytes)| (references.around(*at).1, *bytes));
+        let large: Vec<_> = deep
+            .filter(|(function, bytes)| *bytes >= GUARD && !SHALLOW.iter().any(|path| function.contains(path)))
+            .collect();
+        assert!(large.is_empty(), "{name}: {large:#?}");
+    }
+}
+
 /// A boot loader finds the zImage magic at 0x24, `start` 0 and an end that covers `.bss` and stacks.
 #[test]
 fn the_image_has_a_zimage_header() {

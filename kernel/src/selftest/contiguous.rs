@@ -8,7 +8,7 @@ use mm::gfp::GfpFlags;
 use mm::memmap::NO_FRAME;
 use mm::order::Order;
 use mm::page_alloc::{CmaArea, CmaError, ContigError, MigrationOps, MoveError, OwnerId, Pinned};
-use mm::platform::PhysMap;
+use mm::platform::{PageAccess, PhysMap};
 use mm::sync::InitOnce;
 use mm::zone::ZoneType;
 
@@ -16,6 +16,7 @@ use super::{Failed, Verdict};
 use crate::arch::armv7::irq::ArmIrq;
 use crate::ram::RAM;
 use crate::system::{System, Zones};
+use crate::vm::Vm;
 use crate::{check, selftest};
 
 selftest!(a_contiguous_area_full_of_movable_pages_is_taken_whole_and_given_back);
@@ -29,6 +30,8 @@ struct Slots {
 
 static OWNER: Slots = Slots { first: AtomicU32::new(NO_FRAME), count: AtomicU32::new(0) };
 static ID: InitOnce<OwnerId> = InitOnce::new();
+/// The way to pages of highmem, for moves.
+static VM: InitOnce<&Vm> = InitOnce::new();
 
 impl Slots {
     /// The slot's word.
@@ -48,9 +51,9 @@ impl Slots {
     }
 }
 
-/// The first word of a page, where the linear map reaches it.
-fn first_word(pfn: Pfn) -> Option<*mut u32> {
-    RAM.frames_ptr(pfn, 1).map(|bytes| bytes.as_ptr().cast())
+/// Has `use_it` look at the first word of a page of ours, wherever the page lies; `false` where it cannot be mapped.
+fn with_first_word(vm: &Vm, pfn: Pfn, mut use_it: impl FnMut(*mut u32)) -> bool {
+    vm.with_frame(pfn, &mut |bytes| use_it(bytes.as_ptr().cast()))
 }
 
 impl MigrationOps for Slots {
@@ -60,10 +63,9 @@ impl MigrationOps for Slots {
 
     fn migrate_page(&self, old: Pfn, new: Pfn, slot: u32) -> Result<(), MoveError> {
         let place = self.place(slot).ok_or(MoveError::Busy)?;
-        if let (Some(from), Some(to)) = (RAM.frames_ptr(old, 1), RAM.frames_ptr(new, 1)) {
-            // SAFETY: both pages are the owner's for the time of the move, and the linear map reaches them.
-            unsafe { to.copy_from_nonoverlapping(from, PAGE_SIZE as usize) };
-        }
+        let vm = VM.get().ok_or(MoveError::Busy)?;
+        // SAFETY: both pages are the owner's for the time of the move.
+        unsafe { vm.copy_highpage(new, old) }.map_err(|_| MoveError::Busy)?;
         place.store(new.raw(), Relaxed);
         Ok(())
     }
@@ -96,6 +98,8 @@ impl<'a> Filled<'a> {
         if before < 3 * pages {
             return Ok(None);
         }
+        // The same one at each test.
+        let _ = VM.set(system.vm);
         let order = Order::covering((pages * 4).div_ceil(PAGE_SIZE)).ok_or(Failed)?;
         let slots = allocator.alloc_pages(GfpFlags::GFP_KERNEL, order).map_err(|_| Failed)?;
         OWNER.first.store(slots.raw(), Relaxed);
@@ -136,10 +140,9 @@ impl<'a> Filled<'a> {
                 continue;
             }
             OWNER.place(slot).ok_or(Failed)?.store(pfn.raw(), Relaxed);
-            if let Some(word) = first_word(pfn) {
-                // SAFETY: the page is ours, and the linear map reaches it.
-                unsafe { word.write_volatile(!slot) };
-            }
+            // SAFETY: the page is ours.
+            let written = with_first_word(self.system.vm, pfn, |word| unsafe { word.write_volatile(!slot) });
+            check!(written, "{pfn} cannot be mapped");
             let owned = self.allocator.set_movable(pfn, Order::ZERO, id, slot);
             check!(owned.is_ok(), "{owned:?}");
             slot += 1;
@@ -153,10 +156,10 @@ impl<'a> Filled<'a> {
         for slot in 0..self.frames().pages() {
             let pfn = OWNER.get(slot).ok_or(Failed)?;
             check!(self.frames().contains(pfn) == inside, "page {slot} is at {pfn}");
-            let Some(word) = first_word(pfn) else { continue };
-            // SAFETY: the page is ours, and the linear map reaches it.
-            let found = unsafe { word.read_volatile() };
-            check!(found == !slot, "{pfn}: {found:#x} instead of {:#x}", !slot);
+            let mut found = slot;
+            // SAFETY: the page is ours.
+            let read = with_first_word(self.system.vm, pfn, |word| found = unsafe { word.read_volatile() });
+            check!(read && found == !slot, "{pfn}: {found:#x} instead of {:#x}", !slot);
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ selftest!(an_unserved_supervisor_call_is_caught);
 selftest!(an_unaligned_load_of_two_registers_from_a_device_is_refused);
 selftest!(a_stack_overflow_hits_the_guard_and_is_caught);
 selftest!(a_caught_fault_leaves_an_outer_catch_armed);
+selftest!(a_caught_fault_leaves_the_interrupt_masks_as_they_were);
 selftest!(a_call_without_a_fault_returns_its_result);
 selftest!(the_images_functions_have_names);
 
@@ -271,6 +272,23 @@ fn a_caught_fault_leaves_an_outer_catch_armed(_: &System) -> Verdict {
     // SAFETY: the body owns nothing.
     let outer = unsafe { catch_fault(body) };
     check!(outer.is_err_and(|fault| fault.address == high), "{outer:?}");
+    Ok(())
+}
+
+fn a_caught_fault_leaves_the_interrupt_masks_as_they_were(_: &System) -> Verdict {
+    fn masks() -> u32 {
+        let psr: u32;
+        // SAFETY: reads the CPSR.
+        unsafe { asm!("mrs {0}, cpsr", out(reg) psr, options(nomem, nostack, preserves_flags)) }
+        psr & 0xc0
+    }
+    let before = masks();
+    // SAFETY: no device raises an FIQ, and the fault is caught.
+    let body = || unsafe { asm!("cpsie f", "udf #7", "cpsid f", options(nostack)) };
+    // SAFETY: the body owns nothing.
+    let caught = unsafe { catch_fault(body) };
+    check!(caught.is_err_and(|fault| fault.kind == Kind::Undefined), "{caught:?}");
+    check!(masks() == before, "masks {before:#x} are {:#x} after a fault", masks());
     Ok(())
 }
 

@@ -3,11 +3,13 @@
 use mm::addr::{PAGE_SIZE, VirtAddr};
 
 use super::{Failed, Verdict};
+use crate::arch::armv7::fault::{Fault, try_execute};
 use crate::arch::armv7::mmu::{Access, translate};
 use crate::system::System;
 use crate::{check, selftest};
 
 selftest!(every_mapped_page_agrees_with_the_mmu);
+selftest!(no_entry_that_is_execute_never_can_be_executed);
 selftest!(unmapped_addresses_have_no_translation);
 selftest!(the_identity_mapping_is_gone);
 
@@ -37,6 +39,24 @@ pub(super) fn every_mapped_page_agrees_with_the_mmu(system: &System) -> Verdict 
     }
     let image = system.image.whole.whole_frames().pages();
     check!(pages >= image, "only {pages} pages are mapped, the image alone has {image}");
+    Ok(())
+}
+
+/// A branch to the first word of each descriptor, and of each copy of a large page's, must be refused by permission.
+fn no_entry_that_is_execute_never_can_be_executed(system: &System) -> Verdict {
+    let mut refused = 0_u32;
+    for mapping in system.tables.mappings() {
+        let mapping = mapping.map_err(|_| Failed)?;
+        if mapping.to.prot.executable() {
+            continue;
+        }
+        // SAFETY: the fetch is refused: if it is not, the machine is worth nothing to a test.
+        let fetched = unsafe { try_execute(mapping.va) };
+        let by_permission = |fault: Fault| fault.status.is_permission() && fault.pc == mapping.va;
+        check!(fetched.is_err_and(by_permission), "{}: {fetched:?}", mapping.va);
+        refused = refused.wrapping_add(1);
+    }
+    check!(refused > 100, "only {refused} entries are execute-never");
     Ok(())
 }
 

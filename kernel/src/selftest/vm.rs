@@ -3,7 +3,7 @@
 use mm::addr::{PAGE_SIZE, Pfn, SECTION_SIZE, VirtAddr};
 use mm::gfp::GfpFlags;
 use mm::order::Order;
-use mm::paging::{Access, MapError, PageSize, Prot};
+use mm::paging::{Access, Exec, MapError, PageSize, Prot};
 use mm::platform::PhysMap;
 
 use super::{Failed, Verdict};
@@ -17,6 +17,7 @@ selftest!(rights_that_are_narrowed_count_at_once);
 selftest!(a_page_that_is_unmapped_faults_at_once);
 selftest!(a_section_of_lowmem_is_cut_for_one_page_and_joined_again);
 selftest!(a_refused_change_of_the_tables_changes_nothing);
+selftest!(what_would_break_the_security_of_the_map_is_refused);
 
 /// Pages that callers of the page allocator own, once nothing waits for a purge any more.
 pub(super) fn allocated(system: &System) -> Result<u32, Failed> {
@@ -167,6 +168,31 @@ fn a_refused_change_of_the_tables_changes_nothing(system: &System) -> Verdict {
     let to = ok(system.vm.walk(va))?;
     check!(to.is_some_and(|to| to.pa == page.base() && to.prot == rw), "{to:?}");
     ok(system.vm.vunmap(va))?;
+    free(system, page, Order::ZERO)?;
+    check!(allocated(system)? == before, "{before} pages were allocated");
+    Ok(())
+}
+
+/// Writable and executable, open to users, in the half that is the address spaces': by none of the ways in.
+fn what_would_break_the_security_of_the_map_is_refused(system: &System) -> Verdict {
+    let before = allocated(system)?;
+    let (vm, page) = (system.vm, marked_page(system, 5)?);
+    let (rw, _) = rights(system, page)?;
+    let (va, bytes, modules) = (ok(vm.vmap(&[page], rw))?, u64::from(PAGE_SIZE), system.layout.modules_start());
+    for prot in [Prot { exec: Exec::Allowed, ..rw }, Prot { access: Access::UserRo, ..rw }] {
+        let refused = Err(MapError::BadProt(prot));
+        check!(vm.protect(va, bytes, prot) == refused, "{prot:?} was given to {va}");
+        check!(vm.remap(va, bytes, (page.base(), prot)) == refused, "{prot:?} was given to {va}");
+        let mapped = vm.map(modules, bytes, (page.base(), prot), PageSize::Small);
+        check!(mapped == refused, "{modules}: {mapped:?}");
+    }
+    for at in [VirtAddr::new(0), VirtAddr::new(modules.raw() - PAGE_SIZE)] {
+        let mapped = vm.map(at, bytes, (page.base(), rw), PageSize::Small);
+        check!(mapped == Err(MapError::NotKernel(at)), "{mapped:?}");
+    }
+    let to = ok(vm.walk(va))?;
+    check!(to.is_some_and(|to| to.pa == page.base() && to.prot == rw), "{to:?}");
+    ok(vm.vunmap(va))?;
     free(system, page, Order::ZERO)?;
     check!(allocated(system)? == before, "{before} pages were allocated");
     Ok(())

@@ -200,6 +200,7 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn map(&self, va: VirtAddr, bytes: u64, to: (PhysAddr, Prot), largest: PageSize) -> Result<(), MapError> {
+        self.check(va, to.1)?;
         let LiveTables { mapper, frames } = &mut *self.tables.lock();
         mapper.map(va, bytes, to, largest, frames)
     }
@@ -209,6 +210,7 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn remap(&self, va: VirtAddr, bytes: u64, to: (PhysAddr, Prot)) -> Result<(), MapError> {
+        self.check(va, to.1)?;
         self.tables.lock().mapper.remap(va, bytes, to)
     }
 
@@ -218,6 +220,7 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn protect(&self, va: VirtAddr, bytes: u64, prot: Prot) -> Result<(), MapError> {
+        self.check(va, prot)?;
         self.tables
             .lock()
             .with_live(self.live_at(va), |tables| tables.mapper.protect(va, bytes, prot, &mut tables.frames))
@@ -351,6 +354,18 @@ impl Vm {
             if is_mapped(guard)? {
                 return Err(VmBroken::Guard(guard));
             }
+        }
+        Ok(())
+    }
+
+    /// Nothing of the kernel's is writable and executable, or a user's; and the user half, the null page included, has
+    /// no entries in the kernel's own table, which would count in every address space.
+    fn check(&self, va: VirtAddr, prot: Prot) -> Result<(), MapError> {
+        if va < self.layout.modules_start() {
+            return Err(MapError::NotKernel(va));
+        }
+        if prot.access.user() || prot.writable() && prot.executable() {
+            return Err(MapError::BadProt(prot));
         }
         Ok(())
     }

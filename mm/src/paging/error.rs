@@ -18,8 +18,10 @@ pub enum MapError {
     TooLong(VirtAddr),
     /// The physical range does not begin on a page or passes 4 GiB.
     BadFrame(PhysAddr),
-    /// The protection has no encoding at this size ([`EncodeError::UserOnlyPage`]).
+    /// The protection has no encoding at this size ([`EncodeError::UserOnlyPage`]), or is none that the kernel gives out.
     BadProt(Prot),
+    /// The address is not in the kernel's half.
+    NotKernel(VirtAddr),
     /// Something is mapped here already.
     AlreadyMapped(VirtAddr),
     /// Nothing is mapped here.
@@ -39,7 +41,8 @@ impl fmt::Display for MapError {
             Self::Unaligned(va) => write!(f, "range at {va} is not whole pages"),
             Self::TooLong(va) => write!(f, "range at {va} passes the end of the address space"),
             Self::BadFrame(pa) => write!(f, "physical range at {pa} is not whole pages below 4 GiB"),
-            Self::BadProt(prot) => write!(f, "{prot:?} has no encoding for a page"),
+            Self::BadProt(prot) => write!(f, "{prot:?} is no protection of a page"),
+            Self::NotKernel(va) => write!(f, "{va} is not in the kernel's half"),
             Self::AlreadyMapped(va) => write!(f, "{va} is mapped already"),
             Self::NotMapped(va) => write!(f, "{va} is not mapped"),
             Self::CutsLarger(va) => write!(f, "range cuts the larger mapping of {va}"),

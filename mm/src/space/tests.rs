@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
+use core::sync::atomic::AtomicU64;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -106,6 +108,11 @@ fn kernel(ram: &FakeRam) -> Tables<'_, FakeRam> {
 /// The registers' values are typed in. DACR with the users' domain (1) open.
 fn model(ram: &FakeRam, ttbr: u64, dacr: u32) -> ModelMmu<'_, FakeRam> {
     ModelMmu { ram, ttbr, prrr: 0xff0a_81a8, nmrr: 0x40e0_40e0, dacr }
+}
+
+/// The context of a space that has `asid`.
+fn runs(asid: u8) -> AtomicU64 {
+    AtomicU64::new(1 << 8 | u64::from(asid))
 }
 
 #[derive(Clone, Debug)]
@@ -222,7 +229,8 @@ fn run(ops: &[Op], pxn: bool) {
     // SAFETY: the only editor of the kernel's tables.
     let mut mapper = Mapper::new(unsafe { Editor::new(kernel, &leader) });
     let quiet = CountingTlb::default();
-    let tlb = SpaceTlb::new(&quiet, 7);
+    let context = runs(7);
+    let tlb = SpaceTlb::new(&quiet, &context);
     let mut wanted = std::vec![Wanted::new(); SPACES];
     for op in ops {
         match *op {
@@ -304,7 +312,8 @@ fn what_is_no_users_is_refused_and_changes_nothing() {
     let (kernel, mut pool, quiet) = (kernel(&ram), Pool::new(), CountingTlb::default());
     let mut space = space(&ram, 0, true);
     copy_kernel_half(space.tables(), HALF, &quiet, &kernel);
-    let tlb = SpaceTlb::new(&quiet, 1);
+    let context = runs(1);
+    let tlb = SpaceTlb::new(&quiet, &context);
     let end = u64::from(HALF.end().raw());
     assert_eq!(end, 0x7f00_0000);
     let to = (PhysAddr::new(USER_FRAMES), Prot::USER_RW);
@@ -333,7 +342,8 @@ fn a_space_that_is_cleared_flushes_its_number_and_not_everything() {
     let ram = ram();
     let (mut pool, quiet) = (Pool::new(), CountingTlb::default());
     let mut space = space(&ram, 0, false);
-    let (used, unused) = (SpaceTlb::new(&quiet, 5), SpaceTlb::new(&quiet, 0));
+    let (ran, never) = (runs(5), AtomicU64::new(ContextId::NONE.raw()));
+    let (used, unused) = (SpaceTlb::new(&quiet, &ran), SpaceTlb::new(&quiet, &never));
     // A table each 2 MiB: more than one round.
     for pgd in 0..40 {
         let to = (PhysAddr::new(USER_FRAMES), Prot::USER_RO);
@@ -342,6 +352,41 @@ fn a_space_that_is_cleared_flushes_its_number_and_not_everything() {
     assert_eq!((pool.taken(), quiet.asids.get()), (40, 0), "no TLB knows a space that never ran");
     space.clear(&used, &mut pool);
     assert_eq!((pool.taken(), quiet.asids.get(), quiet.all.get()), (0, 2, 0), "32 tables, then 8");
+}
+
+/// While the words of a change are being made visible another CPU begins to run the space, under a new number.
+struct Renumbers<'a> {
+    context: &'a AtomicU64,
+    flushed: std::cell::RefCell<Vec<u8>>,
+}
+
+impl TlbControl for Renumbers<'_> {
+    fn sync_table(&self, _ptr: core::ptr::NonNull<u8>, _bytes: usize) {
+        self.context.store(runs(9).into_inner(), Ordering::Relaxed);
+    }
+
+    fn flush_page(&self, _va: VirtAddr) {}
+
+    fn flush_all(&self) {}
+
+    fn flush_asid(&self, asid: u8) {
+        self.flushed.borrow_mut().push(asid);
+    }
+}
+
+#[test]
+fn a_space_that_another_cpu_begins_to_run_meanwhile_is_flushed_under_the_number_that_it_got() {
+    for before in [0, 5] {
+        let (ram, mut pool, quiet) = (ram(), Pool::new(), CountingTlb::default());
+        let mut space = space(&ram, 0, false);
+        let context = AtomicU64::new(if before == 0 { 0 } else { runs(before).into_inner() });
+        let to = (PhysAddr::new(USER_FRAMES), Prot::USER_RW);
+        space.map(va(MIB), 40 * PAGE, to, &SpaceTlb::new(&quiet, &context), &mut pool).unwrap();
+        let renumbers = Renumbers { context: &context, flushed: std::cell::RefCell::default() };
+        let tlb = SpaceTlb::new(&renumbers, &context);
+        space.unmap(va(MIB), 40 * PAGE, &tlb, &mut pool).unwrap();
+        assert_eq!(*renumbers.flushed.borrow(), [9], "it had {before}");
+    }
 }
 
 #[test]

@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::asid::ContextId;
 use crate::addr::VirtAddr;
 use crate::platform::TlbControl;
 
@@ -11,16 +12,18 @@ use crate::platform::TlbControl;
 #[derive(Debug)]
 pub struct SpaceTlb<'t, T: ?Sized> {
     tlb: &'t T,
-    asid: u8,
+    /// A [`ContextId`]. Read at the flush and not before: until the words of a change are visible another CPU may begin
+    /// to run the space under a new number, and walk the old words.
+    context: &'t AtomicU64,
 }
 
 impl<'t, T: TlbControl + ?Sized> SpaceTlb<'t, T> {
-    /// For the space that has `asid`; 0 for one that never ran, of which no TLB knows anything.
+    /// For the space whose [`ContextId`] is kept in `context`; of one that never ran no TLB knows anything.
     ///
     /// A number of an older generation does no harm: what it drops is walked again.
     #[must_use]
-    pub const fn new(tlb: &'t T, asid: u8) -> Self {
-        Self { tlb, asid }
+    pub const fn new(tlb: &'t T, context: &'t AtomicU64) -> Self {
+        Self { tlb, context }
     }
 }
 
@@ -39,8 +42,9 @@ impl<T: TlbControl + ?Sized> TlbControl for SpaceTlb<'_, T> {
     }
 
     fn flush_all(&self) {
-        if self.asid != 0 {
-            self.tlb.flush_asid(self.asid);
+        let asid = ContextId::from_raw(self.context.load(Ordering::Relaxed)).asid();
+        if asid != 0 {
+            self.tlb.flush_asid(asid);
         }
     }
 

@@ -9,7 +9,7 @@
 
 use core::panic::Location;
 
-use super::error::VmallocError;
+use super::error::{VmallocError, check_prot};
 use super::info::InfoLine;
 use super::node::{Area, AreaKind, NodeStore};
 use super::retired::Retired;
@@ -128,9 +128,7 @@ impl<N: NodeStore> Vmalloc<N> {
         S: FrameSource,
     {
         let caller = Location::caller();
-        if request.prot.writable() && request.prot.executable() {
-            return Err(VmallocError::WritableExecutable(request.prot));
-        }
+        check_prot(request.prot)?;
         let Some(bytes) = request.bytes.checked_next_multiple_of(PAGE_SIZE) else {
             return Err(VmallocError::Size { bytes: request.bytes, align: request.align });
         };
@@ -195,8 +193,9 @@ impl<N: NodeStore> Vmalloc<N> {
         let node = self.areas.node_mut(self.retired.last(request.bytes)?)?;
         let (AreaKind::Retired(block), Some(said)) = (node.area.kind, node.said) else { return None };
         let (start, bytes) = (node.area.start, node.area.bytes);
+        let align = request.align.max(PAGE_SIZE);
         let alike = bytes == request.bytes && block <= request.largest;
-        if !alike || !start.is_aligned(request.align) {
+        if !alike || !align.is_power_of_two() || !start.is_aligned(align) {
             return None;
         }
         space.mapper.revive(start, u64::from(bytes), request.prot, said).ok()?;

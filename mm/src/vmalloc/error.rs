@@ -39,6 +39,8 @@ pub enum VmallocError {
     },
     /// A mapping that can be written and executed.
     WritableExecutable(Prot),
+    /// A mapping that users could use: areas are the kernel's, in every address space.
+    OpenToUsers(Prot),
     /// RAM that is mapped in the linear map, or may be: it must not get another kind of memory.
     MappedRam(PhysRange),
     /// The physical range passes 4 GiB.
@@ -63,6 +65,14 @@ pub enum VmallocError {
     Broken(Broken),
 }
 
+/// Whether an area may have `prot`: never writable and executable, never open to users.
+pub(super) const fn check_prot(prot: Prot) -> Result<(), VmallocError> {
+    if prot.writable() && prot.executable() {
+        return Err(VmallocError::WritableExecutable(prot));
+    }
+    if prot.access.user() { Err(VmallocError::OpenToUsers(prot)) } else { Ok(()) }
+}
+
 impl fmt::Display for VmallocError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -73,6 +83,7 @@ impl fmt::Display for VmallocError {
             Self::NoNode { bytes } => write!(f, "vmalloc: no node for an area of {bytes} bytes"),
             Self::NoFrames { bytes, had } => write!(f, "vmalloc: frames for {had} of {bytes} bytes"),
             Self::WritableExecutable(_) => write!(f, "vmalloc: writable and executable was asked for"),
+            Self::OpenToUsers(_) => write!(f, "vmalloc: a mapping open to users was asked for"),
             Self::MappedRam(range) => {
                 let last = range.end.raw().saturating_sub(1);
                 write!(f, "ioremap: [mem {}-{last:#010x}] is mapped RAM", range.start)

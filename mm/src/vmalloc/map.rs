@@ -6,7 +6,7 @@
 use core::panic::Location;
 
 use super::alloc::{FrameSource, Space, Vmalloc};
-use super::error::VmallocError;
+use super::error::{VmallocError, check_prot};
 use super::node::{Area, AreaKind, NodeStore};
 use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr};
 use crate::paging::{MemType, PageSize, Prot};
@@ -36,7 +36,8 @@ impl IoKind {
 }
 
 impl<N: NodeStore> Vmalloc<N> {
-    /// Maps `frames`, which stay the caller's, one behind the other (Linux: `vmap`).
+    /// Maps `frames`, which stay the caller's, one behind the other (Linux: `vmap`). Shareability is set as the machine
+    /// needs it.
     ///
     /// # Errors
     /// [`VmallocError`] with the bytes of `frames`.
@@ -52,9 +53,8 @@ impl<N: NodeStore> Vmalloc<N> {
         T: TlbControl + ?Sized,
         S: FrameSource,
     {
-        if prot.writable() && prot.executable() {
-            return Err(VmallocError::WritableExecutable(prot));
-        }
+        check_prot(prot)?;
+        let prot = prot.with_shareable(self.config.shareable);
         let bytes = u32::try_from(frames.len()).ok().and_then(|pages| pages.checked_mul(PAGE_SIZE));
         let bytes = bytes.ok_or(VmallocError::Size { bytes: u32::MAX, align: PAGE_SIZE })?;
         let area = Area { start: VirtAddr::new(0), bytes, kind: AreaKind::Vmap, caller: Location::caller() };

@@ -150,8 +150,9 @@ impl<'r, P: PhysMap + ?Sized, S: NodePages> PagedNodes<'r, P, S> {
     fn new_page(&mut self) -> Option<()> {
         if self.directory.is_none() {
             let (place, frame) = self.take_place::<Directory>()?;
-            // SAFETY: the frame is the store's, a page holds a directory, and pages are aligned enough.
-            unsafe { place.write(Directory { pages: [None; PAGES] }) }
+            // SAFETY: the frame is the store's, a page holds a directory, and pages are aligned enough; a word of zeros is
+            // `None`. Built in place: a stack has no room for pages.
+            unsafe { place.write_bytes(0, 1) }
             self.directory = Some((place, frame));
         }
         let added = self.add_page();
@@ -164,9 +165,7 @@ impl<'r, P: PhysMap + ?Sized, S: NodePages> PagedNodes<'r, P, S> {
     fn add_page(&mut self) -> Option<()> {
         let number = self.directory()?.pages.iter().position(Option::is_none)?;
         let (place, frame) = self.take_place::<NodePage>()?;
-        let header = Header { frame, used: 0, free: None, before: None, after: None };
-        // SAFETY: the frame is the store's, a page holds a node page, and pages are aligned enough.
-        unsafe { place.write(NodePage { header, nodes: [Node::empty(); PER_PAGE] }) }
+        init(place, Header { frame, used: 0, free: None, before: None, after: None });
         *self.directory_mut()?.pages.get_mut(number)? = Some(place);
         let page = self.page_mut(number)?;
         for slot in (0..PER_PAGE).rev() {
@@ -279,6 +278,17 @@ impl<P: PhysMap + ?Sized, S: NodePages> NodeStore for PagedNodes<'_, P, S> {
                 self.source.give_back(frame);
             }
         }
+    }
+}
+
+/// Makes the frame at `page`, which is the store's alone, a page of free nodes: in place, a stack has no room for pages.
+fn init(page: NonNull<NodePage>, header: Header) {
+    // SAFETY: the frame holds a node page, which begins with the header, and is aligned enough.
+    unsafe { page.cast::<Header>().write(header) }
+    let nodes = page.as_ptr().wrapping_byte_add(core::mem::offset_of!(NodePage, nodes)).cast::<Node>();
+    for slot in 0..PER_PAGE {
+        // SAFETY: as above; a page has so many nodes.
+        unsafe { nodes.wrapping_add(slot).write(Node::empty()) }
     }
 }
 

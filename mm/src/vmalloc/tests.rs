@@ -358,6 +358,48 @@ fn nothing_writable_and_executable_is_given_out() {
 }
 
 #[test]
+fn nothing_that_users_could_read_is_given_out() {
+    with(8, 8, 0, |vmalloc, space, _, _| {
+        for prot in [Prot::USER_RW, Prot::USER_RX, Prot { global: true, ..Prot::USER_RO }] {
+            let refused = VmallocError::OpenToUsers(prot);
+            assert_eq!(vmalloc.vmalloc(space, Request { prot, ..Request::new(4096) }), Err(refused));
+            assert_eq!(vmalloc.vmap(space, &[Pfn::new(1)], prot), Err(refused));
+        }
+    });
+}
+
+#[test]
+fn every_area_is_as_shareable_as_the_machine_wants_its_memory() {
+    with(16, 8, 0, |vmalloc, space, ram, _| {
+        vmalloc.config.shareable = false;
+        let own = vmalloc.vmalloc(space, Request::new(PAGE_SIZE)).unwrap();
+        let lent = vmalloc.vmap(space, &[Pfn::new(0x9_0000)], Prot::KERNEL_RW).unwrap();
+        let device = vmalloc.ioremap(space, PhysAddr::new(0x1c00_0000), 4, IoKind::Cached, &|_| false).unwrap();
+        for va in [own, lent, device] {
+            assert!(!model(ram).translate(va.raw()).unwrap().shareable, "{va} is another kind of memory than lowmem");
+        }
+        vmalloc.vfree(space, own).unwrap();
+        vmalloc.vunmap(space, lent).unwrap();
+        vmalloc.iounmap(space, device).unwrap();
+    });
+}
+
+#[test]
+fn an_alignment_that_is_none_is_refused_also_where_a_retired_area_would_do() {
+    with(16, 8, 64, |vmalloc, space, _, _| {
+        let (bytes, align) = (PAGE_SIZE, 0x1801);
+        let odd = Request { align, ..Request::new(bytes) };
+        assert_eq!(vmalloc.vmalloc(space, odd), Err(VmallocError::Size { bytes, align }));
+        let va = vmalloc.vmalloc(space, Request::new(bytes)).unwrap();
+        vmalloc.vfree(space, va).unwrap();
+        assert_eq!(vmalloc.vmalloc(space, odd), Err(VmallocError::Size { bytes, align }));
+        // As without a retired area, less than a page is a page.
+        assert_eq!(vmalloc.vmalloc(space, Request { align: 0, ..odd }), Ok(va));
+        vmalloc.vfree(space, va).unwrap();
+    });
+}
+
+#[test]
 fn pages_that_protect_joined_to_a_section_are_freed_one_by_one() {
     with(1024, 8, 0, |vmalloc, space, ram, _| {
         let first = vmalloc.vmalloc(space, Request::new(PAGE_SIZE)).unwrap();

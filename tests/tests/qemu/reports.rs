@@ -9,7 +9,7 @@ use tests::transcript;
 /// A report: its name, and the lines that must come in this order (`…` stands for any text).
 type Report = (&'static str, &'static [&'static str]);
 
-const REPORTS: [Report; 12] = [
+const REPORTS: [Report; 13] = [
     (
         "null",
         &[
@@ -135,6 +135,7 @@ const REPORTS: [Report; 12] = [
              of: data abort at pc …, address 0x00000000: translation fault, first level",
         ],
     ),
+    ("caught", &["panic: nested fault: data abort at pc …, address 0x00000000: …, in the report of: panic at line …"]),
     (
         "panic",
         &[

@@ -34,6 +34,8 @@ pub fn has_pxn() -> bool {
 /// Both tables must have the kernel half of the kernel's own, and belong to nothing else as long as they are in use;
 /// only `ttbr`'s pages may be in any TLB under `asid`, once this CPU has flushed if it is asked to. Interrupts masked.
 pub unsafe fn switch(ttbr: u32, asid: u8, kernel: u32, flush: bool) {
+    // The space's number, which the caller has just stored, is seen by who changes its tables before any walk of them.
+    dsb();
     // SAFETY: the kernel half, where all code and data lie, is the same in both tables.
     unsafe { Ttbr0::write_raw(kernel) }
     isb();

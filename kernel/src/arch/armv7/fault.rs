@@ -244,7 +244,8 @@ unsafe extern "C" fn run<F: FnOnce() -> R, R>(data: *mut ()) {
     call.result = call.body.take().map(|body| body());
 }
 
-/// Runs `body`, in which a fault is expected: at the first one it is abandoned.
+/// Runs `body`, in which a fault is expected: at the first one it is abandoned, and the interrupt masks are as they were
+/// before.
 ///
 /// # Errors
 /// The fault, decoded.
@@ -257,6 +258,9 @@ pub unsafe fn catch_fault<R>(body: impl FnOnce() -> R) -> Result<R, Fault> {
         run::<F, R>
     }
     let outer = RESUME.load(Ordering::Relaxed);
+    let psr: u32;
+    // SAFETY: reads the CPSR.
+    unsafe { asm!("mrs {0}, cpsr", out(reg) psr, options(nomem, nostack, preserves_flags)) }
     let mut call = Call { body: Some(body), result: None };
     let entry = trampoline(&call);
     // SAFETY: `entry` takes exactly this `Call`. On a fault the handler goes on in `quire_caught` with the stack pointer
@@ -264,13 +268,21 @@ pub unsafe fn catch_fault<R>(body: impl FnOnce() -> R) -> Result<R, Fault> {
     let caught = unsafe { quire_catch(entry, (&raw mut call).cast(), RESUME.as_ptr()) };
     RESUME.store(outer, Ordering::SeqCst);
     if caught != 0 {
-        // The body may have been abandoned in a window on user pages.
+        // The body may have been abandoned in a window on user pages, or with other masks.
         uaccess::close();
+        // SAFETY: writes back the control byte of then: the same mode, since the body switches none.
+        unsafe { asm!("msr cpsr_c, {0}", in(reg) psr, options(nostack, preserves_flags)) }
     }
     match call.result {
         Some(result) if caught == 0 => Ok(result),
         _ => Err(LAST.decode()),
     }
+}
+
+/// Nothing is expected any more: a report begins, and its own faults are none of those that were to be caught.
+pub fn expect_none() {
+    EXPECTED.store(false, Ordering::SeqCst);
+    RESUME.store(0, Ordering::SeqCst);
 }
 
 /// Notes an expected fault and resumes; reports any other and stops.

@@ -116,6 +116,7 @@ impl TlbControl for ArmTlb {
             unsafe { BpIAllIs::write_raw(0) }
         } else {
             TlbIAll::write();
+            BpIAll::write();
         }
         dsb();
         isb();
