@@ -62,6 +62,19 @@ fn address(page: NonNull<u8>) -> VirtAddr {
     VirtAddr::new(page.as_ptr() as u32)
 }
 
+/// Runs `body` while a window of each kind shows a page, where there is highmem.
+pub(super) fn with_windows(system: &System, body: impl FnOnce() -> Verdict) -> Verdict {
+    let Some(pages) = high_pages(system, 1) else { return body() };
+    ok(system.vm.kmap(pages.page(0)))?;
+    let local = ok(system.vm.kmap_local(pages.page(1)))?;
+    let verdict = body();
+    ok(system.vm.kunmap_local(local).map_err(|(_, error)| error))?;
+    ok(system.vm.kunmap(pages.page(0)))?;
+    system.vm.kmap_flush_unused();
+    free(system, pages.first, pages.order)?;
+    verdict
+}
+
 fn local_windows_nest_and_come_back_in_order(system: &System) -> Verdict {
     let before = allocated(system)?;
     let Some(pages) = high_pages(system, 5) else { return Ok(()) };

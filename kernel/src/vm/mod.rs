@@ -200,6 +200,7 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn map(&self, va: VirtAddr, bytes: u64, to: (PhysAddr, Prot), largest: PageSize) -> Result<(), MapError> {
+        never_both(to.1)?;
         let LiveTables { mapper, frames } = &mut *self.tables.lock();
         mapper.map(va, bytes, to, largest, frames)
     }
@@ -209,6 +210,7 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn remap(&self, va: VirtAddr, bytes: u64, to: (PhysAddr, Prot)) -> Result<(), MapError> {
+        never_both(to.1)?;
         self.tables.lock().mapper.remap(va, bytes, to)
     }
 
@@ -218,6 +220,7 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn protect(&self, va: VirtAddr, bytes: u64, prot: Prot) -> Result<(), MapError> {
+        never_both(prot)?;
         self.tables
             .lock()
             .with_live(self.live_at(va), |tables| tables.mapper.protect(va, bytes, prot, &mut tables.frames))
@@ -364,4 +367,9 @@ impl Vm {
     fn is_mapped_ram(&self, range: PhysRange) -> bool {
         self.booted.mm.frozen().memory().iter().any(|region| !region.is_nomap() && region.range().overlaps(range))
     }
+}
+
+/// Refuses what no page may ever be: writable and executable.
+fn never_both(prot: Prot) -> Result<(), MapError> {
+    if prot.writable() && prot.executable() { Err(MapError::BadProt(prot)) } else { Ok(()) }
 }

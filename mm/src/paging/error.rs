@@ -18,7 +18,7 @@ pub enum MapError {
     TooLong(VirtAddr),
     /// The physical range does not begin on a page or passes 4 GiB.
     BadFrame(PhysAddr),
-    /// The protection has no encoding at this size ([`EncodeError::UserOnlyPage`]).
+    /// The protection has no encoding at this size ([`EncodeError::UserOnlyPage`]), or is one that nothing may have.
     BadProt(Prot),
     /// Something is mapped here already.
     AlreadyMapped(VirtAddr),
@@ -39,7 +39,7 @@ impl fmt::Display for MapError {
             Self::Unaligned(va) => write!(f, "range at {va} is not whole pages"),
             Self::TooLong(va) => write!(f, "range at {va} passes the end of the address space"),
             Self::BadFrame(pa) => write!(f, "physical range at {pa} is not whole pages below 4 GiB"),
-            Self::BadProt(prot) => write!(f, "{prot:?} has no encoding for a page"),
+            Self::BadProt(prot) => write!(f, "{prot:?} cannot be had"),
             Self::AlreadyMapped(va) => write!(f, "{va} is mapped already"),
             Self::NotMapped(va) => write!(f, "{va} is not mapped"),
             Self::CutsLarger(va) => write!(f, "range cuts the larger mapping of {va}"),
