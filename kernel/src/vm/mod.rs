@@ -21,6 +21,7 @@ use boot::head::HeadInfo;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr};
 use mm::highmem::{Pkmap, PkmapBroken};
 use mm::layout::{VMALLOC_END, VirtualLayout};
+use mm::memblock::Region;
 use mm::paging::regs::TTBR0_S;
 use mm::paging::{EditError, Editor, Live, MapError, Mapper, PageSize, Prot, Slots, TableError, Tables, Translation};
 use mm::sync::{InitOnce, TaskLock};
@@ -52,6 +53,8 @@ pub struct Vm {
     local: LocalWindows,
     layout: VirtualLayout,
     booted: &'static Booted<ArmIrq>,
+    /// From the first byte of RAM to the last.
+    ram: PhysRange,
     tlb: ArmTlb,
     areas: TaskLock<VmAreas>,
     tables: TaskLock<LiveTables>,
@@ -153,6 +156,7 @@ pub unsafe fn start(
         local: LocalWindows::new(zones.map(), fixmap_slots),
         layout,
         booted,
+        ram: whole_ram(booted),
         tlb: *tlb,
         areas: TaskLock::new(Vmalloc::new(areas, config)),
         tables: TaskLock::new(LiveTables { mapper: Mapper::new(editor), frames: Frames::new(zones) }),
@@ -368,8 +372,23 @@ impl Vm {
 
     /// Whether some frame of `range` is RAM of the kernel's: mapped, or to be mapped when somebody gets it.
     fn is_mapped_ram(&self, range: PhysRange) -> bool {
-        self.booted.mm.frozen().memory().iter().any(|region| !region.is_nomap() && region.range().overlaps(range))
+        // Devices lie beside all RAM as a rule.
+        self.ram.overlaps(range)
+            && self
+                .booted
+                .mm
+                .frozen()
+                .memory()
+                .iter()
+                .any(|region| !region.is_nomap() && region.range().overlaps(range))
     }
+}
+
+/// From the first byte of the kernel's RAM to the last.
+fn whole_ram(booted: &Booted<ArmIrq>) -> PhysRange {
+    let memory = booted.mm.frozen().memory().iter().filter(|region| !region.is_nomap()).map(Region::range);
+    let hull = |all: PhysRange, range: PhysRange| PhysRange::new(all.start.min(range.start), all.end.max(range.end));
+    memory.reduce(hull).unwrap_or(PhysRange::new(PhysAddr::ZERO, PhysAddr::ZERO))
 }
 
 /// Refuses what no page may ever be: writable and executable.
