@@ -61,8 +61,9 @@ impl ArmTlb {
         let mut line = ptr.as_ptr() as usize & !(self.line - 1);
         let end = (ptr.as_ptr() as usize).saturating_add(bytes);
         while line < end {
+            let address = core::ptr::without_provenance::<u8>(line) as u32;
             // SAFETY: cleaning a line of mapped memory changes no byte that the program sees.
-            unsafe { DcCleanMvaPou::write_raw(line as u32) }
+            unsafe { DcCleanMvaPou::write_raw(address) }
             line = line.saturating_add(self.line);
         }
     }
