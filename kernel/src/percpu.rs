@@ -49,6 +49,17 @@ impl Counter {
         // that is never given back; the variable is atomic.
         Some(unsafe { &*core::ptr::with_exposed_provenance(address) })
     }
+
+    /// This CPU's variable; before the CPU has its unit the template's, which holds the first value and is read-only.
+    ///
+    /// # Safety
+    /// Nothing may be stored to it as long as it holds the first value.
+    #[inline(always)]
+    pub unsafe fn here(&'static self) -> &'static AtomicU32 {
+        let address = (&raw const self.0).expose_provenance().wrapping_add(Tpidrprw::read_raw() as usize);
+        // SAFETY: as in `of_this_cpu`; an offset of 0 leads to the template itself.
+        unsafe { &*core::ptr::with_exposed_provenance(address) }
+    }
 }
 
 /// Marks that this CPU has no unit yet.

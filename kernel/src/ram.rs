@@ -13,21 +13,60 @@ use crate::arch::armv7::page::fill_page;
 #[derive(Debug)]
 pub struct LinearRam {
     first: AtomicU32,
-    end: AtomicU32,
+    pages: AtomicU32,
 }
 
 /// The one linear map of the machine.
-pub static RAM: LinearRam = LinearRam { first: AtomicU32::new(0), end: AtomicU32::new(0) };
+pub static RAM: LinearRam = LinearRam { first: AtomicU32::new(0), pages: AtomicU32::new(0) };
+
+/// What the map is at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearPages {
+    first: u32,
+    pages: u32,
+}
+
+impl LinearPages {
+    /// One past the last frame.
+    pub const fn end(self) -> Pfn {
+        Pfn::new(self.first.saturating_add(self.pages))
+    }
+
+    /// How many frames `frame` lies behind the first one: for one below it, more than there are.
+    #[inline(always)]
+    pub const fn offset(self, frame: Pfn) -> u32 {
+        frame.raw().wrapping_sub(self.first)
+    }
+
+    /// The first byte of `pages` frames that lie `offset` behind the first one. A few instructions: whoever reaches a frame
+    /// begins here.
+    #[inline(always)]
+    pub fn at(self, offset: u32, pages: u32) -> Option<NonNull<u8>> {
+        if offset >= self.pages || pages > self.pages - offset {
+            return None;
+        }
+        let address = PAGE_OFFSET.raw().wrapping_add(offset << PAGE_SHIFT);
+        let pointer = core::ptr::with_exposed_provenance_mut(address as usize);
+        // SAFETY: `set` was told that this many pages are mapped from `PAGE_OFFSET` on: the address does not wrap to 0.
+        Some(unsafe { NonNull::new_unchecked(pointer) })
+    }
+}
 
 impl LinearRam {
+    /// What the map is now: for good, when the boot is over.
+    #[inline(always)]
+    pub fn now(&self) -> LinearPages {
+        LinearPages { first: self.first.load(Ordering::Relaxed), pages: self.pages.load(Ordering::Relaxed) }
+    }
+
     /// Widens or narrows the map to `first..end`; the boot sequence calls this when it has changed the tables.
     ///
     /// # Safety
     /// All RAM in `first..end` that is not no-map must be mapped at [`PAGE_OFFSET`], readable and writable, `first`
-    /// at [`PAGE_OFFSET`] itself.
+    /// at [`PAGE_OFFSET`] itself, and `end` at or below the end of the address space.
     pub unsafe fn set(&self, first: Pfn, end: Pfn) {
         self.first.store(first.raw(), Ordering::Relaxed);
-        self.end.store(end.raw(), Ordering::Relaxed);
+        self.pages.store(end.raw().saturating_sub(first.raw()), Ordering::Relaxed);
     }
 }
 
@@ -35,13 +74,8 @@ impl LinearRam {
 unsafe impl PhysMap for LinearRam {
     #[inline]
     fn frames_ptr(&self, first: Pfn, pages: u32) -> Option<NonNull<u8>> {
-        let base = self.first.load(Ordering::Relaxed);
-        let end = first.checked_add(pages)?;
-        if first.raw() < base || end.raw() > self.end.load(Ordering::Relaxed) {
-            return None;
-        }
-        let address = PAGE_OFFSET.raw().checked_add((first.raw() - base) << PAGE_SHIFT)?;
-        NonNull::new(core::ptr::with_exposed_provenance_mut(address as usize))
+        let linear = self.now();
+        linear.at(linear.offset(first), pages)
     }
 
     unsafe fn fill_frame(&self, bytes: NonNull<u8>, byte: u8) {

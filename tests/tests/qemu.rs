@@ -25,6 +25,8 @@ use tests::{malformed, place, scratch_file, transcript};
 
 /// Runs at a time.
 const PARALLEL: usize = 2;
+/// What every run ends with: the last tables are those that the CPU translates by.
+const TABLES_AGREE: &str = "entries agree with the CPU's translation";
 /// The number of the vexpress machines in r1.
 const VEXPRESS: u32 = 0x8e0;
 
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     trials.extend(faulting_bus_trials(&images));
     trials.extend(sparse_node_trials(&images));
     trials.extend(reports::trials(|profile| image(&images, profile)));
+    trials.extend(planted_trials(&images));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -69,7 +72,7 @@ fn image(images: &Path, profile: Profile) -> PathBuf {
 fn chosen(arguments: &Arguments) -> Vec<Configuration> {
     let long = std::env::var_os("QUIRE_LONG").is_some();
     let wanted = |name: &str| match &arguments.filter {
-        Some(filter) if filter.contains("malformed") || filter.contains("report/") => false,
+        Some(filter) if ["malformed", "report/", "planted::"].iter().any(|own| filter.contains(own)) => false,
         Some(filter) if filter.contains('/') => name.contains(filter.as_str()) || filter.starts_with(name),
         _ => true,
     };
@@ -114,6 +117,34 @@ fn boot(configuration: &Configuration, images: &Path) -> Result<Outcome, String>
     run.limit(configuration.limit).go()
 }
 
+/// Tests that leave the tables as no test may: the run must fail, and say why.
+fn planted_trials(images: &Path) -> Vec<Trial> {
+    let cases = [
+        ("a_planted_section_is_writable_and_executable", "0xff700000 is writable and executable"),
+        ("a_planted_alias_makes_text_writable", "is writable and executable: once at 0xff700000"),
+    ];
+    let file = image(images, Profile::Release);
+    let trial = |(name, says): (&'static str, &'static str)| {
+        let file = file.clone();
+        Trial::test(format!("planted::{name}"), move || check_planted(name, says, &file).map_err(Failed::from))
+    };
+    cases.into_iter().map(trial).collect()
+}
+
+fn check_planted(name: &str, says: &str, image: &Path) -> Result<(), String> {
+    let board = Board::new("ast2500", "512M", 1)?;
+    let args = format!("semihosting=on selftest={name}");
+    let outcome = Run::boot(&board, image, &args).semihosting().limit(30).go()?;
+    let failed = format!("selftest {name} ... FAILED");
+    for wanted in ["leaves tables that are not sound", says, failed.as_str()] {
+        if outcome.line_with(&[wanted.to_owned()]).is_none() {
+            return Err(outcome.explain(&format!("no line with \"{wanted}\"")));
+        }
+    }
+    let is_failure = outcome.verdict().is_some_and(|(_, failed)| failed > 0) && outcome.end == End::Status(1);
+    if is_failure { Ok(()) } else { Err(outcome.explain("the run did not fail")) }
+}
+
 /// The line after which an image without semihosting has nothing more to say.
 fn ends_the_story(line: &str) -> bool {
     tests::qemu::verdict(line).is_some() || line.starts_with("panic:")
@@ -149,7 +180,7 @@ fn check_boot(configuration: &Configuration, outcome: &Outcome) -> Result<(), St
     if listed != counted {
         return Err(outcome.explain(&format!("{listed} self-tests listed, {counted} counted")));
     }
-    for said in configuration.says {
+    for said in configuration.says.iter().chain(&[TABLES_AGREE]) {
         if outcome.line_with(&[(*said).to_owned()]).is_none() {
             return Err(outcome.explain(&format!("no line with \"{said}\"")));
         }

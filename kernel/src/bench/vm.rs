@@ -5,7 +5,7 @@
 
 use core::hint::black_box;
 
-use mm::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
+use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, VirtAddr};
 use mm::gfp::GfpFlags;
 use mm::order::Order;
 use mm::paging::{Access, Prot};
@@ -84,18 +84,23 @@ fn kmap(system: &System, wanted: Wanted<'_>) {
         return;
     }
     let Some(frame) = report(zones.alloc_page(GfpFlags::GFP_HIGHUSER)) else { return };
-    let pairs = || {
-        for _ in 0..PAIRS {
-            let Ok(map) = system.vm.kmap_local(black_box(frame)) else { return };
-            if system.vm.kunmap_local(black_box(map)).is_err() {
-                return;
-            }
-        }
-    };
+    let pairs = || map_and_unmap(system.vm, frame);
     let is_high = RAM.frames_ptr(frame, 1).is_none();
     let name = if is_high { "kmap_local" } else { "kmap_local_lowmem" };
     wanted.row(format_args!("{name}"), count(pairs), PAIRS);
     report(zones.free_pages(frame, Order::ZERO));
+}
+
+/// As a user does: map, use the page, unmap.
+#[inline(never)]
+fn map_and_unmap(vm: &Vm, frame: Pfn) {
+    for _ in 0..PAIRS {
+        let Ok(map) = vm.kmap_local(black_box(frame)) else { return };
+        black_box(map.page());
+        if vm.kunmap_local(map).is_err() {
+            return;
+        }
+    }
 }
 
 /// Takes the right to write from a page, and from a MiB of pages, and gives it back.

@@ -2,16 +2,19 @@
 //!
 //! Each test registers itself in [`TESTS`]; `selftest=NAME,NAME` runs those whose names hold a NAME, `selftest=all` (the
 //! default) all, `selftest=none` none. A NAME that no test has is a failure.
-//! After each test the live tables are audited; one that leaves them unsound has failed.
+//! After each test the live tables are audited; one that leaves them unsound has failed. When all are done the tables
+//! are compared with what the CPU makes of them (`closing`); where they differ that is one failure more.
 //! The console gets one line a test, `selftest NAME ... ok (N us)`, and at the end `N passed, N failed`.
 
 mod areas;
+mod closing;
 mod contiguous;
 mod faults;
 mod following;
 mod nodes;
 mod pages;
 mod percpu;
+mod planted;
 mod pressure;
 mod space;
 mod translation;
@@ -40,20 +43,28 @@ pub struct SelfTest {
     pub name: &'static str,
     /// The test.
     pub run: fn(&System) -> Verdict,
+    /// Only its whole name asks for it: it is one that must fail.
+    pub by_name: bool,
 }
 
 /// Every test of the image.
 #[distributed_slice]
 pub static TESTS: [SelfTest];
 
-/// Registers a function as a self-test.
+/// Registers a function as a self-test; with `by_name` as one that only its whole name asks for.
 #[macro_export]
 macro_rules! selftest {
     ($name:ident) => {
+        $crate::selftest!(@ $name, false);
+    };
+    ($name:ident, by_name) => {
+        $crate::selftest!(@ $name, true);
+    };
+    (@ $name:ident, $by_name:literal) => {
         const _: () = {
             #[linkme::distributed_slice($crate::selftest::TESTS)]
             static TEST: $crate::selftest::SelfTest =
-                $crate::selftest::SelfTest { name: stringify!($name), run: $name };
+                $crate::selftest::SelfTest { name: stringify!($name), run: $name, by_name: $by_name };
         };
     };
 }
@@ -79,12 +90,13 @@ impl<'a> Filter<'a> {
         Self(value.unwrap_or("all"))
     }
 
-    /// Whether the test `name` is asked for.
-    fn has(self, name: &str) -> bool {
+    /// Whether `test` is asked for.
+    fn has(self, test: &SelfTest) -> bool {
         match self.0 {
-            "all" => true,
             "none" => false,
-            names => names.split(',').any(|part| !part.is_empty() && name.contains(part)),
+            names if test.by_name => names.split(',').any(|part| part == test.name),
+            "all" => true,
+            names => names.split(',').any(|part| !part.is_empty() && test.name.contains(part)),
         }
     }
 
@@ -106,7 +118,7 @@ pub fn run(system: &System, filter: Filter<'_>) -> u32 {
     let mut last = "";
     while let Some(test) = next_after(last) {
         last = test.name;
-        if !filter.has(test.name) {
+        if !filter.has(test) {
             continue;
         }
         let start = clock::microseconds();
@@ -125,6 +137,10 @@ pub fn run(system: &System, filter: Filter<'_>) -> u32 {
                 println!("selftest {} ... FAILED ({spent} us)", test.name);
             }
         }
+    }
+    if passed + failed > 0 && closing::run(system).is_err() {
+        failed += 1;
+        println!("page tables: not those that the CPU translates by ... FAILED");
     }
     println!("{passed} passed, {failed} failed");
     failed

@@ -69,6 +69,20 @@ fn space_with(page: Pfn, prot: Prot) -> Result<UserSpace, Failed> {
     Ok(space)
 }
 
+/// Runs `body` in a space that has a page of each kind of a user's.
+pub(super) fn within_a_space(system: &System, body: impl FnOnce() -> Verdict) -> Verdict {
+    let page = marked(system, 0)?;
+    let space = ok(UserSpace::new())?;
+    for (number, prot) in (0..).zip([Prot::USER_RW, Prot::USER_RO, Prot::USER_RX]) {
+        ok(space.map(VirtAddr::new(AT.raw() + number * PAGE_SIZE), PAGE, (page.base(), prot)))?;
+    }
+    check!(space.switch_to(), "not switched");
+    let verdict = body();
+    drop(space);
+    free(system, page, Order::ZERO)?;
+    verdict
+}
+
 fn two_spaces_show_each_its_own_page_at_one_address(system: &System) -> Verdict {
     balanced(system, || {
         let (one, two) = (marked(system, 0x1111_0001)?, marked(system, 0x2222_0002)?);

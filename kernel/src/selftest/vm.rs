@@ -2,9 +2,11 @@
 
 use mm::addr::{PAGE_SIZE, Pfn, SECTION_SIZE, VirtAddr};
 use mm::gfp::GfpFlags;
+use mm::layout::VMALLOC_END;
 use mm::order::Order;
 use mm::paging::{Access, Exec, MapError, PageSize, Prot};
 use mm::platform::PhysMap;
+use mm::vmalloc::{Request, VmallocError};
 
 use super::{Failed, Verdict};
 use crate::arch::armv7::fault::{Fault, try_read, try_write};
@@ -18,6 +20,7 @@ selftest!(a_page_that_is_unmapped_faults_at_once);
 selftest!(a_section_of_lowmem_is_cut_for_one_page_and_joined_again);
 selftest!(a_refused_change_of_the_tables_changes_nothing);
 selftest!(what_would_break_the_security_of_the_map_is_refused);
+selftest!(nobody_gets_a_page_that_is_writable_and_executable);
 
 /// Pages that callers of the page allocator own, once nothing waits for a purge any more.
 pub(super) fn allocated(system: &System) -> Result<u32, Failed> {
@@ -192,6 +195,33 @@ fn what_would_break_the_security_of_the_map_is_refused(system: &System) -> Verdi
     }
     let to = ok(vm.walk(va))?;
     check!(to.is_some_and(|to| to.pa == page.base() && to.prot == rw), "{to:?}");
+    ok(vm.vunmap(va))?;
+    free(system, page, Order::ZERO)?;
+    check!(allocated(system)? == before, "{before} pages were allocated");
+    Ok(())
+}
+
+/// By no way that changes the kernel's tables. A user's are refused in `space`.
+fn nobody_gets_a_page_that_is_writable_and_executable(system: &System) -> Verdict {
+    let (vm, before) = (system.vm, allocated(system)?);
+    let page = marked_page(system, 9)?;
+    let (rw, _) = rights(system, page)?;
+    let both = Prot { exec: Exec::Allowed, ..rw };
+    let (bytes, to) = (u64::from(PAGE_SIZE), (page.base(), both));
+    let va = ok(vm.vmap(&[page], rw))?;
+    let lowmem = system.layout.linear.phys_to_virt(page.base()).ok_or(Failed)?;
+    for refused in [
+        vm.map(VirtAddr::new(VMALLOC_END.raw() - PAGE_SIZE), bytes, to, PageSize::Small),
+        vm.remap(va, bytes, to),
+        vm.protect(va, bytes, both),
+        vm.protect(lowmem, bytes, both),
+    ] {
+        check!(refused == Err(MapError::BadProt(both)), "{refused:?}");
+    }
+    let area = vm.vmalloc(Request { prot: both, ..Request::new(PAGE_SIZE) });
+    check!(matches!(area, Err(VmallocError::WritableExecutable(_))), "{area:?}");
+    let alias = vm.vmap(&[page], both);
+    check!(alias == Err(VmallocError::WritableExecutable(both)), "{alias:?}");
     ok(vm.vunmap(va))?;
     free(system, page, Order::ZERO)?;
     check!(allocated(system)? == before, "{before} pages were allocated");

@@ -3,7 +3,7 @@
 use mm::addr::{PAGE_SIZE, PhysAddr, VirtAddr};
 use mm::layout::FixmapSlot;
 use mm::order::Order;
-use mm::paging::{MemType, PageSize, Prot};
+use mm::paging::{Access, MemType, PageSize, Prot};
 use mm::platform::PhysMap;
 use mm::vmalloc::{IoKind, Request, VmallocError};
 
@@ -73,29 +73,42 @@ fn large_areas_are_mapped_by_large_pages_and_sections(system: &System) -> Verdic
     Ok(())
 }
 
+/// Runs `body` while areas of every shape and kind are mapped.
+pub(super) fn with_areas_of_every_kind(system: &System, body: impl FnOnce() -> Verdict) -> Verdict {
+    let vm = system.vm;
+    let device = system.device_space(MIB).ok_or(Failed)?;
+    let pages = ok(vm.vmalloc(Request::new(33 * PAGE_SIZE)))?;
+    let constants = ok(vm.vmalloc(Request { prot: Prot::KERNEL_RO, ..Request::new(PAGE_SIZE) }))?;
+    let large = ok(vm.vmalloc(Request::new(128 << 10).large()))?;
+    let to = ok(vm.walk(pages))?.ok_or(Failed)?;
+    let frame = mm::addr::Pfn::containing(to.pa).ok_or(Failed)?;
+    let alias = ok(vm.vmap(&[frame, frame], Prot { access: Access::KernelRo, ..to.prot }))?;
+    let section = ok(vm.ioremap(device, MIB, IoKind::Device))?;
+    let part = ok(vm.ioremap(device, 64 << 10, IoKind::WriteCombine))?;
+    let cached = ok(vm.ioremap(device, PAGE_SIZE, IoKind::Cached))?;
+    check!(ok(vm.walk(section))?.is_some_and(|to| to.size == PageSize::Section), "{section} is no section");
+    check!(ok(vm.walk(part))?.is_some_and(|to| to.size == PageSize::Large), "{part} is no large page");
+    let verdict = body();
+    ok(vm.vunmap(alias))?;
+    for va in [pages, constants, large] {
+        ok(vm.vfree(va))?;
+    }
+    for va in [section, part, cached] {
+        ok(vm.iounmap(va))?;
+    }
+    verdict
+}
+
 /// The tables against the MMU while areas of every shape are mapped.
 fn mapped_areas_agree_with_the_mmu(system: &System) -> Verdict {
     let before = allocated(system)?;
-    let device = system.device_space(MIB).ok_or(Failed)?;
-    let pages = ok(system.vm.vmalloc(Request::new(33 * PAGE_SIZE)))?;
-    let constants = Request { prot: Prot::KERNEL_RO, ..Request::new(PAGE_SIZE) };
-    let constants = ok(system.vm.vmalloc(constants))?;
-    let large = ok(system.vm.vmalloc(Request::new(128 << 10).large()))?;
-    let section = ok(system.vm.ioremap(device, MIB, IoKind::Device))?;
-    let part = ok(system.vm.ioremap(device, 64 << 10, IoKind::WriteCombine))?;
-    check!(ok(system.vm.walk(section))?.is_some_and(|to| to.size == PageSize::Section), "{section} is no section");
-    check!(ok(system.vm.walk(part))?.is_some_and(|to| to.size == PageSize::Large), "{part} is no large page");
-    let agrees = translation::every_mapped_page_agrees_with_the_mmu(system);
-    check!(system.validate(), "an invariant is broken");
-    for va in [pages, constants, large] {
-        ok(system.vm.vfree(va))?;
-    }
-    for va in [section, part] {
-        ok(system.vm.iounmap(va))?;
-    }
+    with_areas_of_every_kind(system, || {
+        check!(system.validate(), "an invariant is broken");
+        translation::compare(&system.tables).map(drop)
+    })?;
     let count = allocated(system)?;
     check!(count == before, "{before} pages were allocated, now {count}");
-    agrees
+    Ok(())
 }
 
 /// Areas of a MiB, each linked to the one before through its own first word, until there is no memory or no address.

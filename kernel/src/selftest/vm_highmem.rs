@@ -13,12 +13,14 @@ use mm::platform::{PageAccess, PhysMap};
 use super::vm::{allocated, free, ok};
 use super::{Failed, Verdict};
 use crate::arch::armv7::fault::try_read;
+use crate::arch::armv7::mmu::ArmTlb;
 use crate::ram::RAM;
 use crate::system::System;
 use crate::vm::{KmapError, LocalMap};
 use crate::{check, selftest};
 
 selftest!(local_windows_nest_and_come_back_in_order);
+selftest!(windows_of_a_cpu_that_cleans_its_tables_are_the_same);
 selftest!(all_users_of_a_frame_share_its_window);
 selftest!(windows_run_out_and_come_back);
 selftest!(highmem_pages_are_cleared_and_copied);
@@ -62,7 +64,42 @@ fn address(page: NonNull<u8>) -> VirtAddr {
     VirtAddr::new(page.as_ptr() as u32)
 }
 
+/// Runs `body` while a window of each kind shows a page, where there is highmem.
+pub(super) fn with_windows(system: &System, body: impl FnOnce() -> Verdict) -> Verdict {
+    let Some(pages) = high_pages(system, 1) else { return body() };
+    ok(system.vm.kmap(pages.page(0)))?;
+    let local = ok(system.vm.kmap_local(pages.page(1)))?;
+    let verdict = body();
+    ok(system.vm.kunmap_local(local).map_err(|(_, error)| error))?;
+    ok(system.vm.kunmap(pages.page(0)))?;
+    system.vm.kmap_flush_unused();
+    free(system, pages.first, pages.order)?;
+    verdict
+}
+
 fn local_windows_nest_and_come_back_in_order(system: &System) -> Verdict {
+    local_windows(system)
+}
+
+/// The way of a CPU whose walks do not look into the data cache; cleaning harms no other one.
+fn windows_of_a_cpu_that_cleans_its_tables_are_the_same(system: &System) -> Verdict {
+    let vm = system.vm;
+    check!(vm.open_windows(true), "windows are in use");
+    let verdict = local_windows(system);
+    let Some(pages) = high_pages(system, 0) else {
+        check!(vm.open_windows(ArmTlb::detect().cleans_tables()), "windows are in use");
+        return verdict;
+    };
+    let map = ok(vm.kmap_local(pages.page(0)))?;
+    check!(!vm.open_windows(false) && vm.local_depth() == 1, "the kind is changed under a window");
+    ok(vm.kunmap_local(map).map_err(|(_, error)| error))?;
+    check!(vm.open_windows(ArmTlb::detect().cleans_tables()), "windows are in use");
+    free(system, pages.first, pages.order)?;
+    verdict
+}
+
+/// All windows of this CPU, taken and given back in order, three times.
+fn local_windows(system: &System) -> Verdict {
     let before = allocated(system)?;
     let Some(pages) = high_pages(system, 5) else { return Ok(()) };
     let vm = system.vm;
@@ -82,7 +119,7 @@ fn local_windows_nest_and_come_back_in_order(system: &System) -> Verdict {
         // Not the first one first.
         let first = maps.first_mut().and_then(Option::take).ok_or(Failed)?;
         let Err((first, wrong)) = vm.kunmap_local(first) else { return Err(Failed) };
-        check!(matches!(wrong, KmapError::Local(LocalError::NotLast { window: 0, .. })), "{wrong:?}");
+        check!(matches!(wrong, KmapError::Local(LocalError::NotLast { window: 1, .. })), "{wrong:?}");
         check!(read(first.page()) == 0xface_0000, "a refused kunmap_local unmapped it");
         if let Some(place) = maps.first_mut() {
             *place = Some(first);

@@ -1,19 +1,23 @@
 //! Windows on highmem: `kmap` for long uses, `kmap_local` for short ones; lowmem's pages have an address anyway.
 //!
 //! Theory.      `kmap_local` writes to its CPU's own windows of the fixmap, takes no lock and flushes its own TLB alone:
-//!              no other CPU ever uses the address. It works in interrupt handlers, which give back what they took before
+//!              no other CPU ever uses the address. Nor does it look whether the CPU must clean its words: one that must
+//!              keeps another kind of depth, by which the short way finds no window. It works in interrupt handlers, which give back what they took before
 //!              they return. `kmap` hands out an address for all CPUs.
 //! Invariants.  A window's word is 0 and no TLB knows it when the window is taken.
 //! Source.      Linux `kmap_local_page`, `kunmap_local`, `kmap`, `kunmap`, `clear_highpage`, `copy_highpage`.
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::num::NonZeroU32;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
 use mm::addr::{PAGE_SIZE, PGDIR_SIZE, Pfn, VirtAddr};
 use mm::highmem::{LocalError, LocalStack, PkmapError, PkmapTable, Refuse, WindowWait, get_window, put_window};
 use mm::layout::{FIXADDR_START, FIXMAP_CPUS, FIXMAP_KMAPS_PER_CPU, FixmapSlot};
-use mm::paging::Slots;
+use mm::memmap::{MemMap, Page};
+use mm::paging::{SLOTS, SlotWords, Slots};
 use mm::platform::{PageAccess, PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
 
@@ -22,11 +26,13 @@ use crate::arch::armv7::irq::ArmIrq;
 use crate::arch::armv7::mmu::ArmTlb;
 use crate::arch::armv7::page;
 use crate::percpu::Counter;
-use crate::ram::RAM;
+use crate::ram::{LinearPages, RAM};
 
-/// Windows that this CPU uses.
+/// Windows that this CPU uses, counted from its base: see [`stack`]. No base has the first value, so until
+/// [`Vm::open_windows`] there are none.
 #[unsafe(link_section = ".percpu")]
-static DEPTH: Counter = Counter::new(0);
+static DEPTH: Counter = Counter::new(NO_WINDOWS);
+const NO_WINDOWS: u32 = 0x8000_0000;
 
 /// The first of the 2 MiB that the fixmap's table serves.
 pub(super) const fn fixmap_base() -> VirtAddr {
@@ -39,8 +45,10 @@ const FIRST: usize = match (FixmapSlot::Kmap { cpu: 0, depth: 0 }).address() {
     None => 0,
 };
 const _: () = assert!(FIRST > 0, "the fixmap has windows");
-/// Of a [`LocalMap`] that needed no window.
-const LINEAR: u32 = u32::MAX;
+
+/// More than the highest number of a window, which are counted from 1 on over all CPUs.
+const NUMBERS: usize = 2 * (FIXMAP_CPUS * FIXMAP_KMAPS_PER_CPU) as usize;
+const _: () = assert!(NUMBERS.is_power_of_two() && FIRST - 1 + NUMBERS <= SLOTS);
 
 /// Why a frame was not mapped or unmapped; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,7 +79,8 @@ impl fmt::Display for KmapError {
 #[must_use = "a window that is not given back is lost"]
 pub struct LocalMap {
     page: NonNull<u8>,
-    window: u32,
+    /// Its number, from 1 on; `None` where none was needed.
+    window: Option<NonZeroU32>,
     /// Not `Send`: no other CPU knows the address.
     on_this_cpu: PhantomData<*mut ()>,
 }
@@ -92,20 +101,70 @@ fn pointer(va: VirtAddr) -> NonNull<u8> {
     unsafe { NonNull::new_unchecked(pointer) }
 }
 
-/// Page of the fixmap's 2 MiB of window `window` of the CPU that this runs on.
+/// Bases of the depth: of CPUs whose table walks look into the data cache, and of those that have to clean what was stored.
+const COHERENT: u32 = 0;
+const CLEANING: u32 = 0x100;
+
+/// This CPU's stack of windows, if it is of this base; else, and before it has any, one that gives and takes none.
 #[inline(always)]
-fn slot_of(window: u32) -> usize {
-    FIRST + ArmIrq::current_cpu().index() * FIXMAP_KMAPS_PER_CPU as usize + window as usize
+fn stack(base: u32) -> LocalStack<'static> {
+    // SAFETY: by either base the first value is no depth that a window could be taken at or given back.
+    LocalStack::new(unsafe { DEPTH.here() }, base, FIXMAP_KMAPS_PER_CPU)
 }
 
-/// This CPU's stack of windows.
-#[inline(always)]
-fn stack() -> Result<LocalStack<'static>, KmapError> {
-    let depth = DEPTH.of_this_cpu().ok_or(KmapError::NoCpu)?;
-    if ArmIrq::current_cpu().index() >= FIXMAP_CPUS as usize {
-        return Err(KmapError::NoCpu);
+/// What a window is made of, side by side: each map and unmap of a page needs all of it.
+#[derive(Debug)]
+pub(super) struct LocalWindows {
+    /// The first frame above lowmem.
+    high: u32,
+    /// Of the frames from there on.
+    pages: &'static [Page],
+    linear: LinearPages,
+    slots: Slots<'static>,
+    /// The page below the first window of CPU 0.
+    below: VirtAddr,
+}
+
+impl LocalWindows {
+    /// `slots`: the fixmap's. The boot must be over: lowmem grows no more.
+    pub(super) fn new(map: MemMap<'static>, slots: Slots<'static>) -> Self {
+        let linear = RAM.now();
+        let high = linear.end();
+        Self { high: high.raw(), pages: map.pages_from(high), linear, slots, below: slots.address(FIRST - 1) }
     }
-    Ok(LocalStack::new(depth, FIXMAP_KMAPS_PER_CPU))
+
+    /// The map of a frame that is not above lowmem.
+    #[inline(always)]
+    fn linear_map(&self, frame: Pfn) -> Result<LocalMap, KmapError> {
+        let page = self.linear.at(self.linear.offset(frame), 1).ok_or(KmapError::NotRam(frame))?;
+        Ok(LocalMap { page, window: None, on_this_cpu: PhantomData })
+    }
+
+    /// Number of `window` of the CPU that this runs on, over all CPUs, from 1 on.
+    #[inline(always)]
+    fn number(window: NonZeroU32) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "CPUs that have windows are few")]
+        let cpu = ArmIrq::current_cpu().index() as u32;
+        cpu * FIXMAP_KMAPS_PER_CPU + window.get()
+    }
+
+    /// The words of `window`.
+    #[inline(always)]
+    fn words(&self, window: NonZeroU32) -> SlotWords<'static> {
+        // That the page is one of the table's needs no check.
+        self.slots.words(FIRST - 1 + Self::number(window) as usize % NUMBERS)
+    }
+
+    /// The address of `window`.
+    #[inline(always)]
+    fn address(&self, window: NonZeroU32) -> VirtAddr {
+        VirtAddr::new(self.below.raw().wrapping_add(Self::number(window) * PAGE_SIZE))
+    }
+}
+
+/// Whether this CPU has windows of its own.
+fn has_windows() -> bool {
+    DEPTH.of_this_cpu().is_some() && ArmIrq::current_cpu().index() < FIXMAP_CPUS as usize
 }
 
 impl Vm {
@@ -115,18 +174,22 @@ impl Vm {
     /// [`KmapError`].
     #[inline(always)]
     pub fn kmap_local(&self, frame: Pfn) -> Result<LocalMap, KmapError> {
-        if let Some(page) = RAM.frames_ptr(frame, 1) {
-            return Ok(LocalMap { page, window: LINEAR, on_this_cpu: PhantomData });
+        let local = &self.local;
+        match local.pages.get(frame.raw().wrapping_sub(local.high) as usize) {
+            Some(page) if page.is_present() => {}
+            Some(_) => return Err(KmapError::NotRam(frame)),
+            None => return local.linear_map(frame),
         }
-        if !self.map.is_present(frame) {
-            return Err(KmapError::NotRam(frame));
-        }
-        let window = stack()?.push().map_err(KmapError::Local)?;
-        let slot = slot_of(window);
-        self.fixmap_slots.set(slot, frame);
-        let (word, bytes) = self.fixmap_slots.bytes(slot);
-        self.tlb.sync_table(word, bytes);
-        Ok(LocalMap { page: pointer(self.fixmap_slots.address(slot)), window, on_this_cpu: PhantomData })
+        let slots = local.slots;
+        let window = match stack(COHERENT).push() {
+            Ok(window) => {
+                slots.set_words(local.words(window), frame);
+                self.tlb.sync_coherent();
+                window
+            }
+            Err(_) => self.kmap_local_rarely(frame)?,
+        };
+        Ok(LocalMap { page: pointer(local.address(window)), window: Some(window), on_this_cpu: PhantomData })
     }
 
     /// Gives back the last map of this CPU.
@@ -135,23 +198,66 @@ impl Vm {
     /// The map, and [`LocalError::NotLast`] when it is not the last one: it stays.
     #[inline(always)]
     pub fn kunmap_local(&self, map: LocalMap) -> Result<(), (LocalMap, KmapError)> {
-        if map.window == LINEAR {
-            return Ok(());
+        let Some(window) = map.window else { return Ok(()) };
+        let unmap = || {
+            self.local.words(window).clear();
+            self.tlb.flush_page_local(VirtAddr::new(map.page.as_ptr() as u32));
+        };
+        match stack(COHERENT).pop(window, unmap) {
+            Ok(()) => Ok(()),
+            Err(_) => self.kunmap_local_rarely(map),
         }
-        let unmapped = stack().and_then(|stack| {
-            let unmap = || {
-                let slot = slot_of(map.window);
-                self.fixmap_slots.clear(slot);
-                self.tlb.flush_page_local(self.fixmap_slots.address(slot));
-            };
-            stack.pop(map.window, unmap).map_err(KmapError::Local)
-        });
-        unmapped.map_err(|error| (map, error))
+    }
+
+    /// [`Vm::kmap_local`] where the short way found no window: none is left, or the CPU is one that cleans.
+    #[cold]
+    #[inline(never)]
+    fn kmap_local_rarely(&self, frame: Pfn) -> Result<NonZeroU32, KmapError> {
+        if !has_windows() {
+            return Err(KmapError::NoCpu);
+        }
+        let window = stack(CLEANING).push().map_err(KmapError::Local)?;
+        let words = self.local.words(window);
+        self.local.slots.set_words(words, frame);
+        self.sync_words(words);
+        Ok(window)
+    }
+
+    /// [`Vm::kunmap_local`] of a window that is not the last one, or on a CPU that cleans.
+    #[cold]
+    #[inline(never)]
+    fn kunmap_local_rarely(&self, map: LocalMap) -> Result<(), (LocalMap, KmapError)> {
+        let Some(window) = map.window else { return Ok(()) };
+        let words = self.local.words(window);
+        let unmap = || {
+            words.clear();
+            self.sync_words(words);
+            self.tlb.flush_page_local(VirtAddr::new(map.page.as_ptr() as u32));
+        };
+        let unmapped = stack(CLEANING).pop(window, unmap);
+        unmapped.map_err(|_| {
+            let error = LocalError::NotLast { window: window.get(), depth: self.local_depth() };
+            (map, KmapError::Local(error))
+        })
+    }
+
+    /// Shows the words of a window to the MMU's walk, on any CPU.
+    fn sync_words(&self, words: SlotWords<'static>) {
+        let (word, bytes) = words.bytes();
+        self.tlb.sync_table(word, bytes);
+    }
+
+    /// Gives this CPU its windows, once it has its per-CPU area; `false` when there are none for it, or some are in use.
+    /// `cleans`: whether the words of windows are cleaned from the data cache, as [`ArmTlb::cleans_tables`] says.
+    pub fn open_windows(&self, cleans: bool) -> bool {
+        let depth = DEPTH.of_this_cpu().filter(|_| has_windows() && self.local_depth() == 0);
+        depth.inspect(|depth| depth.store(if cleans { CLEANING } else { COHERENT }, Ordering::Relaxed)).is_some()
     }
 
     /// Windows that this CPU uses.
     pub fn local_depth(&self) -> u32 {
-        stack().map_or(0, |stack| stack.depth())
+        let depths = [COHERENT, CLEANING].map(|base| stack(base).depth());
+        depths.into_iter().find(|depth| *depth <= FIXMAP_KMAPS_PER_CPU).unwrap_or(0)
     }
 
     /// Gives `frame` an address for all CPUs, or one user more of the one that it has. Context: tasks.
@@ -170,7 +276,7 @@ impl Vm {
         if let Some(page) = RAM.frames_ptr(frame, 1) {
             return Ok(page);
         }
-        if !self.map.is_present(frame) {
+        if !self.booted.mm.allocator().map().is_present(frame) {
             return Err(KmapError::NotRam(frame));
         }
         let slot = get_window(&self.pkmap, frame, &mut self.window_table(), wait).map_err(KmapError::Pkmap)?;

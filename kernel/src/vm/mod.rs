@@ -21,7 +21,7 @@ use boot::head::HeadInfo;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr};
 use mm::highmem::{Pkmap, PkmapBroken};
 use mm::layout::{VMALLOC_END, VirtualLayout};
-use mm::memmap::MemMap;
+use mm::memblock::Region;
 use mm::paging::regs::TTBR0_S;
 use mm::paging::{EditError, Editor, Live, MapError, Mapper, PageSize, Prot, Slots, TableError, Tables, Translation};
 use mm::sync::{InitOnce, TaskLock};
@@ -31,6 +31,7 @@ use crate::arch::armv7::irq::ArmIrq;
 use crate::arch::armv7::mmu::ArmTlb;
 use crate::ram::{LinearRam, RAM};
 use frames::{Frames, Pages};
+use kmap::LocalWindows;
 pub use kmap::{KmapError, LocalMap};
 
 /// Retired pages beyond which a vfree purges, at most (Linux: `lazy_max_pages` of one CPU).
@@ -46,16 +47,19 @@ static VM: InitOnce<Vm> = InitOnce::new();
 
 /// The address space.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Vm {
+    /// First: what is needed most is reached with the shortest instructions.
+    local: LocalWindows,
     layout: VirtualLayout,
     booted: &'static Booted<ArmIrq>,
-    map: MemMap<'static>,
+    /// From the first byte of RAM to the last.
+    ram: PhysRange,
     tlb: ArmTlb,
     areas: TaskLock<VmAreas>,
     tables: TaskLock<LiveTables>,
     pkmap: TaskLock<Pkmap>,
     pkmap_slots: Slots<'static>,
-    fixmap_slots: Slots<'static>,
 }
 
 /// The tables in use, and who gives frames for them.
@@ -149,17 +153,20 @@ pub unsafe fn start(
     }
     let areas = Areas::new(nodes, layout.vmalloc_start(), VMALLOC_END);
     let vm = Vm {
+        local: LocalWindows::new(zones.map(), fixmap_slots),
         layout,
         booted,
-        map: zones.map(),
+        ram: whole_ram(booted),
         tlb: *tlb,
         areas: TaskLock::new(Vmalloc::new(areas, config)),
         tables: TaskLock::new(LiveTables { mapper: Mapper::new(editor), frames: Frames::new(zones) }),
         pkmap: TaskLock::new(Pkmap::new()),
         pkmap_slots,
-        fixmap_slots,
     };
     let vm = VM.set(vm).map_err(|_| VmError::Twice)?;
+    if !vm.open_windows(vm.tlb.cleans_tables()) {
+        log::warn!("kmap_local: this CPU has no windows");
+    }
     if !zones.register_shrinker(vm) {
         log::warn!("vmalloc: no place for a shrinker: what is vfreed waits for the next purge");
     }
@@ -377,6 +384,21 @@ impl Vm {
 
     /// Whether some frame of `range` is RAM of the kernel's: mapped, or to be mapped when somebody gets it.
     fn is_mapped_ram(&self, range: PhysRange) -> bool {
-        self.booted.mm.frozen().memory().iter().any(|region| !region.is_nomap() && region.range().overlaps(range))
+        // Devices lie beside all RAM as a rule.
+        self.ram.overlaps(range)
+            && self
+                .booted
+                .mm
+                .frozen()
+                .memory()
+                .iter()
+                .any(|region| !region.is_nomap() && region.range().overlaps(range))
     }
+}
+
+/// From the first byte of the kernel's RAM to the last.
+fn whole_ram(booted: &Booted<ArmIrq>) -> PhysRange {
+    let memory = booted.mm.frozen().memory().iter().filter(|region| !region.is_nomap()).map(Region::range);
+    let hull = |all: PhysRange, range: PhysRange| PhysRange::new(all.start.min(range.start), all.end.max(range.end));
+    memory.reduce(hull).unwrap_or(PhysRange::new(PhysAddr::ZERO, PhysAddr::ZERO))
 }

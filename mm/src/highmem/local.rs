@@ -6,6 +6,7 @@
 //! Source.      Linux `kmap_local_idx_push`, `kmap_local_idx_pop`.
 
 use core::fmt;
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Why a window was not taken or given back; nothing has changed.
@@ -36,10 +37,14 @@ impl fmt::Display for LocalError {
     }
 }
 
-/// One CPU's stack of `windows` windows.
+/// One CPU's stack of `windows` windows, whose depth is counted from `base`.
+///
+/// The base tells kinds of CPUs apart at no cost: on one of another kind no window can be had or given back by this stack,
+/// as if all were in use.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalStack<'a> {
     depth: &'a AtomicU32,
+    base: u32,
     windows: u32,
 }
 
@@ -47,42 +52,47 @@ impl<'a> LocalStack<'a> {
     /// The stack whose depth is kept in `depth`, a variable of this CPU alone.
     #[must_use]
     #[inline]
-    pub const fn new(depth: &'a AtomicU32, windows: u32) -> Self {
-        Self { depth, windows }
+    pub const fn new(depth: &'a AtomicU32, base: u32, windows: u32) -> Self {
+        Self { depth, base, windows }
     }
 
-    /// Takes the next window; returns its number.
+    /// Takes the next window; returns its number, from 1 on: the depth that the stack now has.
     ///
     /// # Errors
     /// [`LocalError::Full`].
-    #[inline]
-    pub fn push(&self) -> Result<u32, LocalError> {
-        let depth = self.depth.load(Ordering::Relaxed);
-        if depth >= self.windows {
-            return Err(LocalError::Full { windows: self.windows });
-        }
-        self.depth.store(depth + 1, Ordering::Relaxed);
-        Ok(depth)
+    #[inline(always)]
+    pub fn push(&self) -> Result<NonZeroU32, LocalError> {
+        let depth = self.depth();
+        let window = NonZeroU32::MIN.checked_add(depth).filter(|_| depth < self.windows);
+        let window = window.ok_or(LocalError::Full { windows: self.windows })?;
+        self.set_depth(window.get());
+        Ok(window)
     }
 
     /// Gives back `window` after `unmap`: a handler that comes in meanwhile takes the window behind it.
     ///
     /// # Errors
     /// [`LocalError::NotLast`]; `unmap` has not run.
-    #[inline]
-    pub fn pop(&self, window: u32, unmap: impl FnOnce()) -> Result<(), LocalError> {
-        let depth = self.depth.load(Ordering::Relaxed);
-        if depth.checked_sub(1) != Some(window) {
+    #[inline(always)]
+    pub fn pop(&self, window: NonZeroU32, unmap: impl FnOnce()) -> Result<(), LocalError> {
+        let (window, depth) = (window.get(), self.depth());
+        if depth != window {
             return Err(LocalError::NotLast { window, depth });
         }
         unmap();
-        self.depth.store(window, Ordering::Relaxed);
+        self.set_depth(window - 1);
         Ok(())
     }
 
-    /// How many windows are in use.
+    /// How many windows are in use; more than there are on a CPU of another kind.
     #[must_use]
+    #[inline(always)]
     pub fn depth(&self) -> u32 {
-        self.depth.load(Ordering::Relaxed)
+        self.depth.load(Ordering::Relaxed).wrapping_sub(self.base)
+    }
+
+    #[inline(always)]
+    fn set_depth(&self, depth: u32) {
+        self.depth.store(depth.wrapping_add(self.base), Ordering::Relaxed);
     }
 }

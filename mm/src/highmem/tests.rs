@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
+use core::num::NonZeroU32;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 use std::sync::{Condvar, Mutex};
@@ -231,24 +232,33 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_stack_gives_its_windows_in_order_and_takes_back_only_the_last(steps in prop::collection::vec(0..8_u32, 1..200)) {
-        let (depth, mut model) = (AtomicU32::new(0), Vec::new());
-        let stack = LocalStack::new(&depth, 5);
+    fn a_stack_gives_its_windows_in_order_and_takes_back_only_the_last(
+        steps in prop::collection::vec(0..8_u32, 1..200), base in prop::sample::select(vec![0, 6, 0x100]),
+    ) {
+        let (depth, mut model) = (AtomicU32::new(base), Vec::new());
+        let stack = LocalStack::new(&depth, base, 5);
+        // By a stack of another base there is never one to be had or given back.
+        let other = LocalStack::new(&depth, 0x1000, 5);
         for step in steps {
+            let before = depth.load(Relaxed);
+            let windows = (1..7).chain([u32::MAX]).filter_map(NonZeroU32::new);
+            prop_assert!(other.push().is_err() && windows.map(|window| other.pop(window, || ())).all(|pop| pop.is_err()));
+            prop_assert_eq!(depth.load(Relaxed), before);
             if step < 4 {
-                let expected = if model.len() < 5 { Ok(model.len() as u32) } else { Err(LocalError::Full { windows: 5 }) };
-                let window = stack.push();
+                let expected = if model.len() < 5 { Ok(model.len() as u32 + 1) } else { Err(LocalError::Full { windows: 5 }) };
+                let window = stack.push().map(NonZeroU32::get);
                 prop_assert_eq!(window, expected);
                 model.extend(window);
             } else {
                 // The last one, or one of the others.
-                let window = (model.len() as u32).wrapping_sub(step - 3);
+                let window = (model.len() as u32 + 1).wrapping_sub(step - 3);
+                let Some(number) = NonZeroU32::new(window) else { continue };
                 let expected = match model.last() {
                     Some(last) if *last == window => Ok(()),
                     _ => Err(LocalError::NotLast { window, depth: model.len() as u32 }),
                 };
                 let mut unmapped = false;
-                prop_assert_eq!(stack.pop(window, || unmapped = true), expected);
+                prop_assert_eq!(stack.pop(number, || unmapped = true), expected);
                 prop_assert_eq!(unmapped, expected.is_ok());
                 if expected.is_ok() {
                     model.pop();

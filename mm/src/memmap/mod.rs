@@ -72,6 +72,12 @@ impl<'m> MemMap<'m> {
         self.pages.get(pfn.raw().wrapping_sub(self.base) as usize)
     }
 
+    /// The entries of the frames from `first` on; none when there is no entry for it.
+    #[must_use]
+    pub fn pages_from(&self, first: Pfn) -> &'m [Page] {
+        self.pages.get(first.raw().wrapping_sub(self.base) as usize..).unwrap_or(&[])
+    }
+
     /// The entry of a frame that is known to be in the array: a link, or a buddy of such a frame.
     ///
     /// # Panics
@@ -122,7 +128,7 @@ impl<'m> MemMap<'m> {
     /// Whether the frame is RAM that the map knows: not outside, not in a hole (Linux: `pfn_valid`).
     #[must_use]
     pub fn is_present(&self, pfn: Pfn) -> bool {
-        self.page(pfn).is_some_and(|page| !page.word().is_hole())
+        self.page(pfn).is_some_and(Page::is_present)
     }
 
     /// What the frame is; `None` outside the array. Cost: a load, and up to 10 more for a tail or a reserved frame.

@@ -77,6 +77,13 @@ impl Page {
         ZoneTag((self.flags.load(Relaxed) & 0xf) as u8)
     }
 
+    /// Whether its frame is RAM.
+    #[must_use]
+    #[inline]
+    pub fn is_present(&self) -> bool {
+        !self.word().is_hole()
+    }
+
     /// The state word as it is now.
     #[inline]
     pub(crate) fn word(&self) -> StateWord {

@@ -1,10 +1,10 @@
 //! The judge of finished tables: walks everything that is mapped and stops at the first thing that must not be.
 //!
-//! Invariants.  1. Nothing is writable and executable. 2. No no-map frame is mapped in the linear map. 3. Nothing is
+//! Invariants.  1. Nothing is writable and executable, nor writable here and executable in the linear map. 2. No no-map frame is mapped in the linear map. 3. Nothing is
 //!              mapped outside the expected areas. 4. The linear map maps each address to its own frame. 5. A frame of
 //!              the linear map has one kind of memory, in every alias. 6. Everything is in the kernel's domain, so that
 //!              the permissions count. 7. Software and hardware entries of a page agree. 8. Users may use nothing.
-//! Cost.        One pass; a look-up in the linear map for each alias of RAM. No allocation.
+//! Cost.        One pass; a look-up in the linear map for each page that is an alias of RAM. No allocation.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -15,7 +15,7 @@ use super::prot::{Domain, Prot};
 use super::soft::SoftEntry;
 use super::table::{HALF_WORDS, TableError, Tables, page_index, section_index};
 use super::walk::{Mapping, PageSize};
-use crate::addr::{PhysAddr, PhysRange, VirtAddr};
+use crate::addr::{PAGE_SIZE, PhysAddr, PhysRange, VirtAddr};
 use crate::layout::LinearMap;
 use crate::platform::PhysMap;
 
@@ -74,6 +74,8 @@ pub enum AuditError {
     WrongFrame(VirtAddr, PhysAddr),
     /// A frame of the linear map, here with another kind of memory.
     MixedTypes(VirtAddr, PhysAddr),
+    /// A frame that the linear map can execute is writable here, or the other way round.
+    WritableAlias(VirtAddr, PhysAddr),
     /// A user may read or write what is the kernel's.
     UserAccess(VirtAddr, Prot),
     /// In a domain that has no client rights.
@@ -92,6 +94,9 @@ impl fmt::Display for AuditError {
             Self::OutsideAreas(va) => write!(f, "{va} is mapped outside every area"),
             Self::WrongFrame(va, pa) => write!(f, "linear address {va} maps {pa}"),
             Self::MixedTypes(va, pa) => write!(f, "{va} maps {pa} with another kind of memory than the linear map"),
+            Self::WritableAlias(va, pa) => {
+                write!(f, "{pa} is writable and executable: once at {va}, once in the linear map")
+            }
             Self::UserAccess(va, _) => write!(f, "{va} is the kernel's and open to users"),
             Self::ForeignDomain(va, domain) => write!(f, "{va} is in domain {}", domain.raw()),
             Self::TwinsDiffer(va) => write!(f, "software and hardware entry of {va} differ"),
@@ -149,7 +154,7 @@ fn judge<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, rules: &Rules<'_>, at: &Ma
         Some(own) if own != to.pa => return Err(AuditError::WrongFrame(va, to.pa)),
         Some(_) if (rules.touches_no_map)(frames) => return Err(AuditError::NoMapFrame(va, to.pa)),
         Some(_) => {}
-        None => same_kind_as_linear(tables, rules, at)?,
+        None => agrees_with_linear(tables, rules, at)?,
     }
     if matches!(to.size, PageSize::Small | PageSize::Large) && !twins_agree(tables, at)? {
         return Err(AuditError::TwinsDiffer(va));
@@ -157,18 +162,26 @@ fn judge<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, rules: &Rules<'_>, at: &Ma
     Ok(())
 }
 
-/// Checks that the linear map, if it has this frame, has it with the same kind of memory.
-fn same_kind_as_linear<P>(tables: &Tables<'_, P>, rules: &Rules<'_>, at: &Mapping) -> Result<(), AuditError>
+/// Checks that the linear map, if it has a frame of these, has it with the same kind of memory, and that the two together
+/// do not make it writable and executable. A larger descriptor is looked at page by page: the linear map may have pages.
+fn agrees_with_linear<P>(tables: &Tables<'_, P>, rules: &Rules<'_>, at: &Mapping) -> Result<(), AuditError>
 where
     P: PhysMap + ?Sized,
 {
-    let Some(linear) = rules.linear.phys_to_virt(at.to.pa) else { return Ok(()) };
-    match tables.walk(linear)? {
-        Some(own) if (own.prot.mem, own.prot.shareable) != (at.to.prot.mem, at.to.prot.shareable) => {
-            Err(AuditError::MixedTypes(at.va, at.to.pa))
+    let here = at.to.prot;
+    for offset in (0..at.bytes()).step_by(PAGE_SIZE as usize) {
+        let pa = at.to.pa.saturating_add(u64::from(offset));
+        let Some(linear) = rules.linear.phys_to_virt(pa) else { continue };
+        let Some(own) = tables.walk(linear)?.map(|to| to.prot) else { continue };
+        let va = VirtAddr::new(at.va.raw() | offset);
+        if (own.mem, own.shareable) != (here.mem, here.shareable) {
+            return Err(AuditError::MixedTypes(va, pa));
         }
-        _ => Ok(()),
+        if own.writable() && here.executable() || here.writable() && own.executable() {
+            return Err(AuditError::WritableAlias(va, pa));
+        }
     }
+    Ok(())
 }
 
 /// Whether the software entry of a page says what the hardware entry says.

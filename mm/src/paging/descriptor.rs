@@ -104,7 +104,17 @@ const fn base32(addr: PhysAddr, size: u32) -> Result<u32, EncodeError> {
     }
 }
 
+/// The word of a section.
+#[inline]
+pub(super) const fn section(base: PhysAddr, prot: Prot, domain: Domain) -> Result<u32, EncodeError> {
+    match base32(base, SECTION_SIZE) {
+        Ok(base) => Ok(base | section_bits(prot) | (domain.raw() as u32) << 5),
+        Err(error) => Err(error),
+    }
+}
+
 /// A section's or supersection's bits but for base, domain and bit 18.
+#[inline]
 const fn section_bits(prot: Prot) -> u32 {
     let (ap, n) = (prot.access.ap(), prot.mem.remap_index());
     let (xn, pxn) = match prot.exec {
@@ -152,10 +162,7 @@ impl FirstLevel {
                 Ok(base) => Ok(base | (domain.raw() as u32) << 5 | (pxn as u32) << 2 | 0b01),
                 Err(error) => Err(error),
             },
-            Self::Section { base, prot, domain } => match base32(base, SECTION_SIZE) {
-                Ok(base) => Ok(base | section_bits(prot) | (domain.raw() as u32) << 5),
-                Err(error) => Err(error),
-            },
+            Self::Section { base, prot, domain } => section(base, prot, domain),
             Self::Supersection { base, prot } => {
                 if base.raw() >> 40 != 0 {
                     return Err(EncodeError::OutOfReach(base));

@@ -249,8 +249,14 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Editor<'m, P, T> {
     /// Makes the first-level words from `first` up to `end` visible to the MMU's walk.
     pub fn sync_first(&self, first: usize, end: usize) {
         if let Some(words) = self.tables.first_level().get(first..end) {
-            self.tlb.sync_first(first, words);
+            self.sync_first_words(first, words);
         }
+    }
+
+    /// The same for words that are at hand.
+    #[inline]
+    pub(super) fn sync_first_words(&self, first: usize, words: &[AtomicU32]) {
+        self.tlb.sync_first(first, words);
     }
 
     /// Makes hardware words visible to the MMU's walk.

@@ -16,6 +16,7 @@ use super::edit::{LARGE_WORDS, clear, is_clear};
 use super::error::{MapError, edit};
 use super::map::{Mapper, TableSource};
 use super::prot::Prot;
+use super::retire::{RETIRED, Said};
 use super::soft::SoftEntry;
 use super::span::{Piece, Span};
 use super::walk::PageSize;
@@ -26,6 +27,8 @@ use crate::platform::{PhysMap, TlbControl};
 const SMALL: u32 = 1 << 1;
 /// What makes a word without [`SMALL`] a large page.
 const LARGE: u32 = 1 << 0;
+/// Bits of a word of a small page that are no part of its frame.
+const OFFSET: u32 = PAGE_SIZE - 1;
 /// Bytes of a large page less one.
 const LARGE_MASK: u64 = PageSize::Large.bytes() as u64 - 1;
 
@@ -99,6 +102,39 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         flush_range(&self.editor, Span::at(span.va), step, pages >> (step / PAGE_SIZE).trailing_zeros());
         self.drop_empty_tables(span, source)?;
         Ok(true)
+    }
+
+    /// Retires all of `span`, if it lies in one table and is small pages; `None`, and nothing done, if not. Inside, what all
+    /// of them said, if they agreed.
+    pub(super) fn retire_in_table(&mut self, span: Span) -> Option<Option<Said>> {
+        let (software, hardware) = self.words_of(span)?;
+        let (all, any) = all_and_any(hardware);
+        if all & SMALL == 0 {
+            return None;
+        }
+        for (soft, hard) in software.iter().zip(hardware) {
+            hard.store(hard.load(Ordering::Relaxed) & !OFFSET | RETIRED, Ordering::Relaxed);
+            soft.store(0, Ordering::Relaxed);
+        }
+        self.editor.sync_words(hardware);
+        Some(((all ^ any) & OFFSET == 0).then_some(Said { size: PageSize::Small, bits: all & OFFSET }))
+    }
+
+    /// Revives all of `span` as small pages with the bits `hard` and, of their software entries, `soft`, if it lies in one
+    /// table and is retired; `false`, and nothing done, if not.
+    pub(super) fn revive_in_table(&mut self, span: Span, hard: u32, soft: u32) -> bool {
+        let Some((software, hardware)) = self.words_of(span) else { return false };
+        let stray = |all: u32, word: &AtomicU32| all | (word.load(Ordering::Relaxed) ^ RETIRED) & OFFSET;
+        if hardware.iter().fold(0, stray) != 0 {
+            return false;
+        }
+        for (soft_word, hard_word) in software.iter().zip(hardware) {
+            let frame = hard_word.load(Ordering::Relaxed) & !OFFSET;
+            soft_word.store(frame | soft, Ordering::Relaxed);
+            hard_word.store(frame | hard, Ordering::Relaxed);
+        }
+        self.editor.sync_words(hardware);
+        true
     }
 
     /// Gives all of `span` another protection, if it lies in one table and is small pages whose kind of memory stays;

@@ -41,7 +41,7 @@ pub use error::MapError;
 pub use map::{Mapper, TableSource};
 pub use prot::{Access, Domain, Exec, MemType, Prot};
 pub use retire::Said;
-pub use slots::{SLOTS, Slots};
+pub use slots::{SLOTS, SlotWords, Slots};
 pub use soft::SoftEntry;
 pub use split::Live;
 pub use table::{

@@ -28,7 +28,7 @@ use crate::addr::{PAGE_SIZE, Pfn, PhysAddr, SECTION_SIZE, VirtAddr};
 use crate::platform::{PhysMap, TlbControl};
 
 /// What makes a fault a retired page or section.
-const RETIRED: u32 = 1 << 2;
+pub(super) const RETIRED: u32 = 1 << 2;
 /// What makes a word a small page.
 const SMALL: u32 = 1 << 1;
 /// Frames that are handed out at once, at most, of few and of many.
@@ -38,8 +38,8 @@ const MANY: usize = 128;
 /// What all descriptors of a range say beside their frames: their size and the other bits of their words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Said {
-    size: PageSize,
-    bits: u32,
+    pub(super) size: PageSize,
+    pub(super) bits: u32,
 }
 
 impl Said {
@@ -138,6 +138,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// [`MapError`] with the first offending address; [`MapError::CutsLarger`] also for supersections.
     pub fn retire(&mut self, va: VirtAddr, bytes: u64) -> Result<Option<Said>, MapError> {
         let span = Span::new(va, bytes)?;
+        if let Some(said) = self.retire_in_table(span) {
+            return Ok(said);
+        }
         let mut said = Agreed::Nothing;
         for piece in span.pieces() {
             match self.small_bits(piece) {
@@ -179,6 +182,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         }
         let (hard, base) = (said.bits, said.size.bytes());
         let soft = SoftEntry::kernel(zero, prot).encode().map_err(|error| edit(va, error.into()))?;
+        if said.size == PageSize::Small && self.revive_in_table(span, hard, soft) {
+            return Ok(());
+        }
         for piece in span.pieces() {
             self.check_retired(piece)?;
         }

@@ -8,7 +8,7 @@
 use core::sync::atomic::Ordering;
 
 use super::batch::flush_range;
-use super::descriptor::FirstLevel;
+use super::descriptor::section;
 use super::edit::is_clear;
 use super::error::{MapError, edit};
 use super::map::{Mapper, TableSource};
@@ -40,8 +40,8 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         if all != 0 && !(first..end).all(|index| self.maps_nothing(index)) {
             return Ok(false);
         }
-        let section = FirstLevel::Section { base: pa, prot, domain: self.editor.domain() };
-        let mut raw = section.encode().map_err(|error| edit(Span::at(span.va), error.into()))?;
+        let section = section(pa, prot, self.editor.domain());
+        let mut raw = section.map_err(|error| edit(Span::at(span.va), error.into()))?;
         if all != 0 {
             (first..end).for_each(|index| self.unlink_empty(index, source));
         }
@@ -49,7 +49,7 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
             word.store(raw, Ordering::Relaxed);
             raw = raw.wrapping_add(SECTION_SIZE);
         }
-        self.editor.sync_first(first, end);
+        self.editor.sync_first_words(first, words);
         Ok(true)
     }
 
@@ -79,9 +79,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         if !span.is_whole_sections() || !words.iter().all(|word| word.load(Ordering::Relaxed) & KIND == SECTION) {
             return false;
         }
-        self.editor.clear_first(first, end);
-        self.editor.sync_first(first, end);
-        flush_range(&self.editor, Span::at(span.va), SECTION_SIZE, u32::try_from(end - first).unwrap_or(u32::MAX));
+        words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.editor.sync_first_words(first, words);
+        flush_range(&self.editor, Span::at(span.va), SECTION_SIZE, u32::try_from(words.len()).unwrap_or(u32::MAX));
         true
     }
 }

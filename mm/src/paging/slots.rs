@@ -68,19 +68,31 @@ impl<'m> Slots<'m> {
         VirtAddr::new(self.base.raw().wrapping_add((slot % SLOTS) as u32 * PAGE_SIZE))
     }
 
+    /// The words of page `slot`, taken modulo [`SLOTS`].
+    #[must_use]
+    #[inline(always)]
+    pub fn words(&self, slot: usize) -> SlotWords<'m> {
+        SlotWords { soft: &self.words[slot % SLOTS], hard: &self.words[SLOTS + slot % SLOTS] }
+    }
+
     /// Maps page `slot` to `frame`, which is below 4 GiB. Not synced, not flushed.
     #[inline]
     pub fn set(&self, slot: usize, frame: Pfn) {
+        self.set_words(self.words(slot), frame);
+    }
+
+    /// As [`Slots::set`], for who has the words at hand.
+    #[inline(always)]
+    pub fn set_words(&self, words: SlotWords<'m>, frame: Pfn) {
         let base = frame.raw().wrapping_mul(PAGE_SIZE);
-        self.words[slot % SLOTS].store(base | self.soft, Ordering::Relaxed);
-        self.words[SLOTS + slot % SLOTS].store(base | self.hard, Ordering::Relaxed);
+        words.soft.store(base | self.soft, Ordering::Relaxed);
+        words.hard.store(base | self.hard, Ordering::Relaxed);
     }
 
     /// Unmaps page `slot`. Not synced, not flushed.
     #[inline]
     pub fn clear(&self, slot: usize) {
-        self.words[SLOTS + slot % SLOTS].store(0, Ordering::Relaxed);
-        self.words[slot % SLOTS].store(0, Ordering::Relaxed);
+        self.words(slot).clear();
     }
 
     /// Whether page `slot` is mapped.
@@ -93,6 +105,29 @@ impl<'m> Slots<'m> {
     #[must_use]
     #[inline]
     pub fn bytes(&self, slot: usize) -> (NonNull<u8>, usize) {
-        (NonNull::from(&self.words[SLOTS + slot % SLOTS]).cast(), 4)
+        self.words(slot).bytes()
+    }
+}
+
+/// The two words of one page of a window.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotWords<'m> {
+    soft: &'m AtomicU32,
+    hard: &'m AtomicU32,
+}
+
+impl SlotWords<'_> {
+    /// Unmaps the page. Not synced, not flushed.
+    #[inline(always)]
+    pub fn clear(self) {
+        self.hard.store(0, Ordering::Relaxed);
+        self.soft.store(0, Ordering::Relaxed);
+    }
+
+    /// Where the hardware word lies, for `TlbControl::sync_table`, and its bytes.
+    #[must_use]
+    #[inline]
+    pub fn bytes(self) -> (NonNull<u8>, usize) {
+        (NonNull::from(self.hard).cast(), 4)
     }
 }

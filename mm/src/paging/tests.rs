@@ -486,6 +486,17 @@ fn the_audit_counts_what_is_right_and_names_what_is_wrong() {
     assert_eq!(spoil(0x8051_0000, wrong.raw(), Prot::KERNEL_RW), Err(AuditError::WrongFrame(at(0x8051_0000), wrong)));
     let alias = PhysAddr::new(0x8000_5000);
     assert_eq!(spoil(0x9000_0000, alias.raw(), Prot::DEVICE_RW), Err(AuditError::MixedTypes(at(0x9000_0000), alias)));
+    let text = PhysAddr::new(0x8030_2000);
+    assert_eq!(spoil(0x9000_0000, text.raw(), Prot::KERNEL_RW), Err(AuditError::WritableAlias(at(0x9000_0000), text)));
+    assert!(spoil(0x9000_0000, text.raw(), Prot::KERNEL_RX).is_ok(), "the vectors are such an alias");
+    let data = PhysAddr::new(0x8000_5000);
+    assert_eq!(spoil(0x9000_0000, data.raw(), Prot::KERNEL_RX), Err(AuditError::WritableAlias(at(0x9000_0000), data)));
+    // A section over frames that the linear map has as pages: the first that can be executed.
+    let section = audit_after(|_, mapper, pool| {
+        let to = (PhysAddr::new(0x8030_0000), Prot::KERNEL_RW);
+        mapper.map(at(0x9000_0000), MIB, to, PageSize::Section, pool).unwrap();
+    });
+    assert_eq!(section, Err(AuditError::WritableAlias(at(0x9000_0000), PhysAddr::new(0x8030_0000))));
     assert!(spoil(0x9000_0000, 0x8040_0000, Prot::DEVICE_RW).is_ok(), "a driver may have a no-map frame elsewhere");
 
     let domain = audit_after(|ram, _, _| ram_words(ram, ROOT, 4096)[0x801] |= 3 << 5);

@@ -156,13 +156,15 @@ impl<N: NodeStore> Vmalloc<N> {
         T: TlbControl + ?Sized,
         S: FrameSource,
     {
-        let area = *self.areas.get(start).ok_or(VmallocError::NoArea(start))?;
-        if !right(area.kind) {
-            return Err(VmallocError::WrongKind(start, area.kind));
+        let id = self.areas.find_id(start).ok_or(VmallocError::NoArea(start))?;
+        let area = &self.areas.node(id).ok_or(VmallocError::NoArea(start))?.area;
+        let (kind, bytes) = (area.kind, area.bytes);
+        if !right(kind) {
+            return Err(VmallocError::WrongKind(start, kind));
         }
-        let unmapped = space.mapper.unmap(start, u64::from(area.bytes), space.frames);
-        unmapped.map_err(|error| VmallocError::Map { bytes: area.bytes, error })?;
-        self.areas.remove(start);
+        let unmapped = space.mapper.unmap(start, u64::from(bytes), space.frames);
+        unmapped.map_err(|error| VmallocError::Map { bytes, error })?;
+        self.areas.remove_id(id);
         Ok(())
     }
 }

@@ -99,15 +99,22 @@ impl<N: NodeStore> Areas<N> {
     /// Frees the addresses of the area that begins at `start`; returns it. `None` when no area does.
     pub fn remove(&mut self, start: VirtAddr) -> Option<Area> {
         let id = self.find_id(start)?;
-        let node = self.store.get(id)?;
-        let (area, low) = (node.area, node.area.start.raw() - node.gap);
+        let area = self.node(id)?.area;
+        self.remove_id(id);
+        Some(area)
+    }
+
+    /// Frees the addresses of the area of `id`, a node of the tree.
+    pub(super) fn remove_id(&mut self, id: NodeId) {
+        let Some(node) = self.store.get(id) else { return };
+        let start = node.area.start;
+        let low = start.raw() - node.gap;
         if let Some(next) = self.next_after(start).and_then(|next| self.store.get_mut(next)) {
             next.gap = next.area.start.raw() - low;
         }
         self.root = self.remove_below(self.root, start);
         self.store.give_back(id);
         self.len -= 1;
-        Some(area)
     }
 
     /// The area that begins at `start`.

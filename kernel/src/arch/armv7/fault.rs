@@ -85,7 +85,7 @@ impl fmt::Display for Fault {
 }
 
 /// The tables that the MMU walks now.
-pub(super) fn live_tables() -> Option<Tables<'static, LinearRam>> {
+pub fn live_tables() -> Option<Tables<'static, LinearRam>> {
     let root = PhysAddr::new(u64::from(Ttbr0::read_raw() & TTBR_BASE));
     // SAFETY: what TTBR0 names is used as tables only, by everybody.
     unsafe { Tables::new(&RAM, root) }.ok()

@@ -41,6 +41,33 @@ impl ArmTlb {
         }
     }
 
+    /// Whether stored words must be cleaned from the data cache before a walk sees them.
+    #[must_use]
+    pub const fn cleans_tables(&self) -> bool {
+        self.clean_tables
+    }
+
+    /// As [`TlbControl::sync_table`], for words that need no cleaning.
+    #[inline(always)]
+    pub fn sync_coherent(&self) {
+        dsb();
+        isb();
+    }
+
+    /// Cleans the lines of `bytes` bytes to the point of unification.
+    #[cold]
+    #[inline(never)]
+    fn clean(&self, ptr: NonNull<u8>, bytes: usize) {
+        let mut line = ptr.as_ptr() as usize & !(self.line - 1);
+        let end = (ptr.as_ptr() as usize).saturating_add(bytes);
+        while line < end {
+            let address = core::ptr::without_provenance::<u8>(line) as u32;
+            // SAFETY: cleaning a line of mapped memory changes no byte that the program sees.
+            unsafe { DcCleanMvaPou::write_raw(address) }
+            line = line.saturating_add(self.line);
+        }
+    }
+
     /// The same for tables whose first level others copy: `follower` is told of every change.
     #[must_use]
     pub const fn with_follower(self, follower: Follower) -> Self {
@@ -51,13 +78,7 @@ impl ArmTlb {
 impl TlbControl for ArmTlb {
     fn sync_table(&self, ptr: NonNull<u8>, bytes: usize) {
         if self.clean_tables {
-            let start = ptr.as_ptr() as usize & !(self.line - 1);
-            let end = (ptr.as_ptr() as usize).saturating_add(bytes);
-            for line in (start..end).step_by(self.line) {
-                let line = core::ptr::without_provenance::<u8>(line) as u32;
-                // SAFETY: cleaning a line of mapped memory changes no byte that the program sees.
-                unsafe { DcCleanMvaPou::write_raw(line) }
-            }
+            self.clean(ptr, bytes);
         }
         dsb();
         isb();

@@ -156,6 +156,30 @@ fn hits_stay_on_the_local_node_also_where_zone_order_puts_another_first() {
     }
 }
 
+/// As on a board where all highmem is set aside by no-map regions, or where `highmem=off` leaves a zone without pages: the
+/// zone is there, and stands first in the zonelist.
+#[test]
+fn a_zone_that_was_given_no_page_is_left_out_of_the_routes() {
+    let plans = plans();
+    let memory = plans.iter().map(|plan| (plan.span, plan.node)).collect();
+    let lists = [list_of(&[HIGH, normal(0)]), list_of(&[normal(1)]), list_of(&[normal(2)])];
+    let mut machine: Allocator = allocator_of(&plans, memory, &lists, Options::default());
+    machine.free_all([range(0x400, 0xc00)], []).unwrap();
+    for zone in [HIGH, normal(0)] {
+        give_pagesets(&mut machine, zone, 1, PagesetSize { high: 42, batch: 7 });
+    }
+    let user = GfpFlags::GFP_HIGHUSER | GfpFlags::NOWARN;
+    assert_eq!(machine.easy_zone(user).map(|(zone, _)| zone.name()), Some(normal(0)));
+    assert_eq!(alloc(&machine, user), Ok(normal(0)));
+    // What is behind it came with the first page: a hit, as if there were no such zone.
+    let hit = machine.alloc_hit(user, Order::ZERO).map(|pfn| zone_of(&machine, pfn));
+    assert_eq!(hit, Some(normal(0)));
+    // With its first pages it is the first again.
+    machine.free_reserved(range(0xc00, 0xc40)).unwrap();
+    assert_eq!(machine.easy_zone(user).map(|(zone, _)| zone.name()), Some(HIGH));
+    assert_eq!(alloc(&machine, user), Ok(HIGH));
+}
+
 #[test]
 fn a_cpu_set_sends_user_memory_elsewhere_and_ends_hits() {
     let mut machine = machine(Policies::default());
