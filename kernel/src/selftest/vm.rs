@@ -2,7 +2,7 @@
 
 use mm::addr::{PAGE_SIZE, Pfn, SECTION_SIZE, VirtAddr};
 use mm::gfp::GfpFlags;
-use mm::layout::VMALLOC_END;
+use mm::layout::{FIXADDR_START, VECTORS_BASE, VMALLOC_END};
 use mm::order::Order;
 use mm::paging::{Access, Exec, MapError, PageSize, Prot};
 use mm::platform::PhysMap;
@@ -189,9 +189,15 @@ fn what_would_break_the_security_of_the_map_is_refused(system: &System) -> Verdi
         let mapped = vm.map(modules, bytes, (page.base(), prot), PageSize::Small);
         check!(mapped == refused, "{modules}: {mapped:?}");
     }
-    for at in [VirtAddr::new(0), VirtAddr::new(modules.raw() - PAGE_SIZE)] {
-        let mapped = vm.map(at, bytes, (page.base(), rw), PageSize::Small);
-        check!(mapped == Err(MapError::NotKernel(at)), "{mapped:?}");
+    let kept = [VirtAddr::new(0), VirtAddr::new(modules.raw() - PAGE_SIZE), system.layout.pkmap_start(), FIXADDR_START];
+    for at in kept.into_iter().chain([VECTORS_BASE]) {
+        let changes = [
+            vm.map(at, bytes, (page.base(), rw), PageSize::Small),
+            vm.remap(at, bytes, (page.base(), rw)),
+            vm.protect(at, bytes, rw),
+            vm.unmap(at, bytes),
+        ];
+        check!(changes.iter().all(|change| *change == Err(MapError::Kept(at))), "{at}: {changes:?}");
     }
     let to = ok(vm.walk(va))?;
     check!(to.is_some_and(|to| to.pa == page.base() && to.prot == rw), "{to:?}");

@@ -20,7 +20,7 @@ use boot::bring_up::Booted;
 use boot::head::HeadInfo;
 use mm::addr::{PAGE_SIZE, Pfn, PhysAddr, PhysRange, VirtAddr};
 use mm::highmem::{Pkmap, PkmapBroken};
-use mm::layout::{VMALLOC_END, VirtualLayout};
+use mm::layout::{FIXADDR_START, VMALLOC_END, VirtualLayout};
 use mm::memblock::Region;
 use mm::paging::regs::TTBR0_S;
 use mm::paging::{EditError, Editor, Live, MapError, Mapper, PageSize, Prot, Slots, TableError, Tables, Translation};
@@ -207,7 +207,8 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn map(&self, va: VirtAddr, bytes: u64, to: (PhysAddr, Prot), largest: PageSize) -> Result<(), MapError> {
-        self.check(va, to.1)?;
+        Self::check(to.1)?;
+        self.check_range(va, bytes)?;
         let LiveTables { mapper, frames } = &mut *self.tables.lock();
         mapper.map(va, bytes, to, largest, frames)
     }
@@ -217,7 +218,8 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn remap(&self, va: VirtAddr, bytes: u64, to: (PhysAddr, Prot)) -> Result<(), MapError> {
-        self.check(va, to.1)?;
+        Self::check(to.1)?;
+        self.check_range(va, bytes)?;
         self.tables.lock().mapper.remap(va, bytes, to)
     }
 
@@ -227,7 +229,8 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn protect(&self, va: VirtAddr, bytes: u64, prot: Prot) -> Result<(), MapError> {
-        self.check(va, prot)?;
+        Self::check(prot)?;
+        self.check_range(va, bytes)?;
         self.tables
             .lock()
             .with_live(self.live_at(va), |tables| tables.mapper.protect(va, bytes, prot, &mut tables.frames))
@@ -238,6 +241,7 @@ impl Vm {
     /// # Errors
     /// [`MapError`] with the address; nothing has changed.
     pub fn unmap(&self, va: VirtAddr, bytes: u64) -> Result<(), MapError> {
+        self.check_range(va, bytes)?;
         let live = self.live_at(va);
         self.tables.lock().with_live(live, |tables| tables.mapper.unmap(va, bytes, &mut tables.frames))
     }
@@ -365,16 +369,23 @@ impl Vm {
         Ok(())
     }
 
-    /// Nothing of the kernel's is writable and executable, or a user's; and the user half, the null page included, has
-    /// no entries in the kernel's own table, which would count in every address space.
-    fn check(&self, va: VirtAddr, prot: Prot) -> Result<(), MapError> {
-        if va < self.layout.modules_start() {
-            return Err(MapError::NotKernel(va));
-        }
-        if prot.access.user() || prot.writable() && prot.executable() {
-            return Err(MapError::BadProt(prot));
-        }
-        Ok(())
+    /// Nothing of the kernel's is writable and executable, or a user's.
+    fn check(prot: Prot) -> Result<(), MapError> {
+        let is_bad = prot.access.user() || prot.writable() && prot.executable();
+        if is_bad { Err(MapError::BadProt(prot)) } else { Ok(()) }
+    }
+
+    /// The user half, the null page included, has no entries in the kernel's own table, which would count in every address
+    /// space; and the words of windows and vectors are written by their owners alone.
+    fn check_range(&self, va: VirtAddr, bytes: u64) -> Result<(), MapError> {
+        let (start, end) = (u64::from(va.raw()), u64::from(va.raw()).saturating_add(bytes));
+        let open = [
+            (self.layout.modules_start(), self.layout.pkmap_start()),
+            (self.layout.linear.page_offset(), FIXADDR_START),
+        ];
+        let is_open = open.iter().any(|(from, to)| u64::from(from.raw()) <= start && end <= u64::from(to.raw()));
+        // What passes the end of all addresses is the mapper's to refuse.
+        if is_open || end > 1 << 32 { Ok(()) } else { Err(MapError::Kept(va)) }
     }
 
     /// How descriptors at `va` are cut and joined.

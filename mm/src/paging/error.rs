@@ -20,8 +20,8 @@ pub enum MapError {
     BadFrame(PhysAddr),
     /// The protection has no encoding at this size ([`EncodeError::UserOnlyPage`]), or is none that the kernel gives out.
     BadProt(Prot),
-    /// The address is not in the kernel's half.
-    NotKernel(VirtAddr),
+    /// The range touches what is not changed this way: the user half, windows, vectors.
+    Kept(VirtAddr),
     /// Something is mapped here already.
     AlreadyMapped(VirtAddr),
     /// Nothing is mapped here.
@@ -42,7 +42,7 @@ impl fmt::Display for MapError {
             Self::TooLong(va) => write!(f, "range at {va} passes the end of the address space"),
             Self::BadFrame(pa) => write!(f, "physical range at {pa} is not whole pages below 4 GiB"),
             Self::BadProt(prot) => write!(f, "{prot:?} is no protection of a page"),
-            Self::NotKernel(va) => write!(f, "{va} is not in the kernel's half"),
+            Self::Kept(va) => write!(f, "range at {va} touches the user half, windows or vectors"),
             Self::AlreadyMapped(va) => write!(f, "{va} is mapped already"),
             Self::NotMapped(va) => write!(f, "{va} is not mapped"),
             Self::CutsLarger(va) => write!(f, "range cuts the larger mapping of {va}"),
