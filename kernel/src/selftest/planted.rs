@@ -1,6 +1,8 @@
 //! Tests that fail: they leave the tables as no test may, and the run has to notice. Only `selftest=NAME` with the whole
 //! name runs one; the host's tests do, and want the failure.
 
+use aarch32_cpu::asm::isb;
+use aarch32_cpu::register::{Dacr, SysRegWrite};
 use mm::addr::SECTION_SIZE;
 use mm::layout::VMALLOC_END;
 use mm::paging::descriptor::FirstLevel;
@@ -14,6 +16,7 @@ use crate::system::System;
 
 selftest!(a_planted_section_is_writable_and_executable, by_name);
 selftest!(a_planted_alias_makes_text_writable, by_name);
+selftest!(a_planted_manager_domain_makes_all_rights_void, by_name);
 
 /// Maps a section at the end of vmalloc's addresses, behind everybody's back.
 fn plant(system: &System, prot: Prot) -> Verdict {
@@ -34,4 +37,14 @@ fn a_planted_section_is_writable_and_executable(system: &System) -> Verdict {
 fn a_planted_alias_makes_text_writable(system: &System) -> Verdict {
     let linear = ok(system.tables.walk(system.layout.linear.page_offset()))?;
     plant(system, Prot::KERNEL_RW.with_shareable(linear.is_some_and(|to| to.prot.shareable)))
+}
+
+/// The tables are as ever, but the CPU looks at none of their rights: only the comparison at the end can find it.
+fn a_planted_manager_domain_makes_all_rights_void(_: &System) -> Verdict {
+    /// Domain 0 is a manager (Arm ARM DDI 0406C B4.1.43).
+    const MANAGER: u32 = 3;
+    // SAFETY: everything that could be done before can be done still.
+    unsafe { Dacr::write_raw(MANAGER) }
+    isb();
+    Ok(())
 }

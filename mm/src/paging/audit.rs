@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 use core::fmt;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::descriptor::FirstLevel;
 use super::prot::{Domain, Prot};
@@ -190,10 +190,15 @@ pub(crate) fn twins_agree<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, at: &Mapp
     let (Some(page), FirstLevel::PageTable { pxn, .. }) = (tables.pair_table(index), tables.first(index)?) else {
         return Ok(false);
     };
-    let words = tables.page(page)?.software(index);
-    debug_assert_eq!(words.len(), HALF_WORDS);
-    let raw = words.get(page_index(at.va)).map_or(0, |word| word.load(Ordering::Relaxed));
+    let words = tables.page(page)?;
+    let (software, hardware) = (words.software(index), words.hardware(index));
+    debug_assert_eq!(software.len(), HALF_WORDS);
+    let raw = |words: &[AtomicU32]| words.get(page_index(at.va)).map_or(0, |word| word.load(Ordering::Relaxed));
+    let Some(soft) = SoftEntry::decode(raw(software)) else { return Ok(false) };
+    if at.to.size == PageSize::Small {
+        return Ok(soft.hardware() == Ok(raw(hardware)));
+    }
     // PXN is the table's, not the page's: compare with what the page itself can say.
-    let said = |soft: SoftEntry| Prot { exec: if pxn { at.to.prot.exec } else { soft.prot.exec }, ..soft.prot };
-    Ok(SoftEntry::decode(raw).is_some_and(|soft| soft.base == at.to.pa && said(soft) == at.to.prot))
+    let said = Prot { exec: if pxn { at.to.prot.exec } else { soft.prot.exec }, ..soft.prot };
+    Ok(soft.base == at.to.pa && said == at.to.prot && soft.young && soft.dirty)
 }

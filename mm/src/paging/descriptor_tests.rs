@@ -141,6 +141,61 @@ fn every_page_has_the_manuals_bits_and_decodes_to_itself() {
     }
 }
 
+/// The notes' pairing: the hardware knows a page that is present and young, and lets it be written when it is dirty.
+#[test]
+fn the_hardware_twin_of_every_page_is_what_present_young_and_dirty_say() {
+    for prot in every_prot() {
+        for (young, dirty) in [(false, false), (false, true), (true, false), (true, true)] {
+            let soft = SoftEntry { base: PhysAddr::new(0x8765_4000), prot, young, dirty };
+            let small = |access| SecondLevel::Small { base: soft.base, prot: Prot { access, ..prot } }.encode();
+            if prot.exec == Exec::UserOnly {
+                assert_eq!((soft.encode(), soft.hardware()), (small(prot.access), small(prot.access)), "no such page");
+                continue;
+            }
+            let clean = match prot.access {
+                Access::KernelRw => Access::KernelRo,
+                Access::UserRw | Access::KernelRwUserRo => Access::UserRo,
+                other => other,
+            };
+            let wanted = if young { small(if dirty { prot.access } else { clean }) } else { Ok(0) };
+            assert_eq!(soft.hardware(), wanted, "{soft:?}");
+            let raw = soft.encode().unwrap();
+            assert_eq!((raw & 1, raw >> 1 & 1, raw >> 2 & 1), (1, u32::from(young), u32::from(dirty)));
+        }
+    }
+}
+
+#[test]
+fn every_base_stands_in_its_bits_and_decodes_to_itself() {
+    let (prot, domain) = (Prot::KERNEL_RX, Domain::new(9).unwrap());
+    let first = |meaning: FirstLevel| (meaning.encode().unwrap(), meaning);
+    let second = |meaning: SecondLevel| (meaning.encode().unwrap(), meaning);
+    for base in (0..1_u64 << 32).step_by(1 << 12) {
+        let (raw, meaning) = second(SecondLevel::Small { base: PhysAddr::new(base), prot });
+        assert_eq!((u64::from(raw >> 12), SecondLevel::decode(raw)), (base >> 12, Some(meaning)));
+        let soft = SoftEntry::kernel(PhysAddr::new(base), prot);
+        assert_eq!(SoftEntry::decode(soft.encode().unwrap()), Some(soft));
+        if base % (1 << 16) == 0 {
+            let (raw, meaning) = second(SecondLevel::Large { base: PhysAddr::new(base), prot });
+            assert_eq!((u64::from(raw >> 16), SecondLevel::decode(raw)), (base >> 16, Some(meaning)));
+            // As many supersections: of 40 bits.
+            let high = base << 8;
+            let (raw, meaning) = first(FirstLevel::Supersection { base: PhysAddr::new(high), prot });
+            let bits = (u64::from(raw >> 24), u64::from(raw >> 20 & 15), u64::from(raw >> 5 & 15));
+            assert_eq!(bits, (high >> 24 & 0xff, high >> 32 & 15, high >> 36 & 15));
+            assert_eq!(FirstLevel::decode(raw), Some(meaning));
+        }
+        if base % (1 << 20) == 0 {
+            let (raw, meaning) = first(FirstLevel::Section { base: PhysAddr::new(base), prot, domain });
+            assert_eq!((u64::from(raw >> 20), FirstLevel::decode(raw)), (base >> 20, Some(meaning)));
+        }
+        for table in (base..base + (1 << 12)).step_by(1 << 10) {
+            let (raw, meaning) = first(FirstLevel::PageTable { table: PhysAddr::new(table), domain, pxn: false });
+            assert_eq!((u64::from(raw >> 10), FirstLevel::decode(raw)), (table >> 10, Some(meaning)));
+        }
+    }
+}
+
 #[test]
 fn reserved_words_have_no_meaning_and_faults_are_faults() {
     // AP = 0b100 is reserved, TEX remap indices 5 and 6 are not given out; bits 1:0 = 0 is a fault whatever the rest.

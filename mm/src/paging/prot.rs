@@ -56,6 +56,16 @@ impl Access {
         matches!(self, Self::KernelRw | Self::KernelRwUserRo | Self::UserRw)
     }
 
+    /// The same rights to read, and none to write.
+    #[must_use]
+    pub const fn without_writing(self) -> Self {
+        match self {
+            Self::KernelRw => Self::KernelRo,
+            Self::KernelRwUserRo | Self::UserRw => Self::UserRo,
+            Self::None | Self::KernelRo | Self::UserRo => self,
+        }
+    }
+
     /// Whether a user may read or write.
     #[must_use]
     pub const fn user(self) -> bool {

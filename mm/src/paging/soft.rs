@@ -2,7 +2,8 @@
 //!
 //! Theory.      The hardware word has no room for "used" and "written", and with SCTLR.AFE = 0 no access flag. So each
 //!              hardware word has a twin 2 KiB below it in the same table page, as in Linux. The kernel's own pages
-//!              are born young and dirty; a page that is present but not young has a hardware word of 0.
+//!              are born young and dirty; a page that is present but not young has a hardware word of 0, and one that is
+//!              not dirty one without the right to write ([`SoftEntry::hardware`], which the audit compares with).
 //!
 //! ```text
 //! 31          12 11 10  9 8   6 5    3  2     1     0
@@ -12,7 +13,7 @@
 //!              word says can be rebuilt from them.
 #![forbid(unsafe_code)]
 
-use super::descriptor::EncodeError;
+use super::descriptor::{EncodeError, SecondLevel};
 use super::prot::{Access, Exec, MemType, Prot};
 use crate::addr::{PAGE_SIZE, PhysAddr};
 
@@ -59,6 +60,22 @@ impl SoftEntry {
             | xn << 9
             | (self.prot.shareable as u32) << 10
             | (!self.prot.global as u32) << 11)
+    }
+
+    /// The hardware word beside it: nothing for a page that is not young, so that its next use is seen; and no right to write
+    /// for one that is not dirty, so that the next write is.
+    ///
+    /// # Errors
+    /// [`EncodeError`], as for the software entry.
+    pub const fn hardware(self) -> Result<u32, EncodeError> {
+        if !self.young {
+            return match self.encode() {
+                Ok(_) => Ok(0),
+                Err(error) => Err(error),
+            };
+        }
+        let access = if self.dirty { self.prot.access } else { self.prot.access.without_writing() };
+        SecondLevel::Small { base: self.base, prot: Prot { access, ..self.prot } }.encode()
     }
 
     /// The meaning of `raw`; `None` for a page that is not there and for a word that was never encoded.

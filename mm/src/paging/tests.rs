@@ -508,4 +508,14 @@ fn the_audit_counts_what_is_right_and_names_what_is_wrong() {
         ram_words(ram, page.raw(), 1024)[256 + 7] &= !1;
     });
     assert_eq!(twins, Err(AuditError::TwinsDiffer(at(0x8030_7000))));
+    // Of a page that is not dirty the hardware lets nobody write, of one that is not young it knows nothing.
+    for flag in [1 << 1, 1 << 2] {
+        let flagged = audit_after(|ram, mapper, pool| {
+            let to = (PhysAddr::new(0x8050_0000), Prot::KERNEL_RW);
+            mapper.map(at(0x8050_0000), 16 * PAGE, to, PageSize::Small, pool).unwrap();
+            let page = mapper.tables().pair_table(0x805).unwrap();
+            ram_words(ram, page.raw(), 1024)[256 + 7] &= !flag;
+        });
+        assert_eq!(flagged, Err(AuditError::TwinsDiffer(at(0x8050_7000))), "flag {flag:#x}");
+    }
 }

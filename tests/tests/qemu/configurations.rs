@@ -123,8 +123,17 @@ fn boards() -> Vec<Configuration> {
             says: &["NUMA: nodes: online 0-1, has_cpu 0, has_memory 0-1"],
             ..LISTED
         },
-        Configuration { name: "raspi2b/1G/release", board: "raspi2b", mem: "1G", smp: 4, ..LISTED },
-        Configuration { name: "raspi2b/1G/debug", board: "raspi2b", mem: "1G", smp: 4, profile: DEBUG, ..LISTED },
+        Configuration { name: "raspi2b/1G/release", board: "raspi2b", mem: "1G", smp: 4, limit: 120, ..LISTED },
+        // Four CPUs, every check, and most lowmem of all boards.
+        Configuration {
+            name: "raspi2b/1G/debug",
+            board: "raspi2b",
+            mem: "1G",
+            smp: 4,
+            profile: DEBUG,
+            limit: 180,
+            ..LISTED
+        },
         Configuration { name: "ast2500/512M/2cpus", smp: 2, ..USUAL },
         Configuration {
             name: "policies/kept-blocks-and-fair-batches",
