@@ -15,6 +15,7 @@ mod nodes;
 mod pages;
 mod percpu;
 mod planted;
+mod poke;
 mod pressure;
 mod space;
 mod translation;

@@ -133,6 +133,11 @@ impl LocalWindows {
         Self { high: high.raw(), pages: map.pages_from(high), linear, slots, below: slots.address(FIRST - 1) }
     }
 
+    /// The fixmap's pages.
+    pub(super) const fn slots(&self) -> Slots<'static> {
+        self.slots
+    }
+
     /// The map of a frame that is not above lowmem.
     #[inline(always)]
     fn linear_map(&self, frame: Pfn) -> Result<LocalMap, KmapError> {
@@ -242,7 +247,7 @@ impl Vm {
     }
 
     /// Shows the words of a window to the MMU's walk, on any CPU.
-    fn sync_words(&self, words: SlotWords<'static>) {
+    pub(super) fn sync_words(&self, words: SlotWords<'static>) {
         let (word, bytes) = words.bytes();
         self.tlb.sync_table(word, bytes);
     }

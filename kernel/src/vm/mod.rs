@@ -12,6 +12,7 @@
 
 mod frames;
 mod kmap;
+mod poke;
 mod shrink;
 
 use core::fmt;
@@ -24,7 +25,7 @@ use mm::layout::{FIXADDR_START, VMALLOC_END, VirtualLayout};
 use mm::memblock::Region;
 use mm::paging::regs::TTBR0_S;
 use mm::paging::{EditError, Editor, Live, MapError, Mapper, PageSize, Prot, Slots, TableError, Tables, Translation};
-use mm::sync::{InitOnce, TaskLock};
+use mm::sync::{InitOnce, IrqLock, TaskLock};
 use mm::vmalloc::{Areas, Broken, Config, IoKind, PagedNodes, Request, Space, Vmalloc, VmallocError};
 
 use crate::arch::armv7::irq::ArmIrq;
@@ -33,6 +34,7 @@ use crate::ram::{LinearRam, RAM};
 use frames::{Frames, Pages};
 use kmap::LocalWindows;
 pub use kmap::{KmapError, LocalMap};
+pub use poke::PokeError;
 
 /// Retired pages beyond which a vfree purges, at most (Linux: `lazy_max_pages` of one CPU).
 const RETIRED_MAX: u32 = 8192;
@@ -60,6 +62,8 @@ pub struct Vm {
     tables: TaskLock<LiveTables>,
     pkmap: TaskLock<Pkmap>,
     pkmap_slots: Slots<'static>,
+    /// The window on text that is patched.
+    poke: IrqLock<(), ArmIrq>,
 }
 
 /// The tables in use, and who gives frames for them.
@@ -162,6 +166,7 @@ pub unsafe fn start(
         tables: TaskLock::new(LiveTables { mapper: Mapper::new(editor), frames: Frames::new(zones) }),
         pkmap: TaskLock::new(Pkmap::new()),
         pkmap_slots,
+        poke: IrqLock::new(()),
     };
     let vm = VM.set(vm).map_err(|_| VmError::Twice)?;
     if !vm.open_windows(vm.tlb.cleans_tables()) {

@@ -43,6 +43,8 @@ cp15! {
     PhysicalAddress: 0, 7, 4, 0; SysRegRead SysRegWrite;
     /// Data cache clean by address to the point of unification.
     DcCleanMvaPou: 0, 7, 11, 1; SysRegWrite;
+    /// Instruction cache invalidate all, inner shareable.
+    IcIAllIs: 0, 7, 1, 0; SysRegWrite;
     /// Branch predictor invalidate all, inner shareable.
     BpIAllIs: 0, 7, 1, 6; SysRegWrite;
     /// Counter frequency of the generic timer, in Hz.

@@ -4,13 +4,13 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 
 use aarch32_cpu::asm::{dsb, isb};
-use aarch32_cpu::register::{BpIAll, Ctr, IdMmfr3, Mpidr, SysRegRead, SysRegWrite, TlbIAll};
+use aarch32_cpu::register::{BpIAll, Ctr, Iciallu, IdMmfr3, Mpidr, SysRegRead, SysRegWrite, TlbIAll};
 use mm::addr::VirtAddr;
 use mm::platform::TlbControl;
 
 use super::cp15::{
-    Ats1Cpr, Ats1Cpw, Ats1Cur, Ats1Cuw, BpIAllIs, DcCleanMvaPou, PhysicalAddress, TlbIAllIs, TlbIAsid, TlbIAsidIs,
-    TlbIMvaa, TlbIMvaaIs,
+    Ats1Cpr, Ats1Cpw, Ats1Cur, Ats1Cuw, BpIAllIs, DcCleanMvaPou, IcIAllIs, PhysicalAddress, TlbIAllIs, TlbIAsid,
+    TlbIAsidIs, TlbIMvaa, TlbIMvaaIs,
 };
 
 /// TLB and cache maintenance of this machine (Arm ARM DDI 0406C B3.10, B3.11).
@@ -66,6 +66,23 @@ impl ArmTlb {
             unsafe { DcCleanMvaPou::write_raw(address) }
             line = line.saturating_add(self.line);
         }
+    }
+
+    /// Makes stored instructions the ones that run, wherever they are mapped (Arm ARM B2.2.9).
+    pub fn sync_code(&self, ptr: NonNull<u8>, bytes: usize) {
+        self.clean(ptr, bytes);
+        dsb();
+        if self.broadcast {
+            // SAFETY: instructions that are cached no more are fetched again.
+            unsafe { IcIAllIs::write_raw(0) }
+            // SAFETY: as above, for branch predictions.
+            unsafe { BpIAllIs::write_raw(0) }
+        } else {
+            Iciallu::write();
+            BpIAll::write();
+        }
+        dsb();
+        isb();
     }
 
     /// The same for tables whose first level others copy: `follower` is told of every change.
