@@ -14,6 +14,8 @@ pub struct ImageLayout {
     pub rodata: PhysRange,
     /// Variables, `.bss`, stacks: mapped writable.
     pub data: PhysRange,
+    /// What only the boot needs, in `text` and `data`: mapped by pages, since its rights change at the boot's end.
+    pub init: [PhysRange; 2],
     /// Guard pages inside `data` that must stay unmapped (below the boot stack, below the emergency stack).
     pub guards: [PhysRange; 2],
     /// The page inside `text` with the exception vectors; mapped again at 0xffff_0000.

@@ -60,6 +60,7 @@ pub fn layout(head: &HeadInfo) -> ImageLayout {
         text: range(at!(_image_start), at!(_etext)),
         rodata: range(at!(_etext), at!(_data_start)),
         data: range(at!(_data_start), at!(_end)),
+        init: init_memory(head),
         guards: [page(at!(_boot_stack_guard)), page(at!(_exception_stack_guard))],
         vectors: phys(head, at!(_vectors)),
         fixmap_table: phys(head, at!(_fixmap_table)),

@@ -222,7 +222,8 @@ where
         if !painter.contents.is_kernel(mib) {
             continue;
         }
-        if painter.input.remap.iter().any(|range| range.overlaps(mib)) {
+        let changes = painter.input.remap.iter().chain(&painter.input.image.init);
+        if changes.into_iter().any(|range| range.overlaps(mib)) {
             painter.paint_linear_small(index, &mut cursor)?;
         } else {
             painter.paint_linear(index, &mut cursor)?;

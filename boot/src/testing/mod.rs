@@ -376,6 +376,7 @@ fn image_at(run: u32) -> ImageLayout {
         text: range(0, TEXT),
         rodata: range(TEXT, data),
         data: range(data, end),
+        init: [range(0x4000, 0x8000), range(data + 0x1000, data + 0x2000)],
         guards: [range(end - 0x9000, end - 0x8000), range(end - 0x3000, end - 0x2000)],
         vectors: at(0x1000),
         fixmap_table: at(data),

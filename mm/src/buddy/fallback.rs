@@ -6,25 +6,58 @@
 //! Source.      Linux 4.1: `__rmqueue_fallback`, `find_suitable_fallback`, `steal_suitable_fallback`.
 
 use crate::addr::Pfn;
+use crate::buddy::free_lists::Buddy;
+use crate::buddy::list::Row;
 use crate::buddy::moving::Moving;
-use crate::buddy::{Classic, FreeCore, Holder};
+use crate::buddy::placement::{Placement, groups};
+use crate::buddy::{FreeCore, Holder};
 use crate::migrate::{MigrateType, PAGEBLOCK_ORDER};
 use crate::order::Order;
 use crate::trace::What;
 
-impl Classic<'_> {
+impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
     /// Takes a block of `order` from the largest block that any fallback type has.
     pub(super) fn take_fallback(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
-        let (pfn, size) = Order::all().rev().take_while(|size| *size >= order).find_map(|size| {
-            let first = |other: &MigrateType| self.lists.first(size, *other);
-            kind.fallbacks().iter().find_map(first).map(|pfn| (pfn, size))
-        })?;
+        let left = P::leftovers(P::wanted(order));
+        if let Some(pfn) = left.and_then(|rows| self.take_leftover(rows, order, kind, holder)) {
+            return Some(pfn);
+        }
+        let rows = |other: &MigrateType| {
+            let bits = *other as u32;
+            groups::<ROWS>().map(move |rows| Row::new(rows, bits))
+        };
+        let largest = |row: Row| self.lists.fitting(order, row).checked_ilog2().map(|log2| (log2, row));
+        // Of several that are as large the first one counts: that of the type that is to be preferred.
+        let all = kind.fallbacks().iter().flat_map(rows).filter_map(largest);
+        let (log2, row) = all.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
+        let size = Order::of_log2(log2)?;
+        let pfn = self.lists.first(size, row)?;
+        self.take_over(pfn, size, order, kind, holder)
+    }
+
+    /// Takes a block of `order` for an unmovable or reclaimable request from the largest movable block in the group `rows`,
+    /// which has no whole pageblocks. Only from there: types that take from each other's would do so for ever.
+    #[inline(always)]
+    pub(super) fn take_leftover(&mut self, rows: u32, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let row = Row::new(rows, MigrateType::Movable as u32);
+        let fitting = self.lists.fitting(order, row);
+        if fitting == 0 || !matches!(kind, MigrateType::Unmovable | MigrateType::Reclaimable) {
+            return None;
+        }
+        let size = Order::of_log2(fitting.ilog2())?;
+        let pfn = self.lists.first(size, row)?;
+        self.take_over(pfn, size, order, kind, holder)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_over(&mut self, pfn: Pfn, size: Order, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
         let from = self.frames.map.at(pfn).word().list()?;
         self.frames.note(What::Fallback { wanted: kind, from, size }, Some(pfn), order);
         if kind.may_steal_pageblock(size) {
             self.steal(pfn, size, kind, order);
         }
-        self.carve(pfn, size, kind, order, holder);
+        self.carve(pfn, size, order, order, kind, holder);
         Some(pfn)
     }
 

@@ -16,8 +16,10 @@ mod classic;
 mod compact;
 mod error;
 mod fallback;
+mod free_lists;
 mod list;
 mod moving;
+mod placement;
 mod validate;
 
 #[cfg(test)]

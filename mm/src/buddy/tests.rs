@@ -34,7 +34,6 @@ macro_rules! over_both_cores {
 
 over_both_cores! {
     a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again
-    the_block_freed_last_is_taken_first
     blocks_of_two_zones_never_merge
     an_unmovable_request_takes_a_whole_movable_pageblock_over
     a_movable_request_that_borrows_a_small_block_leaves_the_pageblock_as_it_is
@@ -59,8 +58,9 @@ fn a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again<
     core.validate().unwrap();
 }
 
-fn the_block_freed_last_is_taken_first<C: FreeCore<'static>>() {
-    let mut core: C = filled(1024);
+#[test]
+fn the_block_freed_last_is_taken_first() {
+    let mut core: Classic<'static> = filled(1024);
     let pages: [u32; 8] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Movable));
     // 1 and 5 do not merge: their buddies 0 and 4 are taken; nor would the blocks above them.
     core.give(Pfn::new(pages[1]), Order::ZERO).unwrap();
@@ -81,6 +81,56 @@ fn a_block_that_will_merge_soon_goes_to_the_back() {
     core.give(Pfn::new(0), Order::ZERO).unwrap();
     assert_eq!(take(&mut core, 0, MigrateType::Movable), 5);
     assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
+}
+
+#[test]
+fn single_pages_come_from_the_lowest_pageblock_that_others_were_taken_from() {
+    let mut core: Compact<'static> = filled(4096);
+    let mut pages: [u32; 3072] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Movable));
+    pages.sort_unstable();
+    // One page in each of the three pageblocks, the lowest one freed first.
+    let freed = [pages[70], pages[1100], pages[2100]];
+    freed.iter().for_each(|pfn| core.give(Pfn::new(*pfn), Order::ZERO).unwrap());
+    assert_eq!(core.front(MigrateType::Movable), Pfn::new((freed[0] / 1024 + 1) * 1024).into());
+    core.validate().unwrap();
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), freed[0]);
+    core.validate().unwrap();
+}
+
+#[test]
+fn pages_small_and_large_blocks_break_pageblocks_of_their_own_which_are_anyones_once_they_are_whole() {
+    let mut core: Compact<'static> = filled(4096);
+    let blocks = [0, 6, 7].map(|raw| (take(&mut core, raw, MigrateType::Movable), order(raw)));
+    let pageblock = |(pfn, _): (u32, Order)| pfn / 1024;
+    assert_eq!(core.free_blocks(Order::LARGEST, MigrateType::Movable), 1);
+    for (raw, like) in [(0, 0), (1, 1), (5, 1), (6, 1), (8, 2), (9, 2)] {
+        assert_eq!(take(&mut core, raw, MigrateType::Movable) / 1024, pageblock(blocks[like]));
+    }
+    assert_eq!(core.free_blocks(Order::LARGEST, MigrateType::Movable), 1);
+    core.validate().unwrap();
+    let mut core: Compact<'static> = filled(1024);
+    for raw in [0, 7, 3, 0] {
+        let pfn = take(&mut core, raw, MigrateType::Movable);
+        core.validate().unwrap();
+        core.give(Pfn::new(pfn), order(raw)).unwrap();
+        assert_eq!(core.free_blocks(Order::LARGEST, MigrateType::Movable), 1);
+        core.validate().unwrap();
+    }
+}
+
+#[test]
+fn small_blocks_take_what_the_boot_left_of_other_types_before_they_break_a_whole_pageblock() {
+    let mut core: Compact<'static> = core_of(3072);
+    give_all(&mut core, range(16, 3072));
+    assert_eq!(take(&mut core, 9, MigrateType::Unmovable) / 1024, 2);
+    // A whole pageblock of its own type, and still the leftovers serve.
+    assert_eq!(take(&mut core, 10, MigrateType::Unmovable), 1024);
+    core.give(Pfn::new(1024), Order::LARGEST).unwrap();
+    for _ in 0..15 {
+        assert!(take(&mut core, 6, MigrateType::Unmovable) < 1024);
+    }
+    assert_eq!(take(&mut core, 6, MigrateType::Unmovable) / 1024, 1);
+    core.validate().unwrap();
 }
 
 fn blocks_of_two_zones_never_merge<C: FreeCore<'static>>() {

@@ -1,7 +1,10 @@
 //! The invariants of the free lists, tested against the memory map.
 
+use core::borrow::BorrowMut;
+
 use crate::addr::Pfn;
-use crate::buddy::list::BlockLists;
+use crate::buddy::list::{BlockLists, Lists, Row};
+use crate::buddy::placement::groups;
 use crate::buddy::{Broken, FreeCounts, FreeError, ZoneFrames};
 use crate::memmap::{PageState, StateWord};
 use crate::migrate::MigrateType;
@@ -42,20 +45,23 @@ impl ZoneFrames<'_> {
 }
 
 /// Walks every list: each entry is a free block of that list, linked both ways, with a buddy that is not free. In a
-/// pageblock whose type `is_changing` the types may mix.
-pub(super) fn lists(
+/// pageblock whose type `is_changing` the types may mix. `row` says where a block of an order and a type belongs.
+pub(super) fn lists<L: BorrowMut<Lists<ROWS>>, const ROWS: usize>(
     frames: &ZoneFrames<'_>,
-    lists: &BlockLists<'_>,
+    lists: &BlockLists<'_, L, ROWS>,
+    row: impl Fn(Pfn, Order, u32) -> Row,
     is_changing: impl Fn(Pfn) -> bool,
 ) -> Result<(), Broken> {
-    for kind in MigrateType::ALL {
+    for (rows, kind) in groups::<ROWS>().flat_map(|rows| MigrateType::ALL.map(|kind| (rows, kind))) {
+        let this = Row::new(rows, kind as u32);
         for order in Order::all() {
-            let found = list(frames, lists, (order, kind), &is_changing)?;
-            let counter = lists.count(order, kind);
+            let is_here = |pfn| row(pfn, order, kind as u32) == this;
+            let found = list(frames, lists, (order, kind, this), is_here, &is_changing)?;
+            let counter = lists.count(order, this);
             if counter != found {
                 return Err(Broken::Count { what: "blocks on a list", counter, found });
             }
-            if (lists.smallest(order, kind) == Some(order)) != (found > 0) {
+            if (lists.fitting(order, this) & order.pages() != 0) != (found > 0) {
                 return Err(Broken::Count { what: "mask of non-empty lists", counter: u32::from(found == 0), found });
             }
         }
@@ -63,24 +69,25 @@ pub(super) fn lists(
     Ok(())
 }
 
-fn list(
+fn list<L: BorrowMut<Lists<ROWS>>, const ROWS: usize>(
     frames: &ZoneFrames<'_>,
-    lists: &BlockLists<'_>,
-    (order, kind): (Order, MigrateType),
+    lists: &BlockLists<'_, L, ROWS>,
+    (order, kind, row): (Order, MigrateType, Row),
+    is_here: impl Fn(Pfn) -> bool,
     is_changing: &impl Fn(Pfn) -> bool,
 ) -> Result<u32, Broken> {
-    let Some(first) = lists.first(order, kind) else { return Ok(0) };
+    let Some(first) = lists.first(order, row) else { return Ok(0) };
     let mut found = 0;
     let (mut pfn, mut before) = (first, None);
     loop {
         let Some(page) = frames.map.page(pfn) else { return Err(Broken::Listed { pfn, order, kind }) };
-        let is_listed = page.word().is_free_of(order) && page.word().list() == Some(kind);
+        let is_listed = page.word().is_free_of(order) && page.word().list() == Some(kind) && is_here(pfn);
         if !is_listed || frames.check_block(pfn, order).is_err() {
             return Err(Broken::Listed { pfn, order, kind });
         }
         found += 1;
         let (prev, next) = lists.neighbours(page);
-        let is_last = lists.last(order, kind) == Some(pfn);
+        let is_last = lists.last(order, row) == Some(pfn);
         if prev != before || next.is_none() != is_last {
             return Err(Broken::Links { pfn });
         }
@@ -91,7 +98,7 @@ fn list(
     }
 }
 
-pub(super) fn one_block(frames: &ZoneFrames<'_>, pfn: Pfn, order: Order, kind: MigrateType) -> Result<(), Broken> {
+fn one_block(frames: &ZoneFrames<'_>, pfn: Pfn, order: Order, kind: MigrateType) -> Result<(), Broken> {
     let buddy = frames.map.page(order.buddy_of(pfn)).filter(|_| order < Order::LARGEST);
     if buddy.is_some_and(|page| page.word().is_free_of(order) && page.zone() == frames.zone) {
         return Err(Broken::FreeBuddies { pfn, order });

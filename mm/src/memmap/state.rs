@@ -297,13 +297,6 @@ impl StateWord {
         Self(self.0 & !TYPE_MASK)
     }
 
-    /// Whether the frame heads a free block of exactly `order`, on whatever list of the zone that `blank` is a word of
-    /// (see [`Self::with`]).
-    #[inline(always)]
-    pub(crate) const fn is_like(self, blank: Self, order: Order) -> bool {
-        self.0 & !TYPE_MASK == blank.0 + order.log2()
-    }
-
     /// Whether the frame heads a guard block of exactly `order`.
     #[must_use]
     #[inline]

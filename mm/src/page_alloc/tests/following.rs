@@ -121,8 +121,8 @@ fn pages_outside_the_linear_map_are_zeroed_and_poisoned_through_a_window() {
     assert!(machine.alloc_page(highmem | GfpFlags::ZERO).is_err());
     // Without a window such pages are left out.
     machine.set_hooks(Hooks::INIT_ON_ALLOC | Hooks::POISON, true);
-    let page = machine.alloc_page(highmem).unwrap();
-    machine.free_pages(page, Order::ZERO).unwrap();
+    let page = machine.alloc_pages(highmem, order(1)).unwrap();
+    machine.free_pages(page, order(1)).unwrap();
     let window: &'static Window = Box::leak(Box::new(Window(high, AtomicU32::new(0))));
     assert!(machine.set_page_access(window));
     let page = machine.alloc_pages(highmem, order(1)).unwrap();

@@ -1,0 +1,422 @@
+//! The core that both designs of free lists share: lists by order and migrate type, splits, merges, changes of type.
+//!
+//! Theory.      What a core does to a block is always the same; where it looks for one, and in which group of lists what is
+//!              left of a pageblock belongs, is what a [`Placement`] says.
+//! Source.      Linux 4.1 mm/page_alloc.c: `__rmqueue`, `__rmqueue_smallest`, `expand`, `__free_one_page`,
+//!              `page_is_buddy`, `set_page_guard`.
+
+use crate::addr::{Pfn, PfnRange};
+use crate::buddy::list::{BlockLists, Row};
+use crate::buddy::moving::{Moving, Patience};
+use crate::buddy::placement::{Placement, Search, WHOLE, groups};
+use crate::buddy::{
+    Broken, CoreOptions, ELSEWHERE, FreeCore, FreeCounts, Holder, SEARCHES, Tally, Wanted, ZoneFrames, is_careful,
+    validate,
+};
+use crate::memmap::StateWord;
+use crate::migrate::MigrateType;
+use crate::order::Order;
+
+/// A core of one zone: its lists in `ROWS` rows, and where blocks go.
+#[derive(Debug)]
+pub struct Buddy<'m, P: Placement<'m, ROWS>, const ROWS: usize> {
+    pub(super) frames: ZoneFrames<'m>,
+    pub(super) lists: BlockLists<'m, P::Lists, ROWS>,
+    pub(super) placement: P,
+    counts: FreeCounts,
+    options: CoreOptions,
+    /// The change of a pageblock's type that is under way.
+    moving: Option<Moving>,
+    /// Whether a block that is given back takes the long way: because of guards, of a trace, or of that change.
+    is_careful: bool,
+}
+
+impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
+    /// Takes from the lists of `kind` alone (Linux: `__rmqueue_smallest`).
+    #[inline(always)]
+    fn take_own(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        if P::GATHERS
+            && order == Order::ZERO
+            && let Some((pfn, size)) = self.placement.find(&self.frames, kind, &mut Search::one())
+        {
+            self.carve(pfn, size, order, order, kind, holder);
+            return Some(pfn);
+        }
+        self.take_listed(order, P::wanted(order), kind, holder)
+    }
+
+    /// Takes the first block of the list that a request which prefers the group `rows` is served from.
+    #[inline(always)]
+    fn take_listed(&mut self, order: Order, rows: u32, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let bits = kind as u32;
+        let (group, found) = P::choose(rows, |group| self.lists.fitting(order, Row::new(group, bits)))?;
+        if P::GATHERS && found > order {
+            return self.take_part(order, (group, found), rows, kind, holder);
+        }
+        let (pfn, page) = self.lists.pop(found, Row::new(group, bits));
+        self.counts.remove(order.pages(), kind);
+        if !P::GATHERS && found > order {
+            self.expand(pfn, found, order, Row::new(WHOLE, bits));
+        }
+        page.set_word(holder.word(order));
+        Some(pfn)
+    }
+
+    /// The same out of a larger block, of the group and order `found`, while a placement has several groups.
+    #[inline(never)]
+    fn take_part(
+        &mut self,
+        order: Order,
+        found: (u32, Order),
+        rows: u32,
+        kind: MigrateType,
+        holder: Holder,
+    ) -> Option<Pfn> {
+        let ((group, found), bits) = (found, kind as u32);
+        if found == Order::LARGEST {
+            let left = P::leftovers(rows);
+            if let Some(pfn) = left.and_then(|left| self.take_leftover(left, order, kind, holder)) {
+                return Some(pfn);
+            }
+        }
+        let (pfn, page) = self.lists.pop(found, Row::new(group, bits));
+        self.counts.remove(order.pages(), kind);
+        let rest = self.placement.broken(pfn, found, rows, kind);
+        self.expand(pfn, found, order, Row::new(rest, bits));
+        page.set_word(holder.word(order));
+        Some(pfn)
+    }
+
+    /// Takes the first block of `order` out of the listed block `pfn` and lists the rest as `kind`, for a request that is
+    /// placed like one for `like` (Linux: `__rmqueue_fallback`'s part after the search).
+    #[inline(never)]
+    pub(super) fn carve(
+        &mut self,
+        pfn: Pfn,
+        size: Order,
+        order: Order,
+        like: Order,
+        kind: MigrateType,
+        holder: Holder,
+    ) {
+        let page = self.frames.map.at(pfn);
+        let list = page.word().list().unwrap_or(kind);
+        self.lists.unlink(page, size, self.row(pfn, size, list as u32));
+        self.counts.remove(order.pages(), list);
+        if size > order {
+            let rest = self.placement.broken(pfn, size, P::wanted(like), kind);
+            self.expand(pfn, size, order, Row::new(rest, kind as u32));
+        }
+        page.set_word(holder.word(order));
+    }
+
+    /// Takes single pages where the placement finds them, up to the least of `wanted`, and no more than its most; returns how
+    /// many, and how many more searches there may be.
+    #[inline(never)]
+    fn take_gathered(
+        &mut self,
+        wanted: Wanted,
+        kind: MigrateType,
+        holder: Holder,
+        each: &mut impl FnMut(Pfn, u32),
+    ) -> (u32, u32) {
+        let (mut taken, mut search) = (0, Search::many());
+        while taken < wanted.least && search.left > 0 {
+            let Some((pfn, chunk)) = self.placement.find(&self.frames, kind, &mut search) else { break };
+            search.left = search.left.saturating_sub(1);
+            let page = self.frames.map.at(pfn);
+            self.lists.unlink(page, chunk, self.row(pfn, chunk, kind as u32));
+            if chunk == Order::ZERO {
+                page.set_word(holder.word(Order::ZERO));
+                each(pfn, 1);
+                taken += 1;
+                continue;
+            }
+            let size = chunk.min(wanted.largest(taken, Order::ZERO));
+            if chunk > size {
+                let rest = self.placement.broken(pfn, chunk, P::wanted(Order::ZERO), kind);
+                self.lists.push_halves(pfn, chunk, size, Row::new(rest, kind as u32));
+            }
+            let pages = self.frames.cut(pfn, size, Order::ZERO, holder);
+            each(pfn, pages);
+            taken += pages;
+        }
+        self.counts.remove(taken, kind);
+        // Whatever was looked at, one page there must be if there is any.
+        (taken, if taken == 0 { search.left.max(1) } else { search.left })
+    }
+
+    /// Where the block of `order` at `pfn` is listed as of the type numbered `bits`.
+    #[inline(always)]
+    pub(super) fn row(&self, pfn: Pfn, order: Order, bits: u32) -> Row {
+        Row::new(if order == Order::LARGEST { WHOLE } else { self.placement.rows(pfn) }, bits)
+    }
+
+    /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
+    #[inline(always)]
+    fn expand(&mut self, pfn: Pfn, high: Order, low: Order, row: Row) {
+        if self.options.guard_minorder <= low {
+            self.lists.push_halves(pfn, high, low, row);
+        } else {
+            self.expand_guarded(pfn, high, low, row);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn expand_guarded(&mut self, pfn: Pfn, high: Order, low: Order, row: Row) {
+        let mut order = high;
+        while order > low {
+            let Some(half) = order.previous() else { break };
+            order = half;
+            let upper = order.buddy_of(pfn);
+            if order < self.options.guard_minorder {
+                self.guard(upper, order, row.bits());
+            } else {
+                self.lists.push(upper, self.frames.map.at(upper), order, row);
+            }
+        }
+    }
+
+    /// Keeps a half out of use beside an allocation (Linux: `set_page_guard`).
+    #[cold]
+    #[inline(never)]
+    fn guard(&mut self, pfn: Pfn, order: Order, bits: u32) {
+        self.frames.map.at(pfn).set_word(StateWord::guard(order));
+        self.counts.guard += order.pages();
+        self.counts.remove_bits(order.pages(), bits);
+    }
+
+    /// As [`FreeCore::give_claimed`], while the trace wants to know, guards may stand beside the block or its buddies may be
+    /// on lists that count elsewhere: a guard becomes free with it, and each buddy is counted where it comes to.
+    #[cold]
+    #[inline(never)]
+    fn give_carefully(&mut self, pfn: Pfn, order: Order) -> u32 {
+        let kind = self.frames.usemap.get(pfn);
+        self.counts.add(order.pages(), kind);
+        let (mut head, mut size) = (pfn, order);
+        while let Some(next) = size.next() {
+            let buddy = size.buddy_of(head);
+            let page = self.frames.map.at(buddy);
+            let word = page.word();
+            if word.is_free_in(size, self.frames.zone) {
+                let list = word.list().unwrap_or(kind);
+                self.lists.unlink(page, size, self.row(buddy, size, list as u32));
+                self.counts.remove(size.pages(), list);
+            } else if size < self.options.guard_minorder && word.is_guard_of(size) && page.zone() == self.frames.zone {
+                // Linux: `clear_page_guard`.
+                self.counts.guard -= size.pages();
+            } else {
+                break;
+            }
+            self.counts.add(size.pages(), kind);
+            self.frames.map.at(head.max(buddy)).set_word(StateWord::INSIDE);
+            (head, size) = (head.min(buddy), next);
+        }
+        let block = self.lists.freed(head, size);
+        let rows = self.placement.given(head, size.log2(), kind as u32, self.placement.rows(pfn));
+        self.lists.push_freed(self.frames.map.around(pfn), pfn, block, Row::new(rows, kind as u32));
+        self.frames.note_given(pfn, order);
+        size.log2()
+    }
+
+    /// Begins a change of a pageblock's type; there is none under way.
+    pub(super) fn start(&mut self, moving: Moving) {
+        self.moving = Some(moving);
+        self.is_careful = true;
+    }
+
+    /// Ends the change that is done.
+    #[cold]
+    fn finish(&mut self, moving: &Moving) {
+        self.is_careful = is_careful(&self.frames, self.options);
+        moving.finish(&self.frames);
+    }
+
+    /// Other places than the request's own lists, in the order in which they may be tried.
+    #[cold]
+    #[inline(never)]
+    fn take_elsewhere(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let others = self.take_others(order, kind, holder);
+        let found = others.or_else(|| match kind {
+            MigrateType::Movable => self.take_any(order, MigrateType::Cma, holder),
+            _ => None,
+        });
+        let found = found.or_else(|| self.take_fallback(order, kind, holder));
+        if found.is_some() || self.options.keeps_reserve {
+            return found;
+        }
+        self.take_any(order, MigrateType::Reserve, holder)
+    }
+
+    /// Takes from all pageblocks of `kind`.
+    fn take_any(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let found = self.take_listed(order, P::wanted(order), kind, holder);
+        found.or_else(|| self.take_others(order, kind, holder))
+    }
+
+    /// Takes from pageblocks of `kind` that are for requests of other orders.
+    fn take_others(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        if !P::GATHERS {
+            return None;
+        }
+        let (pfn, size) = groups::<ROWS>().find_map(|rows| {
+            let row = Row::new(rows, kind as u32);
+            let size = Order::of_log2(self.lists.fitting(order, row).trailing_zeros())?;
+            Some((self.lists.first(size, row)?, size))
+        })?;
+        self.carve(pfn, size, order, order, kind, holder);
+        Some(pfn)
+    }
+}
+
+impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P, ROWS> {
+    const GATHERS: bool = P::GATHERS;
+
+    fn words_for(span: PfnRange) -> usize {
+        P::words_for(span)
+    }
+
+    fn new(frames: ZoneFrames<'m>, options: CoreOptions, words: &'m mut [u32]) -> Option<Self> {
+        let (placement, lists) = P::new(&frames, words)?;
+        let lists = BlockLists::new(frames.map, frames.zone, lists);
+        Some(Self {
+            frames,
+            lists,
+            placement,
+            counts: FreeCounts::default(),
+            options,
+            moving: None,
+            is_careful: is_careful(&frames, options),
+        })
+    }
+
+    #[inline(always)]
+    fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        match self.take_own(order, kind, holder) {
+            Some(pfn) => Some(pfn),
+            None => self.take_elsewhere(order, kind, holder),
+        }
+    }
+
+    #[inline(never)]
+    fn take_many(
+        &mut self,
+        order: Order,
+        wanted: Wanted,
+        kind: MigrateType,
+        holder: Holder,
+        mut each: impl FnMut(Pfn, u32),
+    ) -> u32 {
+        let rows = P::wanted(order);
+        let (mut taken, mut searches) = (0, SEARCHES);
+        if P::GATHERS && order == Order::ZERO && self.options.guard_minorder == Order::ZERO {
+            (taken, searches) = self.take_gathered(wanted, kind, holder, &mut each);
+        }
+        while taken < wanted.least && searches > 0 {
+            // A block that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
+            // one by one only.
+            let most = wanted.largest(taken, order);
+            let own = P::choose(rows, |group| self.lists.fitting(order, Row::new(group, kind as u32)));
+            let whole = own.map_or(order, |(_, size)| size.min(most));
+            let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
+            let found = self.take_listed(size, rows, kind, holder);
+            let Some(pfn) = found.or_else(|| self.take_elsewhere(size, kind, holder)) else { break };
+            let blocks = self.frames.cut(pfn, size, order, holder);
+            each(pfn, blocks);
+            taken += blocks;
+            searches = searches.saturating_sub(if own.is_none() { ELSEWHERE } else { 1 });
+        }
+        taken
+    }
+
+    #[inline(always)]
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32 {
+        if self.is_careful {
+            return self.give_carefully(pfn, order);
+        }
+        let bits = self.frames.usemap.bits(pfn);
+        self.counts.add_bits(order.pages(), bits);
+        let group = self.frames.map.around(pfn);
+        let rows = self.placement.rows(pfn);
+        let block = self.lists.merge(group, self.lists.freed(pfn, order), rows);
+        let rows = self.placement.given(block.head(pfn), block.log2(), bits, rows);
+        self.lists.push_freed(group, pfn, block, Row::new(rows, bits));
+        block.log2()
+    }
+
+    fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
+        let (order, kind) = self.frames.listed(pfn)?;
+        let page = self.frames.map.at(pfn);
+        self.lists.unlink(page, order, self.row(pfn, order, kind as u32));
+        self.counts.remove(order.pages(), kind);
+        page.set_word(holder.word(order));
+        Some(order)
+    }
+
+    fn counts(&self) -> FreeCounts {
+        self.counts
+    }
+
+    fn free_blocks(&self, order: Order, kind: MigrateType) -> u32 {
+        if order == Order::LARGEST {
+            return self.lists.count(order, Row::new(WHOLE, kind as u32));
+        }
+        groups::<ROWS>().map(|rows| self.lists.count(order, Row::new(rows, kind as u32))).sum()
+    }
+
+    fn start_move(&mut self, pfn: Pfn, kind: MigrateType) -> bool {
+        if self.moving.is_some() {
+            return false;
+        }
+        self.frames.usemap.set(pfn, kind);
+        self.start(Moving::whole(&self.frames, pfn, kind));
+        true
+    }
+
+    #[inline(always)]
+    fn is_moving(&self) -> bool {
+        self.moving.is_some()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_some(&mut self) -> Option<u32> {
+        let mut moving = self.moving.take()?;
+        let (before, to) = (moving.pages(), moving.to);
+        let mut patience = Patience::new();
+        while let Some((pfn, page, order)) = moving.next_free(&self.frames, &mut patience) {
+            let from = page.word().list().unwrap_or(to);
+            if from != to {
+                self.lists.unlink(page, order, self.row(pfn, order, from as u32));
+                self.lists.push(pfn, page, order, self.row(pfn, order, to as u32));
+                self.counts.remove(order.pages(), from);
+                self.counts.add(order.pages(), to);
+                patience.moved();
+            }
+        }
+        if moving.is_done() {
+            self.finish(&moving);
+        } else {
+            self.moving = Some(moving);
+        }
+        Some(moving.pages() - before)
+    }
+
+    fn front(&self, kind: MigrateType) -> Option<Pfn> {
+        self.placement.front(kind)
+    }
+
+    fn frames(&self) -> &ZoneFrames<'m> {
+        &self.frames
+    }
+
+    fn validate(&self) -> Result<Tally, Broken> {
+        let is_changing = |pfn| self.moving.is_some_and(|moving| moving.is_in(pfn));
+        validate::lists(&self.frames, &self.lists, |pfn, order, bits| self.row(pfn, order, bits), is_changing)?;
+        self.placement.validate(&self.frames)?;
+        let tally = validate::frames(&self.frames)?;
+        validate::counts(&self.counts, &tally)?;
+        Ok(tally)
+    }
+}
