@@ -25,6 +25,7 @@ selftest!(all_users_of_a_frame_share_its_window);
 selftest!(windows_run_out_and_come_back);
 selftest!(highmem_pages_are_cleared_and_copied);
 selftest!(lowmem_needs_no_window);
+selftest!(what_may_not_be_mapped_has_no_address);
 
 /// Pages of highmem, which stay while the value lives in the test.
 struct HighPages {
@@ -252,8 +253,21 @@ fn lowmem_needs_no_window(system: &System) -> Verdict {
     check!(ok(vm.kmap(page))?.as_ptr() as u32 == linear.raw(), "kmap of {page}");
     ok(vm.kunmap(page))?;
     free(system, page, Order::ZERO)?;
-    let device = system.device_space(1 << 20).and_then(Pfn::containing).ok_or(Failed)?;
-    let refused = vm.kmap_local(device).map(drop);
-    check!(refused == Err(KmapError::NotRam(device)), "{refused:?}");
     Ok(())
+}
+
+/// Nor is a window given on it: a no-map frame, in lowmem and above, and one that is no RAM.
+fn what_may_not_be_mapped_has_no_address(system: &System) -> Verdict {
+    let (vm, device) = (system.vm, system.device_space(1 << 20).and_then(Pfn::containing).ok_or(Failed)?);
+    let no_map = system.no_map_ranges().flat_map(|range| {
+        let frames = range.whole_frames();
+        [frames.start, Pfn::new(frames.end.raw() - 1)]
+    });
+    for frame in no_map.chain([device]) {
+        let refused = (vm.kmap_local(frame).map(drop), vm.kmap(frame).map(drop));
+        check!(refused == (Err(KmapError::NotRam(frame)), Err(KmapError::NotRam(frame))), "{refused:?}");
+    }
+    // The image is reserved, and mapped.
+    let image = system.image.whole.whole_frames().start;
+    ok(vm.kunmap_local(ok(vm.kmap_local(image))?).map_err(|(_, error)| error))
 }

@@ -53,7 +53,7 @@ const _: () = assert!(NUMBERS.is_power_of_two() && FIRST - 1 + NUMBERS <= SLOTS)
 /// Why a frame was not mapped or unmapped; nothing has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KmapError {
-    /// The frame is no RAM of the page allocator's.
+    /// The frame is no RAM, or in a no-map region.
     NotRam(Pfn),
     /// This CPU has no windows (yet).
     NoCpu,
@@ -66,7 +66,7 @@ pub enum KmapError {
 impl fmt::Display for KmapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRam(pfn) => write!(f, "kmap: frame {pfn} is no RAM"),
+            Self::NotRam(pfn) => write!(f, "kmap: frame {pfn} is no RAM that may be mapped"),
             Self::NoCpu => f.write_str("kmap_local: this CPU has no windows"),
             Self::Local(error) => error.fmt(f),
             Self::Pkmap(error) => error.fmt(f),
@@ -181,9 +181,9 @@ impl Vm {
     pub fn kmap_local(&self, frame: Pfn) -> Result<LocalMap, KmapError> {
         let local = &self.local;
         match local.pages.get(frame.raw().wrapping_sub(local.high) as usize) {
-            Some(page) if page.is_present() => {}
-            Some(_) => return Err(KmapError::NotRam(frame)),
-            None => return local.linear_map(frame),
+            Some(page) if page.heads_block() => {}
+            Some(_) => self.judge(frame)?,
+            None => return self.lowmem_map(frame),
         }
         let slots = local.slots;
         let window = match stack(COHERENT).push() {
@@ -195,6 +195,26 @@ impl Vm {
             Err(_) => self.kmap_local_rarely(frame)?,
         };
         Ok(LocalMap { page: pointer(local.address(window)), window: Some(window), on_this_cpu: PhantomData })
+    }
+
+    /// The map of a frame of lowmem.
+    #[inline]
+    fn lowmem_map(&self, frame: Pfn) -> Result<LocalMap, KmapError> {
+        let map = self.local.linear_map(frame)?;
+        if !self.booted.mm.allocator().map().page(frame).is_some_and(Page::heads_block) {
+            self.judge(frame)?;
+        }
+        Ok(map)
+    }
+
+    /// Whether a frame that heads no block of the allocator's may be mapped: it is RAM, and in no no-map region.
+    #[cold]
+    #[inline(never)]
+    fn judge(&self, frame: Pfn) -> Result<(), KmapError> {
+        let mm = &self.booted.mm;
+        let mut regions = mm.frozen().memory().iter();
+        let is_kept_out = regions.any(|region| region.is_nomap() && region.range().contains(frame.base()));
+        if mm.allocator().map().is_present(frame) && !is_kept_out { Ok(()) } else { Err(KmapError::NotRam(frame)) }
     }
 
     /// Gives back the last map of this CPU.
@@ -278,11 +298,9 @@ impl Vm {
     /// # Errors
     /// [`KmapError`]; [`PkmapError::Full`] when `wait` does not sleep.
     pub fn kmap_waiting(&self, frame: Pfn, wait: &dyn WindowWait) -> Result<NonNull<u8>, KmapError> {
+        self.judge(frame)?;
         if let Some(page) = RAM.frames_ptr(frame, 1) {
             return Ok(page);
-        }
-        if !self.booted.mm.allocator().map().is_present(frame) {
-            return Err(KmapError::NotRam(frame));
         }
         let slot = get_window(&self.pkmap, frame, &mut self.window_table(), wait).map_err(KmapError::Pkmap)?;
         Ok(pointer(self.pkmap_slots.address(slot)))

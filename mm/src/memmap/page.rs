@@ -84,6 +84,13 @@ impl Page {
         !self.word().is_hole()
     }
 
+    /// Whether its frame heads a block of the allocator's, free or not: RAM that is mapped or may be.
+    #[must_use]
+    #[inline]
+    pub fn heads_block(&self) -> bool {
+        self.word().heads_block()
+    }
+
     /// The state word as it is now.
     #[inline]
     pub(crate) fn word(&self) -> StateWord {

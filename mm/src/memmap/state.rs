@@ -114,6 +114,13 @@ impl StateWord {
     /// No RAM.
     pub const HOLE: Self = Self(HOLE);
 
+    /// Whether it heads a block: neither a tail, nor reserved, nor a hole.
+    #[must_use]
+    #[inline]
+    pub const fn heads_block(self) -> bool {
+        self.0 > HOLE
+    }
+
     /// Heads a free block of `zone` on the list of `kind`.
     #[must_use]
     #[inline]
