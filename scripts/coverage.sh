@@ -18,14 +18,19 @@ data=$BUILD/coverage
 rm -rf "$data"
 mkdir -p "$data"
 export RUSTFLAGS="-Cinstrument-coverage -Zcoverage-options=branch" LLVM_PROFILE_FILE=$data/%p-%m.profraw
-build=(--no-fail-fast --target-dir "$TARGET_DIR/coverage" -p mm -p boot --lib)
-# Counters make tests slow, and a tenth of the random cases goes the same ways; so do the fuzz bodies below in place of the
-# longest sequences.
-export QUIRE_TEST_SCALE=${QUIRE_TEST_SCALE:-1/10}
-# What each test took is in the log.
-cargo_nightly test "${build[@]}" -- --skip random_operations --skip random_requests_of_all_kinds --skip the_tree_may_lie_anywhere \
-    -Zunstable-options --report-time >"$data/test.log" 2>&1 ||
-    die "a test fails: $(grep -m 1 'FAILED\|^error' "$data/test.log")"
+# covered CRATE SCALE [SKIPPED...]: runs a crate's tests; what each took is in the log.
+covered() {
+    local crate=$1 scale=$2 skip=() name
+    shift 2
+    for name in "$@"; do skip+=(--skip "$name"); done
+    QUIRE_TEST_SCALE=${QUIRE_TEST_SCALE:-$scale} cargo_nightly test --no-fail-fast --target-dir "$TARGET_DIR/coverage" \
+        -p "$crate" --lib -- "${skip[@]}" -Zunstable-options --report-time >>"$data/test.log" 2>&1 ||
+        die "a test fails: $(grep -m 1 'FAILED\|^error' "$data/test.log")"
+}
+# Counters make tests slow. A tenth of mm's random cases goes the same ways, boot's machines by chance do not; and the fuzz
+# bodies below stand for the longest sequences.
+covered mm 1/10 random_operations random_requests_of_all_kinds
+covered boot 1 the_tree_may_lie_anywhere
 cargo_nightly test --target-dir "$TARGET_DIR/coverage" -p tests --test fuzz --test host_boot >>"$data/test.log" 2>&1 ||
     die "a test fails: $(grep -m 1 'FAILED\|^error' "$data/test.log")"
 
