@@ -101,3 +101,19 @@ fn each_pageblock_has_a_type_of_its_own_also_when_the_zone_begins_inside_one() {
         assert_eq!(map.get(pfn), expected, "{pfn}");
     }
 }
+
+#[test]
+fn what_heads_a_block_is_no_tail_not_reserved_and_no_hole() {
+    let mut memory = storage(1024);
+    let runs = [FrameRun { frames: range(1024, 1536), zone: NORMAL }];
+    let map = MemMap::init(&mut memory, range(1024, 2048), runs).unwrap();
+    let heads = |pfn| map.at(Pfn::new(pfn)).heads_block();
+    assert!(!heads(1024) && !heads(1536), "reserved, and a hole");
+    map.at(Pfn::new(1024)).set_word(StateWord::free(Order::ZERO, MigrateType::Movable, NORMAL));
+    map.at(Pfn::new(1025)).set_word(StateWord::allocated(Order::ZERO, MigrateType::Movable));
+    assert!(heads(1024) && heads(1025) && !heads(1026));
+    // The same entries from a frame on; none beside the map.
+    let rest = map.pages_from(Pfn::new(1025));
+    assert!(rest.len() == 1023 && rest[0].heads_block() && !rest[1].heads_block());
+    assert!(map.pages_from(Pfn::new(1023)).is_empty());
+}
