@@ -18,6 +18,7 @@ data=$BUILD/coverage
 rm -rf "$data"
 mkdir -p "$data"
 export RUSTFLAGS="-Cinstrument-coverage -Zcoverage-options=branch" LLVM_PROFILE_FILE=$data/%p-%m.profraw
+
 # covered CRATE SCALE [SKIPPED...]: runs a crate's tests; what each took is in the log.
 covered() {
     local crate=$1 scale=$2 skip=() name
@@ -27,6 +28,7 @@ covered() {
         -p "$crate" --lib -- "${skip[@]}" -Zunstable-options --report-time >>"$data/test.log" 2>&1 ||
         die "a test fails: $(grep -m 1 'FAILED\|^error' "$data/test.log")"
 }
+
 # Counters make tests slow. A tenth of mm's random cases goes the same ways, boot's machines by chance do not; and the fuzz
 # bodies below stand for the longest sequences.
 covered mm 1/10 random_operations random_requests_of_all_kinds

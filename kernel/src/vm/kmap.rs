@@ -2,8 +2,8 @@
 //!
 //! Theory.      `kmap_local` writes to its CPU's own windows of the fixmap, takes no lock and flushes its own TLB alone:
 //!              no other CPU ever uses the address. Nor does it look whether the CPU must clean its words: one that must
-//!              keeps another kind of depth, by which the short way finds no window. It works in interrupt handlers, which give back what they took before
-//!              they return. `kmap` hands out an address for all CPUs.
+//!              keeps another kind of depth, by which the short way finds no window. It works in interrupt handlers,
+//!              which give back what they took before they return. `kmap` hands out an address for all CPUs.
 //! Invariants.  A window's word is 0 and no TLB knows it when the window is taken.
 //! Source.      Linux `kmap_local_page`, `kunmap_local`, `kmap`, `kunmap`, `clear_highpage`, `copy_highpage`.
 
@@ -95,7 +95,7 @@ impl LocalMap {
 
 /// The page that is mapped at `va`.
 #[inline(always)]
-fn pointer(va: VirtAddr) -> NonNull<u8> {
+pub(super) fn pointer(va: VirtAddr) -> NonNull<u8> {
     let pointer = core::ptr::with_exposed_provenance_mut(va.raw() as usize);
     // SAFETY: windows lie in pkmap and in the fixmap, far above address 0.
     unsafe { NonNull::new_unchecked(pointer) }

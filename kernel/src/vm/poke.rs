@@ -9,7 +9,6 @@
 //! Source.      Linux arch/arm/kernel/patch.c: `__patch_text_real`, `patch_map`. Arm ARM DDI 0406C A3.5.4, B2.2.9.
 
 use core::fmt;
-use core::ptr::NonNull;
 
 use mm::addr::{PAGE_SIZE, Pfn, VirtAddr};
 use mm::layout::FixmapSlot;
@@ -17,7 +16,7 @@ use mm::paging::TableError;
 use mm::platform::TlbControl;
 
 use super::Vm;
-use super::kmap::fixmap_base;
+use super::kmap::{fixmap_base, pointer};
 
 /// The window's page of the fixmap's 2 MiB.
 const PAGE: usize = match FixmapSlot::TextPoke0.address() {
@@ -71,16 +70,12 @@ impl Vm {
         let (words, window) = (slots.words(PAGE), slots.address(PAGE));
         slots.set_words(words, frame);
         self.sync_words(words);
-        let place = window.raw() | (va.raw() % PAGE_SIZE);
-        let at = NonNull::new(core::ptr::with_exposed_provenance_mut::<u32>(place as usize));
-        let old = at.map_or(0, |at| {
-            // SAFETY: the window maps the frame, readable and writable, until the words are cleared; it is an instruction's.
-            let old = unsafe { at.read_volatile() };
-            // SAFETY: as above; that the text may change is the caller's word.
-            unsafe { at.write_volatile(instruction) };
-            self.tlb.sync_code(at.cast(), 4);
-            old
-        });
+        let at = pointer(VirtAddr::new(window.raw() | (va.raw() % PAGE_SIZE))).cast::<u32>();
+        // SAFETY: the window maps the frame, readable and writable, until the words are cleared; it is an instruction's.
+        let old = unsafe { at.read_volatile() };
+        // SAFETY: as above; that the text may change is the caller's word.
+        unsafe { at.write_volatile(instruction) };
+        self.tlb.sync_code(at.cast(), size_of::<u32>());
         words.clear();
         self.sync_words(words);
         self.tlb.flush_page(window);

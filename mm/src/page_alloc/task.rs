@@ -142,8 +142,8 @@ impl Drop for TaskScope<'_> {
     }
 }
 
-/// Tells who asks. A machine with several CPUs or tasks that reclaims memory or has scopes must provide it: without it
-/// all of them are one task, which may sleep.
+/// Tells who asks. A machine with several CPUs or tasks that reclaims memory, takes contiguous memory or has scopes must
+/// provide it: without it all of them are one task, which may sleep.
 pub trait TaskContext: Sync {
     /// The task that runs on this CPU (Linux: `current`). In an interrupt handler it is one of the CPU's own that is in no
     /// scope: what holds for the interrupted task does not hold for the handler.

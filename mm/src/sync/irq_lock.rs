@@ -151,6 +151,7 @@ impl<T: fmt::Debug, I: IrqControl> fmt::Debug for IrqLockGuard<'_, T, I> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::HostIrq;
 
     #[test]
     fn a_held_lock_is_not_taken_twice_and_the_try_restores_the_mask() {
@@ -162,7 +163,6 @@ mod tests {
         assert_eq!(lock.try_lock().map(|guard| *guard), Some(7));
         assert_eq!(HostIrq::depth(), 0);
     }
-    use crate::testing::HostIrq;
 
     #[test]
     fn a_lock_whose_holder_is_gone_can_be_opened() {
@@ -193,9 +193,17 @@ mod tests {
         let lock: IrqLock<u32, HostIrq> = IrqLock::new(0);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..10_000).for_each(|_| *lock.lock() += 1));
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let mut held = lock.lock();
+                        let before = *held;
+                        // The others come and have to wait.
+                        std::thread::yield_now();
+                        *held = before + 1;
+                    }
+                });
             }
         });
-        assert_eq!(*lock.lock(), 40_000);
+        assert_eq!(*lock.lock(), 4000);
     }
 }

@@ -95,10 +95,18 @@ mod tests {
         let lock = TaskLock::new(0_u32);
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..10_000).for_each(|_| *lock.lock() += 1));
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let mut held = lock.lock();
+                        let before = *held;
+                        // The others come and have to wait.
+                        std::thread::yield_now();
+                        *held = before + 1;
+                    }
+                });
             }
         });
-        assert_eq!(*lock.lock(), 40_000);
+        assert_eq!(*lock.lock(), 4000);
     }
 
     #[test]

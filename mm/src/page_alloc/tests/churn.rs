@@ -105,7 +105,12 @@ fn churn_leaves_large_blocks_with_the_compact_core_and_none_with_the_classic_one
                 "churn_o9_percent, {round:?}, flags {bits:#x}: \
                  classic {classic:.1}, compact {compact:.1}, ceiling {best:.1}"
             );
-            assert!(compact >= least && compact >= best * 0.95, "{compact} % of the free memory is in large blocks");
+            // At most one block of order 9 less than the best.
+            let block = 51_200.0 / f64::from(PAGES / 4 * 3);
+            assert!(
+                compact >= least && compact > best - 1.1 * block,
+                "{compact} % of the free memory is in large blocks"
+            );
             assert!(classic < 20.0);
         }
     }
