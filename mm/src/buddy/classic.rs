@@ -7,9 +7,10 @@
 
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::free_lists::Buddy;
+use crate::buddy::lanes::Lanes;
 use crate::buddy::list::{LISTS, Lists, TYPES};
-use crate::buddy::placement::{Placement, Search, WHOLE};
-use crate::buddy::{Broken, ZoneFrames};
+use crate::buddy::placement::{Placement, WHOLE};
+use crate::buddy::{Broken, Work, ZoneFrames};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 
@@ -24,6 +25,10 @@ impl<'m> Placement<'m, TYPES> for Anywhere {
     type Lists = Lists<TYPES>;
 
     const GATHERS: bool = false;
+    const WORK: Work = Work::steps(42);
+    const SEARCHES: u32 = 10;
+    const ELSEWHERE: u32 = 5;
+    const STEP: u32 = 80;
 
     fn words_for(_span: PfnRange) -> usize {
         0
@@ -54,25 +59,26 @@ impl<'m> Placement<'m, TYPES> for Anywhere {
     }
 
     #[inline(always)]
-    fn find(&mut self, _frames: &ZoneFrames<'m>, _kind: MigrateType, _search: &mut Search) -> Option<(Pfn, Order)> {
-        None
-    }
-
-    #[inline(always)]
-    fn broken(&mut self, _pfn: Pfn, _size: Order, _rows: u32, _kind: MigrateType) -> u32 {
+    fn broken(&mut self, _pfn: Pfn, _size: Order, _rows: u32, _lanes: Option<MigrateType>) -> u32 {
         WHOLE
     }
 
     #[inline(always)]
-    fn given(&mut self, _pfn: Pfn, _log2: u32, _bits: u32, _rows: u32) -> u32 {
+    fn given(&mut self, _pfn: Pfn, _log2: u32, _rows: u32) -> u32 {
         WHOLE
     }
 
-    fn front(&self, _kind: MigrateType) -> Option<Pfn> {
+    #[inline(always)]
+    fn lanes(&self) -> Option<&Lanes<'m>> {
         None
     }
 
-    fn validate(&self, _frames: &ZoneFrames<'m>) -> Result<(), Broken> {
+    #[inline(always)]
+    fn lanes_mut(&mut self) -> Option<&mut Lanes<'m>> {
+        None
+    }
+
+    fn validate(&self, _frames: &ZoneFrames<'m>, _is_changing: impl Fn(Pfn) -> bool) -> Result<(), Broken> {
         Ok(())
     }
 }

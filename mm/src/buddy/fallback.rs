@@ -7,6 +7,7 @@
 
 use crate::addr::Pfn;
 use crate::buddy::free_lists::Buddy;
+use crate::buddy::lanes::LANE_ORDER;
 use crate::buddy::list::Row;
 use crate::buddy::moving::Moving;
 use crate::buddy::placement::{Placement, groups};
@@ -29,10 +30,23 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         let largest = |row: Row| self.lists.fitting(order, row).checked_ilog2().map(|log2| (log2, row));
         // Of several that are as large the first one counts: that of the type that is to be preferred.
         let all = kind.fallbacks().iter().flat_map(rows).filter_map(largest);
-        let (log2, row) = all.reduce(|best, next| if next.0 > best.0 { next } else { best })?;
-        let size = Order::of_log2(log2)?;
-        let pfn = self.lists.first(size, row)?;
+        let listed = all.reduce(|best, next| if next.0 > best.0 { next } else { best }).and_then(|(log2, row)| {
+            let size = Order::of_log2(log2)?;
+            Some((self.lists.first(size, row)?, size))
+        });
+        let is_larger_than_lanes = listed.is_some_and(|(_, size)| size >= LANE_ORDER);
+        let in_lanes = if is_larger_than_lanes { None } else { self.largest_in_lanes(order, kind) };
+        let (pfn, size) =
+            listed.into_iter().chain(in_lanes).reduce(|best, next| if next.1 > best.1 { next } else { best })?;
         self.take_over(pfn, size, order, kind, holder)
+    }
+
+    /// The largest run of at least `order` that a fallback type has in lanes.
+    fn largest_in_lanes(&self, order: Order, kind: MigrateType) -> Option<(Pfn, Order)> {
+        let lanes = self.placement.lanes()?;
+        let sizes = (order.log2()..LANE_ORDER.log2()).rev().filter_map(Order::of_log2);
+        let mut all = sizes.flat_map(|size| kind.fallbacks().iter().map(move |other| (size, *other)));
+        all.find_map(|(size, other)| Some((lanes.find(size, other)?, size)))
     }
 
     /// Takes a block of `order` for an unmovable or reclaimable request from the largest movable block in the group `rows`,
@@ -62,8 +76,11 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
     }
 
     /// Brings what is free in the pageblock of `pfn` to `kind`, and the pageblock itself when that is half of it. A whole
-    /// pageblock comes at once; else it is begun here, and goes on in steps.
+    /// pageblock comes at once; else it is begun here, and goes on in steps. One whose type is being changed stays.
     fn steal(&mut self, pfn: Pfn, size: Order, kind: MigrateType, order: Order) {
+        if self.is_changing(pfn) {
+            return;
+        }
         if size >= PAGEBLOCK_ORDER {
             self.frames.note(What::Steal { to: kind, pages: size.pages() }, Some(pfn), size);
             self.frames.usemap.set(pfn, kind);

@@ -6,14 +6,14 @@
 //!              `page_is_buddy`, `set_page_guard`.
 
 use crate::addr::{Pfn, PfnRange};
+use crate::buddy::lanes::{LANE_ORDER, LANED};
 use crate::buddy::list::{BlockLists, Row};
 use crate::buddy::moving::{Moving, Patience};
-use crate::buddy::placement::{Placement, Search, WHOLE, groups};
+use crate::buddy::placement::{Placement, WHOLE, groups};
 use crate::buddy::{
-    Broken, CoreOptions, ELSEWHERE, FreeCore, FreeCounts, Holder, SEARCHES, Tally, Wanted, ZoneFrames, is_careful,
-    validate,
+    Broken, CoreOptions, FreeCore, FreeCounts, Holder, Tally, Wanted, Work, ZoneFrames, is_careful, validate,
 };
-use crate::memmap::StateWord;
+use crate::memmap::{Page, StateWord};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 
@@ -23,8 +23,8 @@ pub struct Buddy<'m, P: Placement<'m, ROWS>, const ROWS: usize> {
     pub(super) frames: ZoneFrames<'m>,
     pub(super) lists: BlockLists<'m, P::Lists, ROWS>,
     pub(super) placement: P,
-    counts: FreeCounts,
-    options: CoreOptions,
+    pub(super) counts: FreeCounts,
+    pub(super) options: CoreOptions,
     /// The change of a pageblock's type that is under way.
     moving: Option<Moving>,
     /// Whether a block that is given back takes the long way: because of guards, of a trace, or of that change.
@@ -37,9 +37,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
     fn take_own(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
         if P::GATHERS
             && order == Order::ZERO
-            && let Some((pfn, size)) = self.placement.find(&self.frames, kind, &mut Search::one())
+            && let Some(pfn) = self.take_single(kind, holder)
         {
-            self.carve(pfn, size, order, order, kind, holder);
             return Some(pfn);
         }
         self.take_listed(order, P::wanted(order), kind, holder)
@@ -81,14 +80,13 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         }
         let (pfn, page) = self.lists.pop(found, Row::new(group, bits));
         self.counts.remove(order.pages(), kind);
-        let rest = self.placement.broken(pfn, found, rows, kind);
-        self.expand(pfn, found, order, Row::new(rest, bits));
+        self.list_rest(pfn, found, order, rows, kind);
         page.set_word(holder.word(order));
         Some(pfn)
     }
 
     /// Takes the first block of `order` out of the listed block `pfn` and lists the rest as `kind`, for a request that is
-    /// placed like one for `like` (Linux: `__rmqueue_fallback`'s part after the search).
+    /// placed like one for `like`; in lanes the rest stays what it was (Linux: `__rmqueue_fallback`'s part after the search).
     #[inline(never)]
     pub(super) fn carve(
         &mut self,
@@ -101,60 +99,38 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
     ) {
         let page = self.frames.map.at(pfn);
         let list = page.word().list().unwrap_or(kind);
-        self.lists.unlink(page, size, self.row(pfn, size, list as u32));
         self.counts.remove(order.pages(), list);
-        if size > order {
-            let rest = self.placement.broken(pfn, size, P::wanted(like), kind);
-            self.expand(pfn, size, order, Row::new(rest, kind as u32));
+        if !self.take_run(pfn, order) {
+            self.unlink(pfn, page, size, list as u32);
+            if size > order {
+                self.list_rest(pfn, size, order, P::wanted(like), kind);
+            }
         }
         page.set_word(holder.word(order));
     }
 
-    /// Takes single pages where the placement finds them, up to the least of `wanted`, and no more than its most; returns how
-    /// many, and how many more searches there may be.
-    #[inline(never)]
-    fn take_gathered(
-        &mut self,
-        wanted: Wanted,
-        kind: MigrateType,
-        holder: Holder,
-        each: &mut impl FnMut(Pfn, u32),
-    ) -> (u32, u32) {
-        let (mut taken, mut search) = (0, Search::many());
-        while taken < wanted.least && search.left > 0 {
-            let Some((pfn, chunk)) = self.placement.find(&self.frames, kind, &mut search) else { break };
-            search.left = search.left.saturating_sub(1);
-            let page = self.frames.map.at(pfn);
-            self.lists.unlink(page, chunk, self.row(pfn, chunk, kind as u32));
-            if chunk == Order::ZERO {
-                page.set_word(holder.word(Order::ZERO));
-                each(pfn, 1);
-                taken += 1;
-                continue;
-            }
-            let size = chunk.min(wanted.largest(taken, Order::ZERO));
-            if chunk > size {
-                let rest = self.placement.broken(pfn, chunk, P::wanted(Order::ZERO), kind);
-                self.lists.push_halves(pfn, chunk, size, Row::new(rest, kind as u32));
-            }
-            let pages = self.frames.cut(pfn, size, Order::ZERO, holder);
-            each(pfn, pages);
-            taken += pages;
+    /// Takes a listed block off its list.
+    #[inline]
+    pub(super) fn unlink(&mut self, pfn: Pfn, page: &Page, order: Order, bits: u32) {
+        self.lists.unlink(page, order, self.row(pfn, order, bits));
+        if order >= LANE_ORDER
+            && let Some(lanes) = self.placement.lanes_mut()
+        {
+            lanes.unlisted(pfn);
         }
-        self.counts.remove(taken, kind);
-        // Whatever was looked at, one page there must be if there is any.
-        (taken, if taken == 0 { search.left.max(1) } else { search.left })
     }
 
     /// Where the block of `order` at `pfn` is listed as of the type numbered `bits`.
     #[inline(always)]
     pub(super) fn row(&self, pfn: Pfn, order: Order, bits: u32) -> Row {
-        Row::new(if order == Order::LARGEST { WHOLE } else { self.placement.rows(pfn) }, bits)
+        // Whether there are lanes says nothing of lists.
+        let rows = if order == Order::LARGEST { WHOLE } else { self.placement.rows(pfn) & !LANED };
+        Row::new(rows, bits)
     }
 
     /// Lists the upper halves of the block `pfn` from below `high` down to `low` (Linux: `expand`).
     #[inline(always)]
-    fn expand(&mut self, pfn: Pfn, high: Order, low: Order, row: Row) {
+    pub(super) fn expand(&mut self, pfn: Pfn, high: Order, low: Order, row: Row) {
         if self.options.guard_minorder <= low {
             self.lists.push_halves(pfn, high, low, row);
         } else {
@@ -187,12 +163,32 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         self.counts.remove_bits(order.pages(), bits);
     }
 
+    /// As [`FreeCore::give_claimed`], of a block that comes to a list; `rows` are its pageblock's.
+    #[inline(always)]
+    fn give_listed(&mut self, pfn: Pfn, order: Order, rows: u32) -> u32 {
+        if self.is_careful {
+            return self.give_carefully(pfn, order);
+        }
+        let bits = self.frames.usemap.bits(pfn);
+        self.counts.add_bits(order.pages(), bits);
+        let group = self.frames.map.around(pfn);
+        let block = self.lists.merge(group, self.lists.freed(pfn, order), rows);
+        let rows = self.placement.given(block.head(pfn), block.log2(), rows);
+        self.lists.push_freed(group, pfn, block, Row::new(rows, bits));
+        Work::cost(block.log2())
+    }
+
     /// As [`FreeCore::give_claimed`], while the trace wants to know, guards may stand beside the block or its buddies may be
     /// on lists that count elsewhere: a guard becomes free with it, and each buddy is counted where it comes to.
     #[cold]
     #[inline(never)]
     fn give_carefully(&mut self, pfn: Pfn, order: Order) -> u32 {
-        let kind = self.frames.usemap.get(pfn);
+        if let Some(cost) = self.give_small(pfn, order) {
+            self.frames.note_given(pfn, order);
+            return cost;
+        }
+        let listed = self.list_lane(pfn);
+        let (kind, rows) = (self.frames.usemap.get(pfn), self.placement.rows(pfn));
         self.counts.add(order.pages(), kind);
         let (mut head, mut size) = (pfn, order);
         while let Some(next) = size.next() {
@@ -201,7 +197,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
             let word = page.word();
             if word.is_free_in(size, self.frames.zone) {
                 let list = word.list().unwrap_or(kind);
-                self.lists.unlink(page, size, self.row(buddy, size, list as u32));
+                self.unlink(buddy, page, size, list as u32);
                 self.counts.remove(size.pages(), list);
             } else if size < self.options.guard_minorder && word.is_guard_of(size) && page.zone() == self.frames.zone {
                 // Linux: `clear_page_guard`.
@@ -214,14 +210,22 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
             (head, size) = (head.min(buddy), next);
         }
         let block = self.lists.freed(head, size);
-        let rows = self.placement.given(head, size.log2(), kind as u32, self.placement.rows(pfn));
+        let rows = self.placement.given(head, size.log2(), rows);
         self.lists.push_freed(self.frames.map.around(pfn), pfn, block, Row::new(rows, kind as u32));
         self.frames.note_given(pfn, order);
-        size.log2()
+        Work::cost(size.log2()) + listed * Work::BLOCK
+    }
+
+    /// Whether the type of `pfn`'s pageblock is being changed.
+    pub(super) fn is_changing(&self, pfn: Pfn) -> bool {
+        self.moving.is_some_and(|moving| moving.is_in(pfn))
     }
 
     /// Begins a change of a pageblock's type; there is none under way.
     pub(super) fn start(&mut self, moving: Moving) {
+        if let Some(lanes) = self.placement.lanes_mut() {
+            lanes.stop(moving.place());
+        }
         self.moving = Some(moving);
         self.is_careful = true;
     }
@@ -230,6 +234,9 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
     #[cold]
     fn finish(&mut self, moving: &Moving) {
         self.is_careful = is_careful(&self.frames, self.options);
+        if let Some(lanes) = self.placement.lanes_mut() {
+            lanes.end(moving.place());
+        }
         moving.finish(&self.frames);
     }
 
@@ -257,21 +264,28 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
 
     /// Takes from pageblocks of `kind` that are for requests of other orders.
     fn take_others(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+        let (pfn, size) = self.smallest_other(order, kind)?;
+        self.carve(pfn, size, order, order, kind, holder);
+        Some(pfn)
+    }
+
+    /// The smallest block of at least `order` of the first group of lists that has one; what is in lanes comes last.
+    fn smallest_other(&self, order: Order, kind: MigrateType) -> Option<(Pfn, Order)> {
         if !P::GATHERS {
             return None;
         }
-        let (pfn, size) = groups::<ROWS>().find_map(|rows| {
+        let listed = groups::<ROWS>().find_map(|rows| {
             let row = Row::new(rows, kind as u32);
             let size = Order::of_log2(self.lists.fitting(order, row).trailing_zeros())?;
             Some((self.lists.first(size, row)?, size))
-        })?;
-        self.carve(pfn, size, order, order, kind, holder);
-        Some(pfn)
+        });
+        listed.or_else(|| Some((self.placement.lanes()?.find(order, kind)?, order)))
     }
 }
 
 impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P, ROWS> {
     const GATHERS: bool = P::GATHERS;
+    const WORK: Work = P::WORK;
 
     fn words_for(span: PfnRange) -> usize {
         P::words_for(span)
@@ -309,46 +323,68 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
         mut each: impl FnMut(Pfn, u32),
     ) -> u32 {
         let rows = P::wanted(order);
-        let (mut taken, mut searches) = (0, SEARCHES);
-        if P::GATHERS && order == Order::ZERO && self.options.guard_minorder == Order::ZERO {
-            (taken, searches) = self.take_gathered(wanted, kind, holder, &mut each);
-        }
+        let (mut taken, mut searches, mut may_have_lanes) = (0, P::SEARCHES, P::GATHERS && order == Order::ZERO);
         while taken < wanted.least && searches > 0 {
+            // Lists are asked when no lane has anything.
+            if may_have_lanes {
+                let found = self.take_singles(wanted.after(taken), &mut searches, kind, holder, &mut each);
+                taken += found;
+                if found > 0 {
+                    continue;
+                }
+            }
             // A block that is no larger than what is wanted comes whole; guards stand between blocks that are asked for
             // one by one only.
             let most = wanted.largest(taken, order);
             let own = P::choose(rows, |group| self.lists.fitting(order, Row::new(group, kind as u32)));
-            let whole = own.map_or(order, |(_, size)| size.min(most));
+            // One more search among others' blocks would take too long.
+            if P::GATHERS && own.is_none() && taken > 0 && searches < P::ELSEWHERE {
+                break;
+            }
+            let there = own.or_else(|| self.smallest_other(order, kind).map(|(_, size)| (rows, size)));
+            let whole = there.map_or(order, |(_, size)| size.min(most));
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
             let found = self.take_listed(size, rows, kind, holder);
             let Some(pfn) = found.or_else(|| self.take_elsewhere(size, kind, holder)) else { break };
             let blocks = self.frames.cut(pfn, size, order, holder);
             each(pfn, blocks);
             taken += blocks;
-            searches = searches.saturating_sub(if own.is_none() { ELSEWHERE } else { 1 });
+            // A pageblock that was whole has lanes now.
+            may_have_lanes = P::GATHERS && order == Order::ZERO && own.is_none_or(|(group, _)| group == WHOLE);
+            searches = searches.saturating_sub(if own.is_none() { P::ELSEWHERE } else { 1 });
         }
         taken
     }
 
     #[inline(always)]
-    fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32 {
-        if self.is_careful {
-            return self.give_carefully(pfn, order);
+    fn give_page(&mut self, pfn: Pfn) -> u32 {
+        if P::GATHERS
+            && !self.is_careful
+            && let Some(cost) = self.give_to_lane(pfn, Order::ZERO)
+        {
+            return cost;
         }
-        let bits = self.frames.usemap.bits(pfn);
-        self.counts.add_bits(order.pages(), bits);
-        let group = self.frames.map.around(pfn);
+        self.give_listed(pfn, Order::ZERO, self.placement.rows(pfn))
+    }
+
+    #[inline(always)]
+    fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32 {
         let rows = self.placement.rows(pfn);
-        let block = self.lists.merge(group, self.lists.freed(pfn, order), rows);
-        let rows = self.placement.given(block.head(pfn), block.log2(), bits, rows);
-        self.lists.push_freed(group, pfn, block, Row::new(rows, bits));
-        block.log2()
+        if rows & LANED != 0
+            && !self.is_careful
+            && let Some(cost) = self.give_small(pfn, order)
+        {
+            return cost;
+        }
+        self.give_listed(pfn, order, rows)
     }
 
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
         let (order, kind) = self.frames.listed(pfn)?;
         let page = self.frames.map.at(pfn);
-        self.lists.unlink(page, order, self.row(pfn, order, kind as u32));
+        if !self.take_run(pfn, order) {
+            self.unlink(pfn, page, order, kind as u32);
+        }
         self.counts.remove(order.pages(), kind);
         page.set_word(holder.word(order));
         Some(order)
@@ -362,7 +398,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
         if order == Order::LARGEST {
             return self.lists.count(order, Row::new(WHOLE, kind as u32));
         }
-        groups::<ROWS>().map(|rows| self.lists.count(order, Row::new(rows, kind as u32))).sum()
+        let listed: u32 = groups::<ROWS>().map(|rows| self.lists.count(order, Row::new(rows, kind as u32))).sum();
+        listed + self.placement.lanes().map_or(0, |lanes| lanes.count(order, kind))
     }
 
     fn start_move(&mut self, pfn: Pfn, kind: MigrateType) -> bool {
@@ -384,15 +421,23 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
     fn move_some(&mut self) -> Option<u32> {
         let mut moving = self.moving.take()?;
         let (before, to) = (moving.pages(), moving.to);
-        let mut patience = Patience::new();
+        let mut patience = Patience::new(P::STEP);
         while let Some((pfn, page, order)) = moving.next_free(&self.frames, &mut patience) {
+            if self.is_in_lane(pfn) {
+                moving.again(pfn, order);
+                if !patience.has_for_lane() {
+                    break;
+                }
+                patience.moved(self.list_lane(pfn));
+                continue;
+            }
             let from = page.word().list().unwrap_or(to);
             if from != to {
-                self.lists.unlink(page, order, self.row(pfn, order, from as u32));
+                self.unlink(pfn, page, order, from as u32);
                 self.lists.push(pfn, page, order, self.row(pfn, order, to as u32));
                 self.counts.remove(order.pages(), from);
                 self.counts.add(order.pages(), to);
-                patience.moved();
+                patience.moved(1);
             }
         }
         if moving.is_done() {
@@ -404,7 +449,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
     }
 
     fn front(&self, kind: MigrateType) -> Option<Pfn> {
-        self.placement.front(kind)
+        self.placement.lanes()?.front(kind)
     }
 
     fn frames(&self) -> &ZoneFrames<'m> {
@@ -412,11 +457,18 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
     }
 
     fn validate(&self) -> Result<Tally, Broken> {
-        let is_changing = |pfn| self.moving.is_some_and(|moving| moving.is_in(pfn));
-        validate::lists(&self.frames, &self.lists, |pfn, order, bits| self.row(pfn, order, bits), is_changing)?;
-        self.placement.validate(&self.frames)?;
+        validate::lists(
+            &self.frames,
+            &self.lists,
+            |pfn, order, bits| self.row(pfn, order, bits),
+            |pfn| self.is_changing(pfn),
+        )?;
+        self.placement.validate(&self.frames, |pfn| self.is_changing(pfn))?;
         let tally = validate::frames(&self.frames)?;
         validate::counts(&self.counts, &tally)?;
-        Ok(tally)
+        let pages = |order: Order| MigrateType::ALL.map(|kind| self.free_blocks(order, kind) * order.pages());
+        let found = Order::all().flat_map(pages).sum();
+        let counter = self.counts.free + self.counts.isolated;
+        if counter == found { Ok(tally) } else { Err(Broken::Count { what: "pages in free blocks", counter, found }) }
     }
 }

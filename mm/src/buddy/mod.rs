@@ -3,8 +3,8 @@
 //! Theory.      A block of 2^o pages starts at a multiple of 2^o; it and its buddy differ in bit o of the frame number.
 //!              Taking a block splits the smallest one that fits; giving one back merges it with its buddy as long as
 //!              that is free too. Links run through the memory map by frame number: free pages' bytes are not touched.
-//! Invariants.  1. No two free buddies of one order below the largest coexist. 2. A free block is aligned to its order
-//!              and lies in its zone and in one pageblock. 3. The counts equal the lists. 4. On `Err` and `None`
+//! Invariants.  1. No two free buddies of one order below the largest coexist, but in lanes. 2. A free block is aligned to
+//!              its order and lies in its zone and in one pageblock. 3. The counts equal the lists and lanes. 4. On `Err` and `None`
 //!              nothing has changed.
 //! Picture.     pfn 0       4       8           16
 //!              | order 2 | order 2 | order 3    |
@@ -17,9 +17,11 @@ mod compact;
 mod error;
 mod fallback;
 mod free_lists;
+mod lanes;
 mod list;
 mod moving;
 mod placement;
+mod singles;
 mod validate;
 
 #[cfg(test)]
@@ -33,6 +35,7 @@ pub use error::{Broken, FreeError};
 pub use validate::Tally;
 
 use crate::addr::{Pfn, PfnRange};
+use crate::buddy::lanes::LANE_ORDER;
 use crate::memmap::{GROUP, MemMap, Page, StateWord, Usemap, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
@@ -109,7 +112,7 @@ impl ZoneFrames<'_> {
     }
 
     /// What a block was part of shows in what is left of it: the upper halves are free, each of the next order. None of
-    /// them was free before, or it would have been merged.
+    /// them was free before, or it would have been merged; in a lane it was as good as that.
     #[cold]
     #[inline(never)]
     fn note_split(&self, pfn: Pfn, order: Order) {
@@ -120,7 +123,7 @@ impl ZoneFrames<'_> {
             let Some(word) = self.map.page(upper).filter(|page| page.zone() == self.zone).map(Page::word) else {
                 break;
             };
-            if !word.is_free_of(from) && !word.is_guard_of(from) {
+            if !word.is_free_of(from) && !word.is_guard_of(from) && !self.is_in_lane(upper, from) {
                 break;
             }
             (from, list) = (next, word.list().or(list));
@@ -129,6 +132,15 @@ impl ZoneFrames<'_> {
             let kind = list.unwrap_or_else(|| self.usemap.get(pfn));
             self.note(What::Split { from, kind }, Some(pfn), order);
         }
+    }
+
+    /// Whether all frames of a block are free pages, as in a lane.
+    fn is_in_lane(&self, pfn: Pfn, order: Order) -> bool {
+        let is_single = |offset| {
+            let page = self.map.page(Pfn::new(pfn.raw() | offset));
+            page.is_some_and(|page| page.word().is_free_of(Order::ZERO))
+        };
+        order < LANE_ORDER && (0..order.pages()).all(is_single)
     }
 
     /// Tells of the merge, if there was one, when a block was given back: under the same hold of the zone's lock.
@@ -177,6 +189,12 @@ impl Wanted {
         Self { least: blocks, most: blocks }
     }
 
+    /// What is wanted when `taken` blocks are there.
+    #[inline]
+    const fn after(self, taken: u32) -> Self {
+        Self { least: self.least - taken, most: self.most - taken }
+    }
+
     /// The largest block to take when `taken` blocks of `order` are there: one that is enough, if that is not too much.
     #[inline]
     fn largest(self, taken: u32, order: Order) -> Order {
@@ -187,20 +205,20 @@ impl Wanted {
 }
 
 /// How much may still be given back under one hold of the zone's lock: interrupts are off meanwhile.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Work(i32);
 
 impl Work {
     /// What a block costs besides its merges, when a merge costs 1. The order that it ends up with counts as merges.
-    const BLOCK: i32 = 3;
-    /// As much as is done under one hold of the lock: some 2,000 instructions. The last block may cost 13 more.
-    const MOST: i32 = 42;
+    const BLOCK: u32 = 3;
+    /// What a block costs that becomes bits of a lane.
+    const IN_LANE: u32 = 2;
+    /// What it costs more when the lane is full then.
+    const FULL_LANE: u32 = 8;
 
-    /// For one hold of the lock.
-    #[must_use]
-    #[inline]
-    pub const fn new() -> Self {
-        Self(Self::MOST)
+    /// For one hold of the lock: a step is some 50 instructions, and the last block may take more.
+    const fn steps(steps: i32) -> Self {
+        Self(steps)
     }
 
     /// None.
@@ -208,13 +226,6 @@ impl Work {
     #[inline]
     pub const fn none() -> Self {
         Self(0)
-    }
-
-    /// Whether nothing was done yet.
-    #[must_use]
-    #[inline]
-    pub const fn is_fresh(self) -> bool {
-        self.0 == Self::MOST
     }
 
     /// Without a bound.
@@ -238,18 +249,17 @@ impl Work {
         self.0 > 0
     }
 
-    /// What is left when a block was given back that is part of a free one of order `log2` now.
+    /// What giving a block back costs that is part of a free one of order `log2` then.
+    const fn cost(log2: u32) -> u32 {
+        log2 + Self::BLOCK
+    }
+
+    /// What is left when a block was given back that cost so much.
     #[must_use]
     #[inline(always)]
-    pub const fn gave(self, log2: u32) -> Self {
-        // An order: the cast loses nothing.
-        Self(self.0.wrapping_sub(log2 as i32).wrapping_sub(Self::BLOCK))
-    }
-}
-
-impl Default for Work {
-    fn default() -> Self {
-        Self::new()
+    pub const fn gave(self, cost: u32) -> Self {
+        // Some steps: the cast loses nothing.
+        Self(self.0.wrapping_sub(cost as i32))
     }
 }
 
@@ -257,11 +267,6 @@ impl Default for Work {
 fn is_careful(frames: &ZoneFrames<'_>, options: CoreOptions) -> bool {
     options.guard_minorder > Order::ZERO || frames.trace.is_some()
 }
-
-/// Most searches of [`FreeCore::take_many`] among the request's own blocks.
-const SEARCHES: u32 = 10;
-/// How many of them a search among other types' blocks stands for.
-const ELSEWHERE: u32 = 5;
 
 /// How many pages a core holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -342,6 +347,9 @@ pub trait FreeCore<'m>: Sized + Send {
     /// [`Self::front`] and gives the others back.
     const GATHERS: bool;
 
+    /// As much as is given back under one hold of the zone's lock: some 2,000 instructions.
+    const WORK: Work;
+
     /// Words of storage that a core for a zone with this span needs besides itself.
     fn words_for(span: PfnRange) -> usize;
 
@@ -383,12 +391,15 @@ pub trait FreeCore<'m>: Sized + Send {
         Ok(())
     }
 
-    /// As [`Self::give`], of a block that this core gave out with this order, which needs no check; returns the
-    /// order, as a number, of the free block that it is part of now.
+    /// As [`Self::give`], of a block that this core gave out with this order, which needs no check; returns what it cost, as
+    /// [`Work`] counts.
     fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32;
 
-    /// Takes the listed block that `pfn` heads, whole, whatever its list; returns its order, or `None` when it heads no
-    /// listed block of this zone (Linux: `__isolate_free_page`).
+    /// As [`Self::give_claimed`], of a single page.
+    fn give_page(&mut self, pfn: Pfn) -> u32;
+
+    /// Takes the free block that `pfn` heads, whole, whatever its list; in a lane each page is one. Returns its order, or
+    /// `None` when it heads none of this zone (Linux: `__isolate_free_page`).
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order>;
 
     /// As [`Self::give_claimed`], of the front of frames that follow each other and whose states say that they head

@@ -1,18 +1,20 @@
 //! A bitmap that knows which page is whose, random operations, and the invariants after each of them.
 
+mod stress;
+
 use std::boxed::Box;
 use std::vec;
 use std::vec::Vec;
 
 use core::mem::MaybeUninit;
-use core::sync::atomic::AtomicU8;
+use core::sync::atomic::{AtomicU8, AtomicU32};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::addr::NodeId;
 use crate::memmap::{FrameRun, Page};
-use crate::testing::scaled;
+use crate::testing::{HostIrq, scaled};
 use crate::zone::ZoneType;
 
 pub(crate) const NORMAL: ZoneTag = ZoneTag::new(NodeId::ZERO, ZoneType::Normal);
@@ -74,6 +76,14 @@ pub(crate) fn give_all<'m>(core: &mut impl FreeCore<'m>, frames: PfnRange) {
         core.give(pfn, order).unwrap();
         pfn = pfn.checked_add(order.pages()).unwrap();
     }
+}
+
+/// A trace that is on; its memory is never given back.
+pub(crate) fn ring() -> &'static TraceRing<'static> {
+    let words: Vec<AtomicU32> = (0..64).map(|_| AtomicU32::new(0)).collect();
+    let ring = Box::leak(Box::new(TraceRing::new::<HostIrq>(words.leak()).unwrap()));
+    ring.set_on(true);
+    ring
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -15,8 +15,6 @@ use crate::migrate::{MigrateType, PAGEBLOCK_PAGES, pageblock_of};
 use crate::order::Order;
 use crate::trace::What;
 
-/// What a step may cost, in looks at an entry of the map.
-const STEP: u32 = 80;
 /// What it costs to bring a block to another list.
 const MOVE: u32 = 3;
 
@@ -34,17 +32,22 @@ pub(super) struct Moving {
     stolen: Option<Order>,
 }
 
-/// What a step may still cost.
+/// What a step may still cost, in looks at an entry of the map.
 pub(super) struct Patience(u32);
 
 impl Patience {
-    pub(super) fn new() -> Self {
-        Self(STEP)
+    pub(super) fn new(step: u32) -> Self {
+        Self(step)
     }
 
-    /// A block was brought to another list.
-    pub(super) fn moved(&mut self) {
-        self.0 = self.0.saturating_sub(MOVE);
+    /// Whether there is enough left to list a lane, which has 16 blocks at most.
+    pub(super) fn has_for_lane(&self) -> bool {
+        self.0 > 10 * MOVE
+    }
+
+    /// So many blocks were brought to another list.
+    pub(super) fn moved(&mut self, blocks: u32) {
+        self.0 = self.0.saturating_sub(blocks * MOVE);
     }
 }
 
@@ -84,6 +87,12 @@ impl Moving {
             }
         }
         None
+    }
+
+    /// The block that was found last, as another part of what is free, will be looked at again.
+    pub(super) fn again(&mut self, pfn: Pfn, order: Order) {
+        self.next = pfn;
+        self.moved -= order.pages();
     }
 
     /// Free pages found so far.

@@ -3,8 +3,9 @@
 use core::borrow::BorrowMut;
 
 use crate::addr::{Pfn, PfnRange};
+use crate::buddy::lanes::Lanes;
 use crate::buddy::list::{Lists, TYPES};
-use crate::buddy::{Broken, SEARCHES, ZoneFrames};
+use crate::buddy::{Broken, Work, ZoneFrames};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 
@@ -21,6 +22,15 @@ pub trait Placement<'m, const ROWS: usize>: Sized + Send {
 
     /// See [`FreeCore::GATHERS`].
     const GATHERS: bool;
+
+    /// See [`FreeCore::WORK`].
+    const WORK: Work;
+    /// Most searches of [`FreeCore::take_many`] among the request's own blocks.
+    const SEARCHES: u32;
+    /// How many of them one among others' blocks stands for.
+    const ELSEWHERE: u32;
+    /// What a step of a change of a pageblock's type may cost, in looks at an entry of the memory map.
+    const STEP: u32;
 
     /// See [`FreeCore::words_for`].
     fn words_for(span: PfnRange) -> usize;
@@ -43,54 +53,28 @@ pub trait Placement<'m, const ROWS: usize>: Sized + Send {
     /// another type than break a whole one.
     fn leftovers(rows: u32) -> Option<u32>;
 
-    /// The block that a request for single pages of `kind` should come from, if there is a better one than the first of a
-    /// list.
-    fn find(&mut self, frames: &ZoneFrames<'m>, kind: MigrateType, search: &mut Search) -> Option<(Pfn, Order)>;
+    /// Notes that a part of the listed block `pfn`, for a request that prefers `rows`, is taken and the rest becomes free;
+    /// returns the group that the rest belongs to. A whole pageblock for single pages may have `lanes` of this type.
+    fn broken(&mut self, pfn: Pfn, size: Order, rows: u32, lanes: Option<MigrateType>) -> u32;
 
-    /// Notes that a part of the listed block `pfn`, for a request that prefers `rows`, is taken and the rest will be listed;
-    /// returns the group that the rest belongs to.
-    fn broken(&mut self, pfn: Pfn, size: Order, rows: u32, kind: MigrateType) -> u32;
+    /// Notes that the block around `pfn`, of the order `log2`, is listed in group `rows`; returns the group that it really
+    /// belongs to.
+    fn given(&mut self, pfn: Pfn, log2: u32, rows: u32) -> u32;
 
-    /// Notes that the block around `pfn`, of the order `log2` and the type numbered `bits`, is listed in group `rows`;
-    /// returns the group that it really belongs to.
-    fn given(&mut self, pfn: Pfn, log2: u32, bits: u32, rows: u32) -> u32;
+    /// The lanes, if the placement knows such.
+    fn lanes(&self) -> Option<&Lanes<'m>>;
 
-    /// See [`FreeCore::front`].
-    fn front(&self, kind: MigrateType) -> Option<Pfn>;
+    /// The same, to be changed.
+    fn lanes_mut(&mut self) -> Option<&mut Lanes<'m>>;
 
-    /// Tests the placement's own invariants.
+    /// Tests the placement's own invariants; `is_changing` says which pageblock's type is being changed.
     ///
     /// # Errors
     /// The first broken one.
-    fn validate(&self, frames: &ZoneFrames<'m>) -> Result<(), Broken>;
+    fn validate(&self, frames: &ZoneFrames<'m>, is_changing: impl Fn(Pfn) -> bool) -> Result<(), Broken>;
 }
 
 /// The first rows of the groups.
 pub(super) fn groups<const ROWS: usize>() -> impl Iterator<Item = u32> {
     (0..).step_by(TYPES).take(ROWS / TYPES)
-}
-
-/// Where a search for single pages goes on, and how long.
-#[derive(Clone, Copy, Debug)]
-pub struct Search {
-    /// The frame to look at next, and where what is being looked at ends.
-    pub(super) next: u32,
-    pub(super) end: u32,
-    /// How many blocks may still be found; a lane that is looked at counts as some.
-    pub(super) left: u32,
-}
-
-impl Search {
-    /// What a lane counts as.
-    pub(super) const LANE: u32 = 2;
-
-    /// For as many pages as one hold of the lock allows.
-    pub(super) const fn many() -> Self {
-        Self { next: 0, end: 0, left: SEARCHES }
-    }
-
-    /// For one page.
-    pub(super) const fn one() -> Self {
-        Self { next: 0, end: 0, left: 2 * Self::LANE }
-    }
 }

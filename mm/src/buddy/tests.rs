@@ -33,6 +33,10 @@ macro_rules! over_both_cores {
 }
 
 over_both_cores! {
+    a_pageblock_whose_type_is_being_changed_is_not_stolen
+    a_whole_pageblock_that_is_broken_while_its_type_changes_loses_nothing
+    the_trace_tells_of_the_split_of_a_whole_pageblock
+    a_fallback_takes_the_largest_block
     a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again
     blocks_of_two_zones_never_merge
     an_unmovable_request_takes_a_whole_movable_pageblock_over
@@ -50,7 +54,9 @@ fn a_split_leaves_the_upper_half_of_each_order_and_a_free_merges_them_all_again<
     assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
     for half in Order::all().take(10) {
         assert_eq!(core.free_blocks(half, MigrateType::Movable), 1);
-        assert_eq!(core.frames().map.state(Pfn::new(half.pages())), Some(PageState::Free(half)));
+        // What is in a lane is no block of its own.
+        let listed = if C::GATHERS && half < LANE_ORDER { Order::ZERO } else { half };
+        assert_eq!(core.frames().map.state(Pfn::new(half.pages())), Some(PageState::Free(listed)));
     }
     assert_eq!(core.counts().free, 1023);
     core.give(Pfn::new(0), Order::ZERO).unwrap();
@@ -116,6 +122,49 @@ fn pages_small_and_large_blocks_break_pageblocks_of_their_own_which_are_anyones_
         assert_eq!(core.free_blocks(Order::LARGEST, MigrateType::Movable), 1);
         core.validate().unwrap();
     }
+}
+
+#[test]
+fn runs_in_lanes_serve_larger_requests_when_nothing_else_is_left() {
+    let mut core: Compact<'static> = filled(1024);
+    let pages: [u32; 1024] = core::array::from_fn(|_| take(&mut core, 0, MigrateType::Movable));
+    let free = |core: &mut Compact<'static>, pfn: u32| core.give(Pfn::new(pfn), Order::ZERO).unwrap();
+    assert!(pages.is_sorted());
+    // A run of eight and a page; a pair that is not aligned.
+    (40..49).chain([63, 64]).for_each(|pfn| free(&mut core, pfn));
+    core.validate().unwrap();
+    let blocks =
+        |core: &Compact<'static>| [0, 1, 2, 3, 4].map(|raw| core.free_blocks(order(raw), MigrateType::Movable));
+    assert_eq!(blocks(&core), [3, 0, 0, 1, 0]);
+    assert_eq!(core.take(order(4), MigrateType::Movable, Holder::Pageset), None);
+    assert_eq!(take(&mut core, 1, MigrateType::Movable), 40);
+    assert_eq!(blocks(&core), [3, 1, 1, 0, 0]);
+    assert_eq!(core.frames().map.head_of(Pfn::new(41)), Some((Pfn::new(40), order(1))));
+    // Another type takes the largest run there is, and what is free of the pageblock is listed as its own.
+    assert_eq!(take(&mut core, 0, MigrateType::Unmovable), 44);
+    while core.move_some().is_some() {
+        core.validate().unwrap();
+    }
+    core.give(Pfn::new(40), order(1)).unwrap();
+    (0..40).chain([44]).chain(49..63).chain(65..1024).for_each(|pfn| free(&mut core, pfn));
+    assert_eq!(core.counts().free, 1024);
+    core.validate().unwrap();
+}
+
+#[test]
+fn a_pageblock_whose_type_changed_has_no_lanes_until_it_is_whole_again() {
+    let mut core: Compact<'static> = filled(1024);
+    let first = take(&mut core, 0, MigrateType::Movable);
+    let second = take(&mut core, 0, MigrateType::Movable);
+    let state = |core: &Compact<'static>| core.frames().map.state(Pfn::new(2));
+    assert_eq!(state(&core), Some(PageState::Free(Order::ZERO)));
+    core.set_block_type(Pfn::new(0), MigrateType::Unmovable);
+    assert_eq!(state(&core), Some(PageState::Free(order(1))));
+    core.validate().unwrap();
+    [first, second].iter().for_each(|pfn| core.give(Pfn::new(*pfn), Order::ZERO).unwrap());
+    assert_eq!(take(&mut core, 0, MigrateType::Unmovable), 0);
+    assert_eq!(state(&core), Some(PageState::Free(Order::ZERO)));
+    core.validate().unwrap();
 }
 
 #[test]
@@ -229,8 +278,9 @@ fn a_pageblock_changes_its_type_in_steps_and_what_is_freed_meanwhile_is_counted_
     let (mut core, held) = checkerboard::<C>();
     assert!(core.start_move(Pfn::new(0), MigrateType::Isolate));
     assert!(!core.start_move(Pfn::new(0), MigrateType::Cma));
-    let first = core.move_some().unwrap();
-    assert!((1..256).contains(&first), "{first} pages in one step");
+    // What is in a lane is listed first.
+    let first = core.move_some().unwrap() + core.move_some().unwrap();
+    assert!((1..256).contains(&first), "{first} pages in two steps");
     // One page that the change has reached, one that it has not: both merge with their buddies.
     for pfn in [held[0], held[511]] {
         core.give(Pfn::new(pfn), Order::ZERO).unwrap();
@@ -255,4 +305,61 @@ fn a_search_for_many_blocks_ends_before_it_takes_long<C: FreeCore<'static>>() {
     });
     assert_eq!(taken, blocks);
     assert!((1..100).contains(&taken), "{taken} pages, each found by itself");
+}
+
+fn a_pageblock_whose_type_is_being_changed_is_not_stolen<C: FreeCore<'static>>() {
+    let mut core: C = filled(1024);
+    assert!(core.start_move(Pfn::new(0), MigrateType::Isolate));
+    assert_eq!(take(&mut core, 0, MigrateType::Unmovable), 0);
+    while core.move_some().is_some() {}
+    core.validate().unwrap();
+    assert_eq!(core.frames().usemap.get(Pfn::new(0)), MigrateType::Isolate);
+}
+
+fn a_whole_pageblock_that_is_broken_while_its_type_changes_loses_nothing<C: FreeCore<'static>>() {
+    let mut core: C = filled(1024);
+    assert!(core.start_move(Pfn::new(0), MigrateType::Movable));
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
+    core.validate().unwrap();
+    while core.move_some().is_some() {
+        core.validate().unwrap();
+    }
+    core.give(Pfn::new(0), Order::ZERO).unwrap();
+    core.validate().unwrap();
+    assert_eq!(core.free_blocks(Order::LARGEST, MigrateType::Movable), 1);
+}
+
+fn the_trace_tells_of_the_split_of_a_whole_pageblock<C: FreeCore<'static>>() {
+    let map = map_of(&[FrameRun { frames: range(0, 1024), zone: NORMAL }]);
+    let mut frames = zone_of(map, NORMAL, range(0, 1024));
+    let ring = model::ring();
+    frames.trace = Some(ring);
+    let mut core: C = core_over(frames, CoreOptions::default());
+    give_all(&mut core, range(0, 1024));
+    let pfn = take(&mut core, 0, MigrateType::Movable);
+    core.frames().note_taken(Pfn::new(pfn), Order::ZERO);
+    let split = What::Split { from: Order::LARGEST, kind: MigrateType::Movable };
+    assert_eq!(ring.events().last().map(|event| event.what), Some(split));
+}
+
+fn a_fallback_takes_the_largest_block<C: FreeCore<'static>>() {
+    let mut core: C = core_of(2048);
+    give_all(&mut core, range(1, 2));
+    give_all(&mut core, range(1024, 2048));
+    (0..1025).for_each(|_| _ = take(&mut core, 0, MigrateType::Movable));
+    core.give(Pfn::new(1), Order::ZERO).unwrap();
+    (1040..1056).for_each(|pfn| core.give(Pfn::new(pfn), Order::ZERO).unwrap());
+    assert_eq!(take(&mut core, 0, MigrateType::Unmovable), 1040);
+}
+
+#[test]
+fn what_a_free_lists_of_a_lane_while_a_type_changes_is_part_of_its_work() {
+    let (mut core, held) = checkerboard::<Compact<'static>>();
+    core.start_move(Pfn::new(0), MigrateType::Isolate);
+    let (mut work, mut given) = (Compact::<'static>::WORK, 0);
+    while work.is_left() {
+        work = work.gave(core.give_claimed(Pfn::new(held[given * 16]), Order::ZERO));
+        given += 1;
+    }
+    assert!(given <= 2, "{given} lanes were listed under one hold of the lock");
 }

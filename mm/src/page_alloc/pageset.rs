@@ -38,11 +38,11 @@ impl PagesetSize {
     /// What serves until there are real ones: stocks nothing, hands each page through (Linux: `boot_pageset`).
     pub const BOOT: Self = Self { high: 0, batch: 1 };
 
-    /// This size, as far as a pageset over `C` can have it: rings end at [`RING_SLOTS`] blocks, and with more than 96 a
+    /// This size, as far as a pageset over `C` can have it: rings end at [`RING_SLOTS`] blocks, and with more than 186 a
     /// CPU would keep too many out of the hands of a core that gathers.
     #[must_use]
     pub fn for_core<'m, C: FreeCore<'m>>(self) -> Self {
-        let most = if C::GATHERS { Self { high: 96, batch: 16 } } else { Self { high: RING_SLOTS, batch: 96 } };
+        let most = if C::GATHERS { Self { high: 186, batch: 32 } } else { Self { high: RING_SLOTS, batch: 96 } };
         Self { high: self.high.min(most.high), batch: self.batch.min(most.batch) }
     }
 
@@ -368,11 +368,12 @@ impl<'m> Pageset<'m> {
         Some(Pfn::new(pfn))
     }
 
-    /// Whether there may be no room for `pages` more because of this ring: it has most of what the pageset may hold, and
-    /// more than a drain takes.
+    /// Whether there may be no room for `pages` more because of this ring and, if the core `gathers`, that of its blocks to be
+    /// returned: they have most of what the pageset may hold, and more than a drain takes.
     #[inline]
-    pub(super) fn fills(&self, ring: RingIndex, pages: u32) -> bool {
-        let stocked = self.rings[ring.index()].len() << ring.order().log2();
+    pub(super) fn fills(&self, ring: RingIndex, pages: u32, gathers: bool) -> bool {
+        let returns = if gathers { self.rings[ring.returns().index()].len() } else { 0 };
+        let stocked = (self.rings[ring.index()].len() + returns) << ring.order().log2();
         let size = self.size();
         let is_large = stocked > size.high / 2 && stocked > size.drain();
         is_large && self.room.load(Relaxed) < pages && self.closed.load(Relaxed) == 0
@@ -408,9 +409,22 @@ impl<'m> Pageset<'m> {
         taken
     }
 
+    /// The same from one ring, after those to be returned of its order.
+    #[inline]
+    pub(super) fn take_like(
+        &self,
+        ring: RingIndex,
+        wanted: u32,
+        gathers: bool,
+        each: &mut impl FnMut(Cold<'_>, Order) -> u32,
+    ) -> u32 {
+        let taken = if gathers { self.take_ring(ring.returns(), wanted, each) } else { 0 };
+        if taken < wanted { taken + self.take_ring(ring, wanted - taken, each) } else { taken }
+    }
+
     /// The same from one ring.
     #[inline]
-    pub(super) fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order) -> u32) -> u32 {
+    fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order) -> u32) -> u32 {
         let place = &self.rings[ring.index()];
         let (start, len) = (place.start.load(Relaxed), place.len());
         if len == 0 {

@@ -113,10 +113,13 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
             return 0;
         };
         let ring = RingIndex::of(order, kind);
-        if !C::GATHERS && set.fills(ring, order.pages()) {
+        if set.fills(ring, order.pages(), C::GATHERS) {
             // There is no need to count: what was freed last is there, and makes room.
             let wanted = set.size().drain();
-            let taken = self.give_to_core(|core| drain_ring(core, set, ring, wanted));
+            let taken = self.give_to_core(|core| {
+                lower_front(core, set, kind);
+                drain_ring(core, set, ring, wanted)
+            });
             set.make_room(taken);
             set.push_freed(pfn, ring, heat, C::GATHERS);
             return wanted.saturating_sub(taken);
@@ -196,11 +199,11 @@ fn give_blocks<'m>(core: &mut impl FreeCore<'m>, blocks: Cold<'_>, order: Order,
 /// Gives the blocks of `order` from `start` up to `end`; `None`, and nothing done, if they are several, each of which may
 /// merge, and something was done before.
 #[inline(always)]
-fn give_several<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: Order, work: Work) -> Option<Work> {
+fn give_several<'m, C: FreeCore<'m>>(core: &mut C, start: u32, end: u32, order: Order, work: Work) -> Option<Work> {
     if end.wrapping_sub(start) == order.pages() {
         let start = Pfn::new(start);
         Some(work.gave(if order == Order::ZERO { give_page(core, start) } else { give_one(core, start, order) }))
-    } else if work.is_fresh() {
+    } else if work == C::WORK {
         Some(give_run(core, PfnRange::new(Pfn::new(start), Pfn::new(end)), order, work))
     } else {
         None
@@ -210,7 +213,7 @@ fn give_several<'m>(core: &mut impl FreeCore<'m>, start: u32, end: u32, order: O
 /// As [`give_one`]: that the compiler knows the order is worth the code, since most of what is freed are pages.
 #[inline(never)]
 fn give_page<'m>(core: &mut impl FreeCore<'m>, pfn: Pfn) -> u32 {
-    core.give_claimed(pfn, Order::ZERO)
+    core.give_page(pfn)
 }
 
 #[inline(never)]
@@ -232,7 +235,7 @@ fn give_run<'m>(core: &mut impl FreeCore<'m>, frames: PfnRange, order: Order, wo
 /// Moves some pages from a pageset, counted before, to the core; returns the room that there is then
 /// (Linux: `free_pcppages_bulk`).
 pub(super) fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: u32) -> u32 {
-    let (wanted, mut work) = (set.size().drain(), Work::new());
+    let (wanted, mut work) = (set.size().drain(), C::WORK);
     let taken = set.take_coldest(wanted, C::GATHERS, |blocks, order| {
         let (left, rest) = give_blocks(core, blocks, order, work);
         work = rest;
@@ -247,9 +250,14 @@ pub(super) fn drain<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, room: 
     room + taken
 }
 
-/// Moves up to `wanted` pages from one ring to the core; returns how many.
-fn drain_ring<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>, ring: RingIndex, wanted: u32) -> u32 {
-    let taken = set.take_ring(ring, wanted, &mut |blocks, order| give_blocks(core, blocks, order, Work::new()).0);
+/// Moves up to `wanted` pages of one ring, and of those to be returned of its order, to the core; returns how many.
+fn drain_ring<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, ring: RingIndex, wanted: u32) -> u32 {
+    let mut work = C::WORK;
+    let taken = set.take_like(ring, wanted, C::GATHERS, &mut |blocks, order| {
+        let (left, rest) = give_blocks(core, blocks, order, work);
+        work = rest;
+        left
+    });
     if core.frames().trace.is_some() {
         core.frames().note(What::Drain { pages: taken }, None, Order::ZERO);
     }
@@ -259,18 +267,23 @@ fn drain_ring<'m>(core: &mut impl FreeCore<'m>, set: &Pageset<'m>, ring: RingInd
 /// Makes room in a pageset, counted before, that has none for a block of `order`, or may have none; returns how much
 /// there is.
 fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order, room: u32) -> u32 {
-    if !C::GATHERS {
-        return drain(core, set, room);
-    }
     let kinds = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
-    let mut is_stale = false;
-    for kind in kinds {
-        let ring = RingIndex::of(Order::ZERO, kind);
-        let Some(lower) = core.front(kind).filter(|front| set.front(ring).is_some_and(|now| *front < now)) else {
-            continue;
-        };
-        set.set_front(ring, lower);
-        is_stale = true;
+    let lowered = kinds.map(|kind| lower_front(core, set, kind));
+    if room < order.pages() || lowered.contains(&true) || set.returns() > 0 { drain(core, set, room) } else { room }
+}
+
+/// Brings the front of single pages of `kind` down to where the core would take the next ones from; returns whether it was
+/// higher.
+#[inline]
+fn lower_front<'m, C: FreeCore<'m>>(core: &C, set: &Pageset<'m>, kind: MigrateType) -> bool {
+    if !C::GATHERS {
+        return false;
     }
-    if is_stale || set.returns() > 0 || room < order.pages() { drain(core, set, room) } else { room }
+    let ring = RingIndex::of(Order::ZERO, kind);
+    let now = set.front(ring);
+    let lower = core.front(kind).filter(|front| now.is_some_and(|now| *front < now));
+    if let Some(lower) = lower {
+        set.set_front(ring, lower);
+    }
+    lower.is_some()
 }

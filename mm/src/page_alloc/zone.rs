@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use crate::addr::{Pfn, PfnRange};
-use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, Wanted, Work, ZoneFrames};
+use crate::buddy::{Broken, FreeCore, FreeCounts, FreeError, Holder, Tally, Wanted, ZoneFrames};
 use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
@@ -410,7 +410,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let mut left = range;
         while !left.is_empty() {
             let next = self.with_core(|core| {
-                let (next, _) = core.give_run(left, Work::new());
+                let (next, _) = core.give_run(left, C::WORK);
                 self.count_freed(next.pages_since(left.start));
                 next
             });

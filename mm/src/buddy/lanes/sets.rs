@@ -2,22 +2,20 @@
 //!
 //! Theory.      A set is a bit a pageblock in leaf words, and above them a bit a leaf word that is not 0. One top word
 //!              stands for 1,024 pageblocks, which is 4 GiB: all that 32 bits address. A longer zone has more top
-//!              words, which are looked through one by one. There is a set for each migrate type of ordinary requests.
+//!              words, which are looked through one by one.
 //! Invariants.  A top bit is set exactly when its leaf word is not 0.
 
-use crate::migrate::PAGESET_TYPES;
-
-/// All sets of one zone.
+/// Some sets of one zone's pageblocks, `COUNT` of them.
 #[derive(Debug)]
-pub(super) struct Sets<'m> {
-    /// For each type: the top words, then the leaf words.
+pub(super) struct Sets<'m, const COUNT: usize> {
+    /// For each set: the top words, then the leaf words.
     words: &'m mut [u32],
     tops: usize,
     /// Words of one set.
     stride: usize,
 }
 
-impl<'m> Sets<'m> {
+impl<'m, const COUNT: usize> Sets<'m, COUNT> {
     const fn sizes(blocks: u32) -> (usize, usize) {
         let leaves = blocks.div_ceil(u32::BITS);
         (leaves.div_ceil(u32::BITS) as usize, leaves as usize)
@@ -26,7 +24,7 @@ impl<'m> Sets<'m> {
     /// Words that the sets of a zone of `blocks` pageblocks need.
     pub(super) const fn words_for(blocks: u32) -> usize {
         let (tops, leaves) = Self::sizes(blocks);
-        PAGESET_TYPES * (tops + leaves)
+        COUNT * (tops + leaves)
     }
 
     /// Empty sets in `words`, which are [`Self::words_for`] many.
@@ -36,31 +34,30 @@ impl<'m> Sets<'m> {
         Self { words, tops, stride: tops + leaves }
     }
 
-    /// The set of the type numbered `bits`: top words and leaf words; `None` for a type that has none.
+    /// A set: top words and leaf words; `None` for a number that is none's.
     #[inline]
-    fn set(&self, bits: u32) -> Option<(&[u32], &[u32])> {
-        self.words.get(bits as usize * self.stride..)?.get(..self.stride)?.split_at_checked(self.tops)
+    fn set(&self, set: usize) -> Option<(&[u32], &[u32])> {
+        self.words.get(set * self.stride..)?.get(..self.stride)?.split_at_checked(self.tops)
     }
 
     #[inline]
-    fn set_mut(&mut self, bits: u32) -> Option<(&mut [u32], &mut [u32])> {
-        self.words.get_mut(bits as usize * self.stride..)?.get_mut(..self.stride)?.split_at_mut_checked(self.tops)
+    fn set_mut(&mut self, set: usize) -> Option<(&mut [u32], &mut [u32])> {
+        self.words.get_mut(set * self.stride..)?.get_mut(..self.stride)?.split_at_mut_checked(self.tops)
     }
 
-    /// Adds a pageblock; `false` for a type that has no set.
-    #[inline]
-    pub(super) fn insert(&mut self, bits: u32, block: usize) -> bool {
-        let Some((tops, leaves)) = self.set_mut(bits) else { return false };
+    /// Adds a pageblock.
+    #[inline(never)]
+    pub(super) fn insert(&mut self, set: usize, block: usize) {
+        let Some((tops, leaves)) = self.set_mut(set) else { return };
         let leaf = block / 32;
         leaves[leaf] |= 1 << (block % 32);
         tops[leaf / 32] |= 1 << (leaf % 32);
-        true
     }
 
     /// Takes a member out.
-    #[inline]
-    pub(super) fn remove(&mut self, bits: u32, block: usize) {
-        let Some((tops, leaves)) = self.set_mut(bits) else { return };
+    #[inline(never)]
+    pub(super) fn remove(&mut self, set: usize, block: usize) {
+        let Some((tops, leaves)) = self.set_mut(set) else { return };
         let leaf = block / 32;
         leaves[leaf] &= !(1 << (block % 32));
         if leaves[leaf] == 0 {
@@ -68,29 +65,23 @@ impl<'m> Sets<'m> {
         }
     }
 
-    /// Takes a pageblock out of whatever set it is in.
-    pub(super) fn remove_from_all(&mut self, block: usize) {
-        (0..).take(PAGESET_TYPES).for_each(|bits| self.remove(bits, block));
-    }
-
     /// The lowest pageblock of a set.
     #[inline]
-    pub(super) fn first(&self, bits: u32) -> Option<u32> {
-        let (tops, leaves) = self.set(bits)?;
+    pub(super) fn first(&self, set: usize) -> Option<u32> {
+        let (tops, leaves) = self.set(set)?;
         let (number, top) = (0u32..).zip(tops).find(|(_, top)| **top != 0)?;
         let leaf = number * u32::BITS + top.trailing_zeros();
         Some(leaf * u32::BITS + leaves[leaf as usize].trailing_zeros())
     }
 
-    /// In how many sets a pageblock is.
-    pub(super) fn count_of(&self, block: usize) -> u32 {
-        let leaves = (0..).take(PAGESET_TYPES).filter_map(|bits| self.set(bits));
-        leaves.map(|(_, leaves)| leaves[block / 32] >> (block % 32) & 1).sum()
+    /// Whether a pageblock is in a set.
+    pub(super) fn has(&self, set: usize, block: usize) -> bool {
+        self.set(set).is_some_and(|(_, leaves)| leaves[block / 32] >> (block % 32) & 1 != 0)
     }
 
     /// Whether each top word says what is below it.
     pub(super) fn is_sound(&self) -> bool {
-        (0..).take(PAGESET_TYPES).filter_map(|bits| self.set(bits)).all(|(tops, leaves)| {
+        (0..COUNT).filter_map(|set| self.set(set)).all(|(tops, leaves)| {
             leaves.iter().enumerate().all(|(leaf, word)| (tops[leaf / 32] & 1 << (leaf % 32) != 0) == (*word != 0))
         })
     }
@@ -107,15 +98,15 @@ mod tests {
     fn the_lowest_member_is_that_of_an_ordered_set_also_beyond_one_top_word() {
         let (bits, other) = (2, 1);
         for blocks in [1, 32, 33, 1024, 3000] {
-            let mut words = vec![7; Sets::words_for(blocks)];
-            let mut sets = Sets::new(&mut words, blocks);
+            let mut words = vec![7; Sets::<3>::words_for(blocks)];
+            let mut sets = Sets::<3>::new(&mut words, blocks);
             let mut set = BTreeSet::new();
             let mut rng = XorShift(0x1234_5678);
             for step in 0..4000 {
                 let block = rng.below(blocks);
                 // Few members at times, so that whole words become 0.
                 if rng.below(8) < if step / 500 % 2 == 0 { 5 } else { 1 } {
-                    assert!(sets.insert(bits, block as usize));
+                    sets.insert(bits, block as usize);
                     set.insert(block);
                 } else {
                     let victim = set.range(block..).next().copied();
@@ -125,11 +116,11 @@ mod tests {
                     }
                 }
                 assert_eq!(sets.first(bits), set.first().copied());
-                assert_eq!(sets.count_of(block as usize), u32::from(set.contains(&block)));
+                assert_eq!(sets.has(bits, block as usize), set.contains(&block));
             }
             assert!(sets.is_sound());
             assert_eq!(sets.first(other), None);
-            assert!(!sets.insert(3, 0));
+            assert_eq!(sets.first(3), None);
         }
     }
 }
