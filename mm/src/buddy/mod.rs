@@ -4,8 +4,8 @@
 //!              Taking a block splits the smallest one that fits; giving one back merges it with its buddy as long as
 //!              that is free too. Links run through the memory map by frame number: free pages' bytes are not touched.
 //! Invariants.  1. No two free buddies of one order below the largest coexist, but in lanes. 2. A free block is aligned to
-//!              its order and lies in its zone and in one pageblock. 3. The counts equal the lists and lanes. 4. On `Err` and `None`
-//!              nothing has changed.
+//!              its order and lies in its zone and in one pageblock. 3. The counts equal the lists and lanes. 4. On `Err`
+//!              and `None` nothing has changed.
 //! Picture.     pfn 0       4       8           16
 //!              | order 2 | order 2 | order 3    |
 //! Not here.    Locks and pagesets (`page_alloc`), watermarks, who owns what is not free.
