@@ -168,6 +168,17 @@ fn a_pageblock_whose_type_changed_has_no_lanes_until_it_is_whole_again() {
 }
 
 #[test]
+fn a_pageblock_that_is_given_the_type_it_has_keeps_no_hints() {
+    let mut core: Compact<'static> = filled(1024);
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), 0);
+    core.set_block_type(Pfn::new(0), MigrateType::Movable);
+    core.validate().unwrap();
+    assert_eq!(core.front(MigrateType::Movable), None);
+    assert_eq!(take(&mut core, 0, MigrateType::Movable), 1);
+    core.validate().unwrap();
+}
+
+#[test]
 fn small_blocks_take_what_the_boot_left_of_other_types_before_they_break_a_whole_pageblock() {
     let mut core: Compact<'static> = core_of(3072);
     give_all(&mut core, range(16, 3072));
