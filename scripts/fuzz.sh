@@ -38,12 +38,13 @@ fuzz_one() {
         -artifact_prefix="$FUZZ/crashes/$name/" >"$FUZZ/$name.log" 2>&1
 }
 
-# told TARGET: one line of what came of it.
+# told TARGET STATUS: one line of what came of it.
 told() {
-    local log=$FUZZ/$1.log runs coverage
+    local log=$FUZZ/$1.log runs coverage how="in $seconds s"
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     coverage=$(grep -o 'cov: [0-9]*' "$log" | tail -n 1)
-    printf 'summary: fuzz %s: %s executions in %s s, %s branches\n' "$1" "${runs:-?}" "$seconds" "${coverage#cov: }"
+    [ "$2" = 0 ] || how='until a finding'
+    printf 'summary: fuzz %s: %s executions %s, %s branches\n' "$1" "${runs:-?}" "$how" "${coverage#cov: }"
 }
 
 setup_toolchain
@@ -67,7 +68,7 @@ reap() {
     wait -n -p pid
     status=$?
     running=$((running - 1))
-    told "${of[$pid]}"
+    told "${of[$pid]}" $status
     [ $status = 0 ] || broken+=("${of[$pid]}")
 }
 for line in "${targets[@]}"; do

@@ -1,7 +1,8 @@
 //! Whether there is RAM where the tree or `mem=` says so: absent RAM swallows writes without a fault.
 //!
-//! Theory.      A range is tried at its first frame and at its last one; one that ends early is cut where it stops to
-//!              answer, which halving finds. Holes inside it are not looked for.
+//! Theory.      A range is tried at its first frame and at its last one. One that ends early is a mistake of somebody's, and
+//!              not to be trusted in its middle either: it is tried once a MiB, and cut where it first stops to answer,
+//!              which halving finds. Smaller holes, and holes in ranges that end in RAM, are not looked for.
 //! Invariants.  No frame is tried that a write must not touch, not even for a moment: no-map regions (which may be
 //!              somebody else's), what runs, and what was found to be RAM before. Those count as RAM.
 
@@ -11,6 +12,9 @@ use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange};
 
 use super::{FOUR_GIB, Given, Machine};
 use crate::info::MemoryBank;
+
+/// Frames from one that is tried of a range that ends early to the next: a MiB.
+const STEP: u32 = 256;
 
 /// How ranges are tried.
 pub(super) struct Probe<'p, 'g, M> {
@@ -48,10 +52,10 @@ impl<M: Machine> Probe<'_, '_, M> {
         cut(self.end_of_ram(PfnRange::new(first, last)).base(), last)
     }
 
-    /// One past the last frame that answers, when the first of `frames` does and the one at its end does not. What lies
-    /// between them and may not be tried counts as RAM.
+    /// One past the frames that answer without a hole, when the first of `frames` does and the one at its end does not. What
+    /// lies between them and may not be tried counts as RAM.
     fn end_of_ram(&self, frames: PfnRange) -> Pfn {
-        let (mut alive, mut dead) = (frames.start, frames.end);
+        let (mut alive, mut dead) = self.first_hole(frames);
         loop {
             let above = Pfn::new(alive.raw() + 1);
             let middle = Pfn::new(above.raw() + dead.pages_since(above) / 2);
@@ -62,6 +66,19 @@ impl<M: Machine> Probe<'_, '_, M> {
             } else {
                 dead = frame;
             }
+        }
+    }
+
+    /// The same to a MiB: a frame that answers, and one above it that does not.
+    fn first_hole(&self, frames: PfnRange) -> (Pfn, Pfn) {
+        let mut alive = frames.start;
+        loop {
+            let next = alive.checked_add(STEP).unwrap_or(frames.end).min(frames.end);
+            let Some(frame) = self.first_to_try(PfnRange::new(next, frames.end)) else { return (alive, frames.end) };
+            if !self.given.machine.answers(frame) {
+                return (alive, frame);
+            }
+            alive = frame;
         }
     }
 

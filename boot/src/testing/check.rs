@@ -168,7 +168,7 @@ impl Run {
     /// What can be judged without changing anything.
     fn hold(&self) -> Result<(Checked, Marks), String> {
         let booted = self.outcome.as_ref().map_err(ToString::to_string)?;
-        ensure(!self.log.iter().any(|line| line.contains('\n') || line.contains("BUG")), || {
+        ensure(!self.log.iter().any(|line| line.contains('\n') || line.starts_with("BUG")), || {
             format!("a line of the log is broken: {:#?}", self.log)
         })?;
         validate(booted)?;
@@ -184,6 +184,12 @@ impl Run {
         Ok((Checked { ram, present, given: 0 }, marks))
     }
 
+    /// Whether a static no-map region of the tree has a part of this frame.
+    fn is_no_map(&self, frame: Pfn) -> bool {
+        let no_map = self.fdt.reserved_memory().filter(|node| node.no_map).flat_map(|node| node.reg);
+        { no_map }.any(|range| range.overlaps(one(frame).bytes()))
+    }
+
     /// Marks the RAM that the boot must have kept; returns the pages of all RAM that the tree has.
     fn mark_memory(&self, booted: &Booted<HostIrq>, marks: &mut Marks) -> u32 {
         const KEPT: u8 = 1 << 7;
@@ -191,7 +197,11 @@ impl Run {
         let reachable = PhysRange::new(start, FOUR_GIB);
         for bank in self.fdt.memory_banks() {
             let frames = bank.range.intersection(reachable).whole_frames();
-            frames.iter().filter(|frame| self.machine.exists(*frame)).for_each(|frame| marks.add(one(frame), MEMORY));
+            // One that ends where nothing is counts up to its first hole.
+            let last = frames.iter().rev().find(|frame| !self.is_no_map(*frame));
+            let ends_early = last.is_some_and(|last| !self.machine.exists(last));
+            let there = frames.iter().take_while(|frame| !ends_early || self.machine.exists(*frame));
+            there.filter(|frame| self.machine.exists(*frame)).for_each(|frame| marks.add(one(frame), MEMORY));
         }
         let ram = marks.iter().filter(|(_, mark)| mark & MEMORY != 0).count();
 

@@ -55,6 +55,9 @@ fn absent_ram_is_found_out_and_left() {
     let line =
         "/memory@80000000: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x84003000";
     boots_with(&[(BASE, 128 * MIB)], &[(BASE, 64 * MIB + 3 * PAGE)], (64 << 8) + 3, line);
+    let line =
+        "/memory@80000000: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x81800000";
+    boots_with(&[(BASE, 128 * MIB)], &[(BASE, 24 * MIB), (BASE + 32 * MIB, 64 * MIB)], 24 << 8, line);
     let line = "/memory@90000000: reg: [mem 0x90000000-0x93ffffff]: no RAM answers at 0x90000000, ignoring the bank";
     boots_with(&[RAM[0], (0x9000_0000, 64 * MIB)], &RAM, 64 << 8, line);
 }
