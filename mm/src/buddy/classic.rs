@@ -25,7 +25,7 @@ impl<'m> Placement<'m, TYPES> for Anywhere {
     type Lists = Lists<TYPES>;
 
     const GATHERS: bool = false;
-    const WORK: Work = Work::steps(42);
+    const WORK: Work = Work::steps(41);
     const SEARCHES: u32 = 10;
     const ELSEWHERE: u32 = 5;
     const STEP: u32 = 80;
@@ -39,9 +39,22 @@ impl<'m> Placement<'m, TYPES> for Anywhere {
     }
 
     #[inline(always)]
+    fn home(&self, frames: &ZoneFrames<'m>, pfn: Pfn) -> u32 {
+        WHOLE | frames.usemap.bits(pfn)
+    }
+
+    #[inline(always)]
+    fn group(_home: u32) -> u32 {
+        WHOLE
+    }
+
+    #[inline(always)]
     fn rows(&self, _pfn: Pfn) -> u32 {
         WHOLE
     }
+
+    #[inline(always)]
+    fn typed(&mut self, _pfn: Pfn, _kind: MigrateType) {}
 
     #[inline(always)]
     fn wanted(_order: Order) -> u32 {
@@ -59,13 +72,11 @@ impl<'m> Placement<'m, TYPES> for Anywhere {
     }
 
     #[inline(always)]
-    fn broken(&mut self, _pfn: Pfn, _size: Order, _rows: u32, _lanes: Option<MigrateType>) -> u32 {
-        WHOLE
-    }
+    fn broken(&mut self, _pfn: Pfn, _rows: u32) {}
 
     #[inline(always)]
-    fn given(&mut self, _pfn: Pfn, _log2: u32, _rows: u32) -> u32 {
-        WHOLE
+    fn row_of(home: u32, _log2: u32) -> u32 {
+        home
     }
 
     #[inline(always)]

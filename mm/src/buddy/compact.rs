@@ -5,8 +5,8 @@
 //!              pageblock has to be broken, it becomes one for single pages, for blocks up to order 6 or for larger
 //!              ones, as the request is, until it is whole again. A request takes the smallest block that fits of its
 //!              own pageblocks; else it breaks a whole one; and only when there is none it goes to the others'. Pageblocks
-//!              that were never whole, the boot's leftovers, are for small blocks, before a whole one is broken for them,
-//!              whatever type the leftovers have.
+//!              that were never whole, the boot's leftovers, are for small blocks, and come first; those of other types come
+//!              before a whole pageblock is broken.
 //!              Order 6 is the best border by experiment: five or seven are nearly as good, and more kinds of pageblocks,
 //!              or better choices among blocks of one size, gain less than 1 % of free memory.
 //!              Single pages can do more: taken from the lowest of their pageblocks first, they drain the others. A
@@ -21,7 +21,7 @@
 
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::free_lists::Buddy;
-use crate::buddy::lanes::{LANE_ORDER, LANED, Lanes};
+use crate::buddy::lanes::{LANED, Lanes};
 use crate::buddy::list::{GROUP_ROWS, LISTS, Lists, TYPES, words_of};
 use crate::buddy::placement::{Placement, WHOLE};
 use crate::buddy::{Broken, Work, ZoneFrames};
@@ -50,16 +50,6 @@ const TOP: u32 = 1 << (MAX_ORDER - 1);
 #[derive(Debug)]
 pub struct Gathered<'m>(Lanes<'m>);
 
-impl Gathered<'_> {
-    /// A pageblock of single pages is whole.
-    #[cold]
-    #[inline(never)]
-    fn whole_again(&mut self, pfn: Pfn) {
-        self.0.end(pfn);
-        self.0.stop(pfn);
-    }
-}
-
 impl<'m> Placement<'m, ROWS> for Gathered<'m> {
     type Lists = &'m mut Lists<ROWS>;
 
@@ -77,12 +67,28 @@ impl<'m> Placement<'m, ROWS> for Gathered<'m> {
     fn new(frames: &ZoneFrames<'m>, words: &'m mut [u32]) -> Option<(Self, Self::Lists)> {
         let (lanes, rest) = words.split_at_mut_checked(Lanes::words_for(frames.span))?;
         let (lists, _) = rest.as_chunks_mut().0.as_chunks_mut::<LISTS>().0.split_first_chunk_mut()?;
-        Some((Self(Lanes::new(frames.span, LEFT, lanes)?), lists))
+        let home = |pfn| LEFT | frames.usemap.bits(pfn);
+        Some((Self(Lanes::new(frames.span, home, lanes)?), lists))
+    }
+
+    #[inline(always)]
+    fn home(&self, _frames: &ZoneFrames<'m>, pfn: Pfn) -> u32 {
+        self.0.home(pfn)
+    }
+
+    #[inline(always)]
+    fn group(home: u32) -> u32 {
+        home & !(GROUP_ROWS - 1)
     }
 
     #[inline(always)]
     fn rows(&self, pfn: Pfn) -> u32 {
-        self.0.group(pfn)
+        Self::group(self.0.home(pfn))
+    }
+
+    #[inline(always)]
+    fn typed(&mut self, pfn: Pfn, kind: MigrateType) {
+        self.0.set_type(pfn, kind);
     }
 
     #[inline(always)]
@@ -96,18 +102,18 @@ impl<'m> Placement<'m, ROWS> for Gathered<'m> {
 
     #[inline(always)]
     fn choose(rows: u32, filled: impl Fn(u32) -> u32) -> Option<(u32, Order)> {
-        let first = |rows, orders: u32| Some((rows, Order::of_log2(orders.trailing_zeros())?));
-        let own = filled(rows) & !TOP;
-        if own != 0 {
-            return first(rows, own);
+        let first = |rows| Some((rows, Order::of_log2(filled(rows).trailing_zeros())?));
+        // What is never whole again costs nothing.
+        if rows == SMALL
+            && let found @ Some(_) = first(LEFT)
+        {
+            return found;
         }
-        if rows == SMALL && filled(LEFT) != 0 {
-            return first(LEFT, filled(LEFT));
+        // Whole pageblocks come last in the lists of large blocks.
+        if let found @ Some(_) = first(rows) {
+            return found;
         }
-        if filled(WHOLE) & TOP != 0 {
-            return Some((WHOLE, Order::LARGEST));
-        }
-        None
+        (filled(WHOLE) & TOP != 0).then_some((WHOLE, Order::LARGEST))
     }
 
     #[inline(always)]
@@ -116,26 +122,13 @@ impl<'m> Placement<'m, ROWS> for Gathered<'m> {
     }
 
     #[inline(always)]
-    fn broken(&mut self, pfn: Pfn, size: Order, rows: u32, lanes: Option<MigrateType>) -> u32 {
-        match lanes.filter(|_| rows == SINGLES) {
-            _ if size < Order::LARGEST => {}
-            Some(kind) => self.0.begin(pfn, rows, kind),
-            None => self.0.set_group(pfn, rows),
-        }
-        self.rows(pfn)
+    fn broken(&mut self, pfn: Pfn, rows: u32) {
+        self.0.set_group(pfn, rows);
     }
 
     #[inline(always)]
-    fn given(&mut self, pfn: Pfn, log2: u32, rows: u32) -> u32 {
-        let is_whole = log2 == Order::LARGEST.log2();
-        if rows & LANED != 0 {
-            if is_whole {
-                self.whole_again(pfn);
-            } else {
-                self.0.listed(pfn, Order::of_log2(log2).unwrap_or(LANE_ORDER));
-            }
-        }
-        if is_whole { WHOLE } else { rows }
+    fn row_of(home: u32, log2: u32) -> u32 {
+        if log2 == Order::LARGEST.log2() { WHOLE | (home % GROUP_ROWS) } else { home }
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Blocks of other migrate types, for a request whose own lists are empty.
+//! Other places than a request's own lists: other groups of its type's, and other types'.
 //!
 //! Theory.      The largest block of another type is taken, not the smallest that fits: with it comes, where the rules
 //!              allow, the whole pageblock, so that the next requests of this type find pages here and do not spoil
@@ -6,21 +6,64 @@
 //! Source.      Linux 4.1: `__rmqueue_fallback`, `find_suitable_fallback`, `steal_suitable_fallback`.
 
 use crate::addr::Pfn;
+use crate::buddy::FreeCore;
 use crate::buddy::free_lists::Buddy;
 use crate::buddy::lanes::LANE_ORDER;
 use crate::buddy::list::Row;
 use crate::buddy::moving::Moving;
 use crate::buddy::placement::{Placement, groups};
-use crate::buddy::{FreeCore, Holder};
+use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, PAGEBLOCK_ORDER};
 use crate::order::Order;
 use crate::trace::What;
 
 impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
+    /// Other places than the request's own lists, in the order in which they may be tried.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take_elsewhere(&mut self, order: Order, kind: MigrateType, word: StateWord) -> Option<Pfn> {
+        let others = self.take_others(order, kind, word);
+        let found = others.or_else(|| match kind {
+            MigrateType::Movable => self.take_any(order, MigrateType::Cma, word),
+            _ => None,
+        });
+        let found = found.or_else(|| self.take_fallback(order, kind, word));
+        if found.is_some() || self.options.keeps_reserve {
+            return found;
+        }
+        self.take_any(order, MigrateType::Reserve, word)
+    }
+
+    /// Takes from all pageblocks of `kind`.
+    fn take_any(&mut self, order: Order, kind: MigrateType, word: StateWord) -> Option<Pfn> {
+        let found = self.take_listed(order, P::wanted(order), kind, word);
+        found.or_else(|| self.take_others(order, kind, word))
+    }
+
+    /// Takes from pageblocks of `kind` that are for requests of other orders.
+    fn take_others(&mut self, order: Order, kind: MigrateType, word: StateWord) -> Option<Pfn> {
+        let (pfn, size) = self.smallest_other(order, kind)?;
+        self.carve(pfn, size, order, kind, word);
+        Some(pfn)
+    }
+
+    /// The smallest block of at least `order` of the first group of lists that has one; what is in lanes comes last.
+    pub(super) fn smallest_other(&self, order: Order, kind: MigrateType) -> Option<(Pfn, Order)> {
+        if !P::GATHERS {
+            return None;
+        }
+        let listed = groups::<ROWS>().find_map(|rows| {
+            let row = Row::new(rows, kind as u32);
+            let size = Order::of_log2(self.lists.fitting(order, row).trailing_zeros())?;
+            Some((self.lists.first(size, row)?, size))
+        });
+        listed.or_else(|| Some((self.placement.lanes()?.find(order, kind)?, order)))
+    }
+
     /// Takes a block of `order` from the largest block that any fallback type has.
-    pub(super) fn take_fallback(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+    fn take_fallback(&mut self, order: Order, kind: MigrateType, word: StateWord) -> Option<Pfn> {
         let left = P::leftovers(P::wanted(order));
-        if let Some(pfn) = left.and_then(|rows| self.take_leftover(rows, order, kind, holder)) {
+        if let Some(pfn) = left.and_then(|rows| self.take_leftover(rows, order, kind, word)) {
             return Some(pfn);
         }
         let rows = |other: &MigrateType| {
@@ -38,7 +81,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         let in_lanes = if is_larger_than_lanes { None } else { self.largest_in_lanes(order, kind) };
         let (pfn, size) =
             listed.into_iter().chain(in_lanes).reduce(|best, next| if next.1 > best.1 { next } else { best })?;
-        self.take_over(pfn, size, order, kind, holder)
+        self.take_over(pfn, size, order, kind, word)
     }
 
     /// The largest run of at least `order` that a fallback type has in lanes.
@@ -52,7 +95,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
     /// Takes a block of `order` for an unmovable or reclaimable request from the largest movable block in the group `rows`,
     /// which has no whole pageblocks. Only from there: types that take from each other's would do so for ever.
     #[inline(always)]
-    pub(super) fn take_leftover(&mut self, rows: u32, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+    pub(super) fn take_leftover(&mut self, rows: u32, order: Order, kind: MigrateType, word: StateWord) -> Option<Pfn> {
         let row = Row::new(rows, MigrateType::Movable as u32);
         let fitting = self.lists.fitting(order, row);
         if fitting == 0 || !matches!(kind, MigrateType::Unmovable | MigrateType::Reclaimable) {
@@ -60,18 +103,18 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         }
         let size = Order::of_log2(fitting.ilog2())?;
         let pfn = self.lists.first(size, row)?;
-        self.take_over(pfn, size, order, kind, holder)
+        self.take_over(pfn, size, order, kind, word)
     }
 
     #[cold]
     #[inline(never)]
-    fn take_over(&mut self, pfn: Pfn, size: Order, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+    fn take_over(&mut self, pfn: Pfn, size: Order, order: Order, kind: MigrateType, word: StateWord) -> Option<Pfn> {
         let from = self.frames.map.at(pfn).word().list()?;
         self.frames.note(What::Fallback { wanted: kind, from, size }, Some(pfn), order);
         if kind.may_steal_pageblock(size) {
             self.steal(pfn, size, kind, order);
         }
-        self.carve(pfn, size, order, order, kind, holder);
+        self.carve(pfn, size, order, kind, word);
         Some(pfn)
     }
 
@@ -83,7 +126,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         }
         if size >= PAGEBLOCK_ORDER {
             self.frames.note(What::Steal { to: kind, pages: size.pages() }, Some(pfn), size);
-            self.frames.usemap.set(pfn, kind);
+            self.set_type(pfn, kind);
         } else if !self.is_moving() {
             self.start(Moving::steal(&self.frames, pfn, size, kind, order.pages()));
         }

@@ -32,81 +32,77 @@ pub struct Buddy<'m, P: Placement<'m, ROWS>, const ROWS: usize> {
 }
 
 impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
-    /// Takes from the lists of `kind` alone (Linux: `__rmqueue_smallest`).
+    /// Takes a block, whose state is `word` then, from the lists of `kind` alone (Linux: `__rmqueue_smallest`).
     #[inline(always)]
-    fn take_own(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+    fn take_own(&mut self, order: Order, kind: MigrateType, word: StateWord) -> Option<Pfn> {
         if P::GATHERS
             && order == Order::ZERO
-            && let Some(pfn) = self.take_single(kind, holder)
+            && let Some(pfn) = self.take_single(kind, word)
         {
             return Some(pfn);
         }
-        self.take_listed(order, P::wanted(order), kind, holder)
+        self.take_listed(order, P::wanted(order), kind, word)
     }
 
     /// Takes the first block of the list that a request which prefers the group `rows` is served from.
     #[inline(always)]
-    fn take_listed(&mut self, order: Order, rows: u32, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+    pub(super) fn take_listed(&mut self, order: Order, rows: u32, kind: MigrateType, word: StateWord) -> Option<Pfn> {
         let bits = kind as u32;
         let (group, found) = P::choose(rows, |group| self.lists.fitting(order, Row::new(group, bits)))?;
         if P::GATHERS && found > order {
-            return self.take_part(order, (group, found), rows, kind, holder);
+            return if found == Order::LARGEST {
+                self.take_of_whole(order, rows, kind, word)
+            } else {
+                self.take_of_part(order, found, Row::new(group, bits), word)
+            };
         }
         let (pfn, page) = self.lists.pop(found, Row::new(group, bits));
         self.counts.remove(order.pages(), kind);
         if !P::GATHERS && found > order {
             self.expand(pfn, found, order, Row::new(WHOLE, bits));
         }
-        page.set_word(holder.word(order));
+        page.set_word(word);
         Some(pfn)
     }
 
-    /// The same out of a larger block, of the group and order `found`, while a placement has several groups.
+    /// The same out of the first whole pageblock, while a placement has several groups.
     #[inline(never)]
-    fn take_part(
-        &mut self,
-        order: Order,
-        found: (u32, Order),
-        rows: u32,
-        kind: MigrateType,
-        holder: Holder,
-    ) -> Option<Pfn> {
-        let ((group, found), bits) = (found, kind as u32);
-        if found == Order::LARGEST {
-            let left = P::leftovers(rows);
-            if let Some(pfn) = left.and_then(|left| self.take_leftover(left, order, kind, holder)) {
-                return Some(pfn);
-            }
+    fn take_of_whole(&mut self, order: Order, rows: u32, kind: MigrateType, word: StateWord) -> Option<Pfn> {
+        let left = P::leftovers(rows);
+        if let Some(pfn) = left.and_then(|left| self.take_leftover(left, order, kind, word)) {
+            return Some(pfn);
         }
-        let (pfn, page) = self.lists.pop(found, Row::new(group, bits));
-        self.counts.remove(order.pages(), kind);
-        self.list_rest(pfn, found, order, rows, kind);
-        page.set_word(holder.word(order));
+        let (pfn, page) = self.lists.pop(Order::LARGEST, Row::new(WHOLE, kind as u32));
+        self.counts.remove_bits(order.pages(), kind as u32);
+        self.list_rest(pfn, Order::LARGEST, order, rows, kind as u32);
+        page.set_word(word);
         Some(pfn)
     }
 
-    /// Takes the first block of `order` out of the listed block `pfn` and lists the rest as `kind`, for a request that is
-    /// placed like one for `like`; in lanes the rest stays what it was (Linux: `__rmqueue_fallback`'s part after the search).
+    /// The same out of the first block of the order `found` in `row`, which is part of a pageblock.
     #[inline(never)]
-    pub(super) fn carve(
-        &mut self,
-        pfn: Pfn,
-        size: Order,
-        order: Order,
-        like: Order,
-        kind: MigrateType,
-        holder: Holder,
-    ) {
+    fn take_of_part(&mut self, order: Order, found: Order, row: Row, word: StateWord) -> Option<Pfn> {
+        let (pfn, page) = self.lists.pop(found, row);
+        self.counts.remove_bits(order.pages(), row.bits());
+        self.list_part(pfn, found, order, row.bits());
+        page.set_word(word);
+        Some(pfn)
+    }
+
+    /// Takes the first block of `order` out of the listed block `pfn`, whose state is `word` then, and lists the rest as
+    /// `kind`; in lanes the rest stays what it was (Linux: `__rmqueue_fallback`'s part after the search).
+    #[inline(never)]
+    pub(super) fn carve(&mut self, pfn: Pfn, size: Order, order: Order, kind: MigrateType, word: StateWord) {
         let page = self.frames.map.at(pfn);
         let list = page.word().list().unwrap_or(kind);
         self.counts.remove(order.pages(), list);
         if !self.take_run(pfn, order) {
             self.unlink(pfn, page, size, list as u32);
             if size > order {
-                self.list_rest(pfn, size, order, P::wanted(like), kind);
+                self.list_rest(pfn, size, order, P::wanted(order), kind as u32);
             }
         }
-        page.set_word(holder.word(order));
+        page.set_word(word);
     }
 
     /// Takes a listed block off its list.
@@ -163,18 +159,25 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         self.counts.remove_bits(order.pages(), bits);
     }
 
-    /// As [`FreeCore::give_claimed`], of a block that comes to a list; `rows` are its pageblock's.
+    /// See [`Placement::home`].
     #[inline(always)]
-    fn give_listed(&mut self, pfn: Pfn, order: Order, rows: u32) -> u32 {
-        if self.is_careful {
-            return self.give_carefully(pfn, order);
-        }
-        let bits = self.frames.usemap.bits(pfn);
-        self.counts.add_bits(order.pages(), bits);
+    pub(super) fn home(&self, pfn: Pfn) -> u32 {
+        self.placement.home(&self.frames, pfn)
+    }
+
+    /// Makes `kind` the type of the pageblock of `pfn`.
+    pub(super) fn set_type(&mut self, pfn: Pfn, kind: MigrateType) {
+        self.frames.usemap.set(pfn, kind);
+        self.placement.typed(pfn, kind);
+    }
+
+    /// As [`FreeCore::give_claimed`], of a block that comes to a list, in a pageblock without lanes.
+    #[inline(always)]
+    fn give_listed(&mut self, pfn: Pfn, order: Order, home: u32) -> u32 {
+        self.counts.add_bits(order.pages(), Row::of(home).bits());
         let group = self.frames.map.around(pfn);
-        let block = self.lists.merge(group, self.lists.freed(pfn, order), rows);
-        let rows = self.placement.given(block.head(pfn), block.log2(), rows);
-        self.lists.push_freed(group, pfn, block, Row::new(rows, bits));
+        let block = self.lists.merge(group, self.lists.freed(pfn, order), P::group(home));
+        self.lists.push_freed(group, pfn, block, Row::of(P::row_of(home, block.log2())));
         Work::cost(block.log2())
     }
 
@@ -188,7 +191,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
             return cost;
         }
         let listed = self.list_lane(pfn);
-        let (kind, rows) = (self.frames.usemap.get(pfn), self.placement.rows(pfn));
+        let (kind, home) = (self.frames.usemap.get(pfn), self.home(pfn));
         self.counts.add(order.pages(), kind);
         let (mut head, mut size) = (pfn, order);
         while let Some(next) = size.next() {
@@ -210,8 +213,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
             (head, size) = (head.min(buddy), next);
         }
         let block = self.lists.freed(head, size);
-        let rows = self.placement.given(head, size.log2(), rows);
-        self.lists.push_freed(self.frames.map.around(pfn), pfn, block, Row::new(rows, kind as u32));
+        self.push_freed(pfn, block, home);
         self.frames.note_given(pfn, order);
         Work::cost(size.log2()) + listed * Work::BLOCK
     }
@@ -237,49 +239,9 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         if let Some(lanes) = self.placement.lanes_mut() {
             lanes.end(moving.place());
         }
-        moving.finish(&self.frames);
-    }
-
-    /// Other places than the request's own lists, in the order in which they may be tried.
-    #[cold]
-    #[inline(never)]
-    fn take_elsewhere(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
-        let others = self.take_others(order, kind, holder);
-        let found = others.or_else(|| match kind {
-            MigrateType::Movable => self.take_any(order, MigrateType::Cma, holder),
-            _ => None,
-        });
-        let found = found.or_else(|| self.take_fallback(order, kind, holder));
-        if found.is_some() || self.options.keeps_reserve {
-            return found;
+        if moving.comes_over(&self.frames) {
+            self.set_type(moving.place(), moving.to);
         }
-        self.take_any(order, MigrateType::Reserve, holder)
-    }
-
-    /// Takes from all pageblocks of `kind`.
-    fn take_any(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
-        let found = self.take_listed(order, P::wanted(order), kind, holder);
-        found.or_else(|| self.take_others(order, kind, holder))
-    }
-
-    /// Takes from pageblocks of `kind` that are for requests of other orders.
-    fn take_others(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
-        let (pfn, size) = self.smallest_other(order, kind)?;
-        self.carve(pfn, size, order, order, kind, holder);
-        Some(pfn)
-    }
-
-    /// The smallest block of at least `order` of the first group of lists that has one; what is in lanes comes last.
-    fn smallest_other(&self, order: Order, kind: MigrateType) -> Option<(Pfn, Order)> {
-        if !P::GATHERS {
-            return None;
-        }
-        let listed = groups::<ROWS>().find_map(|rows| {
-            let row = Row::new(rows, kind as u32);
-            let size = Order::of_log2(self.lists.fitting(order, row).trailing_zeros())?;
-            Some((self.lists.first(size, row)?, size))
-        });
-        listed.or_else(|| Some((self.placement.lanes()?.find(order, kind)?, order)))
     }
 }
 
@@ -307,9 +269,10 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
 
     #[inline(always)]
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn> {
-        match self.take_own(order, kind, holder) {
+        let word = holder.word(order);
+        match self.take_own(order, kind, word) {
             Some(pfn) => Some(pfn),
-            None => self.take_elsewhere(order, kind, holder),
+            None => self.take_elsewhere(order, kind, word),
         }
     }
 
@@ -344,8 +307,9 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
             let there = own.or_else(|| self.smallest_other(order, kind).map(|(_, size)| (rows, size)));
             let whole = there.map_or(order, |(_, size)| size.min(most));
             let size = if self.options.guard_minorder > Order::ZERO { order } else { whole };
-            let found = self.take_listed(size, rows, kind, holder);
-            let Some(pfn) = found.or_else(|| self.take_elsewhere(size, kind, holder)) else { break };
+            // The cut says what its blocks are.
+            let found = self.take_listed(size, rows, kind, StateWord::INSIDE);
+            let Some(pfn) = found.or_else(|| self.take_elsewhere(size, kind, StateWord::INSIDE)) else { break };
             let blocks = self.frames.cut(pfn, size, order, holder);
             each(pfn, blocks);
             taken += blocks;
@@ -364,19 +328,22 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
         {
             return cost;
         }
-        self.give_listed(pfn, Order::ZERO, self.placement.rows(pfn))
+        if self.is_careful {
+            return self.give_carefully(pfn, Order::ZERO);
+        }
+        self.give_listed(pfn, Order::ZERO, self.home(pfn))
     }
 
     #[inline(always)]
     fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32 {
-        let rows = self.placement.rows(pfn);
-        if rows & LANED != 0
-            && !self.is_careful
-            && let Some(cost) = self.give_small(pfn, order)
-        {
-            return cost;
+        if self.is_careful {
+            return self.give_carefully(pfn, order);
         }
-        self.give_listed(pfn, order, rows)
+        let home = self.home(pfn);
+        if home & LANED != 0 {
+            return self.give_laned(pfn, order);
+        }
+        self.give_listed(pfn, order, home)
     }
 
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order> {
@@ -406,7 +373,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
         if self.moving.is_some() {
             return false;
         }
-        self.frames.usemap.set(pfn, kind);
+        self.set_type(pfn, kind);
         self.start(Moving::whole(&self.frames, pfn, kind));
         true
     }

@@ -73,6 +73,12 @@ impl Row {
         Self(group | (bits % GROUP_ROWS))
     }
 
+    /// With this number, and maybe more in the bits above.
+    #[inline(always)]
+    pub(super) const fn of(row: u32) -> Self {
+        Self(row)
+    }
+
     /// The number of its type.
     #[inline(always)]
     pub(super) const fn bits(self) -> u32 {
@@ -234,8 +240,8 @@ impl<'m, L: BorrowMut<Lists<ROWS>>, const ROWS: usize> BlockLists<'m, L, ROWS> {
     }
 
     /// Takes the buddies of a block that is being freed off their lists as long as they are free, and makes one block of
-    /// them; returns that. Its state is what it was; `group` is what lies around it, `rows` where the rows of lists of that
-    /// pageblock begin (Linux: the loop of `__free_one_page`).
+    /// them; returns that. Its state is what it was; `group` is what lies around it, `rows` the group of lists of that
+    /// pageblock (Linux: the loop of `__free_one_page`).
     #[inline(always)]
     pub(super) fn merge(&mut self, group: &Group, block: Freed, rows: u32) -> Freed {
         let Freed { mut offset, mut pages, mut free } = block;
@@ -271,7 +277,6 @@ impl<'m, L: BorrowMut<Lists<ROWS>>, const ROWS: usize> BlockLists<'m, L, ROWS> {
     /// The list is given by its place in the row, which is below the length there; `pages` are a block's.
     #[inline(always)]
     fn unlink_from(&mut self, page: &Page, row: Row, order: usize, pages: u32) {
-        let map = self.map;
         let row = row.0 as usize % ROWS;
         let list = &mut self.lists.borrow_mut()[row][order];
         list[BLOCKS] -= 1;
@@ -281,6 +286,7 @@ impl<'m, L: BorrowMut<Lists<ROWS>>, const ROWS: usize> BlockLists<'m, L, ROWS> {
             return;
         }
         core::hint::cold_path();
+        let map = self.map;
         let (next, prev) = (page.next.load(Relaxed), page.prev.load(Relaxed));
         match map.entry(prev) {
             Some(before) => before.next.store(next, Relaxed),

@@ -12,8 +12,10 @@
 //! Source.      Linux 4.1 mm/page_alloc.c: `__rmqueue`, `__free_one_page`, `expand`; Knuth, TAOCP 1, 2.5.
 #![forbid(unsafe_code)]
 
+mod budget;
 mod classic;
 mod compact;
+mod counts;
 mod error;
 mod fallback;
 mod free_lists;
@@ -29,8 +31,10 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
+pub use budget::{Wanted, Work};
 pub use classic::Classic;
 pub use compact::Compact;
+pub use counts::FreeCounts;
 pub use error::{Broken, FreeError};
 pub use validate::Tally;
 
@@ -173,172 +177,9 @@ impl ZoneFrames<'_> {
     }
 }
 
-/// How many blocks of one order to take.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Wanted {
-    /// With so many it is enough.
-    pub least: u32,
-    /// No more than that, even if a larger block must be cut for it.
-    pub most: u32,
-}
-
-impl Wanted {
-    /// Exactly as many, as far as there are.
-    #[must_use]
-    pub const fn exactly(blocks: u32) -> Self {
-        Self { least: blocks, most: blocks }
-    }
-
-    /// What is wanted when `taken` blocks are there.
-    #[inline]
-    const fn after(self, taken: u32) -> Self {
-        Self { least: self.least - taken, most: self.most - taken }
-    }
-
-    /// The largest block to take when `taken` blocks of `order` are there: one that is enough, if that is not too much.
-    #[inline]
-    fn largest(self, taken: u32, order: Order) -> Order {
-        let pages = |blocks: u32| (blocks - taken) << order.log2();
-        let enough = Order::covering(pages(self.least)).filter(|enough| enough.pages() <= pages(self.most));
-        enough.or_else(|| Order::largest_within(pages(self.most))).unwrap_or(order).max(order)
-    }
-}
-
-/// How much may still be given back under one hold of the zone's lock: interrupts are off meanwhile.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Work(i32);
-
-impl Work {
-    /// What a block costs besides its merges, when a merge costs 1. The order that it ends up with counts as merges.
-    const BLOCK: u32 = 3;
-    /// What a block costs that becomes bits of a lane.
-    const IN_LANE: u32 = 2;
-    /// What it costs more when the lane is full then.
-    const FULL_LANE: u32 = 8;
-
-    /// For one hold of the lock: a step is some 50 instructions, and the last block may take more.
-    const fn steps(steps: i32) -> Self {
-        Self(steps)
-    }
-
-    /// None.
-    #[must_use]
-    #[inline]
-    pub const fn none() -> Self {
-        Self(0)
-    }
-
-    /// Without a bound.
-    #[must_use]
-    #[inline]
-    pub const fn all() -> Self {
-        Self(i32::MAX)
-    }
-
-    /// What is left when as much was done as of `all`, which was without a bound.
-    #[must_use]
-    #[inline]
-    pub const fn less(self, all: Self) -> Self {
-        Self(self.0.saturating_sub(i32::MAX - all.0))
-    }
-
-    /// Whether one more block may be given back.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_left(self) -> bool {
-        self.0 > 0
-    }
-
-    /// What giving a block back costs that is part of a free one of order `log2` then.
-    const fn cost(log2: u32) -> u32 {
-        log2 + Self::BLOCK
-    }
-
-    /// What is left when a block was given back that cost so much.
-    #[must_use]
-    #[inline(always)]
-    pub const fn gave(self, cost: u32) -> Self {
-        // Some steps: the cast loses nothing.
-        Self(self.0.wrapping_sub(cost as i32))
-    }
-}
-
 /// Whether blocks that are given back take the long way even while no pageblock changes its type.
 fn is_careful(frames: &ZoneFrames<'_>, options: CoreOptions) -> bool {
     options.guard_minorder > Order::ZERO || frames.trace.is_some()
-}
-
-/// How many pages a core holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct FreeCounts {
-    /// Free and ready to be taken, lent contiguous-memory areas included (Linux: `NR_FREE_PAGES`).
-    pub free: u32,
-    /// The part of `free` in contiguous-memory areas (Linux: `NR_FREE_CMA_PAGES`).
-    pub cma: u32,
-    /// Free, but in isolated pageblocks; not part of `free`.
-    pub isolated: u32,
-    /// Kept as guards; not part of `free`.
-    pub guard: u32,
-}
-
-impl FreeCounts {
-    /// Counts `pages` that came to the lists of `kind`.
-    #[inline(always)]
-    fn add(&mut self, pages: u32, kind: MigrateType) {
-        match kind {
-            MigrateType::Isolate => self.isolated += pages,
-            MigrateType::Cma => {
-                self.cma += pages;
-                self.free += pages;
-            }
-            _ => self.free += pages,
-        }
-    }
-
-    /// As [`Self::add`], with the type's number.
-    #[inline(always)]
-    fn add_bits(&mut self, pages: u32, bits: u32) {
-        if bits < MigrateType::Cma as u32 {
-            self.free += pages;
-        } else {
-            self.add_apart(pages, bits);
-        }
-    }
-
-    /// As [`Self::remove`], with the type's number.
-    #[inline(always)]
-    fn remove_bits(&mut self, pages: u32, bits: u32) {
-        if bits < MigrateType::Cma as u32 {
-            self.free -= pages;
-        } else {
-            self.remove_apart(pages, bits);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn remove_apart(&mut self, pages: u32, bits: u32) {
-        self.remove(pages, MigrateType::new(bits).unwrap_or(MigrateType::Unmovable));
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn add_apart(&mut self, pages: u32, bits: u32) {
-        self.add(pages, MigrateType::new(bits).unwrap_or(MigrateType::Unmovable));
-    }
-
-    /// Counts `pages` that left the lists of `kind`.
-    #[inline(always)]
-    fn remove(&mut self, pages: u32, kind: MigrateType) {
-        match kind {
-            MigrateType::Isolate => self.isolated -= pages,
-            MigrateType::Cma => {
-                self.cma -= pages;
-                self.free -= pages;
-            }
-            _ => self.free -= pages,
-        }
-    }
 }
 
 /// Free blocks of one zone: what the page allocator asks of any design of free lists.

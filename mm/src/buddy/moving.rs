@@ -109,14 +109,12 @@ impl Moving {
         Pfn::new(self.end.raw().wrapping_sub(1))
     }
 
-    /// The end of a change that is done: one for a request is told to the trace, and the pageblock comes over if half of it
-    /// was free.
-    pub(super) fn finish(&self, frames: &ZoneFrames<'_>) {
-        let Some(size) = self.stolen else { return };
+    /// The end of a change that is done: one for a request is told to the trace. Returns whether the pageblock comes over
+    /// with it: then half of it was free.
+    pub(super) fn comes_over(&self, frames: &ZoneFrames<'_>) -> bool {
+        let Some(size) = self.stolen else { return false };
         frames.note(What::Steal { to: self.to, pages: self.moved }, Some(self.place()), size);
         // It may have been isolated meanwhile, but not while a change is under way.
-        if self.moved >= PAGEBLOCK_PAGES / 2 {
-            frames.usemap.set(self.place(), self.to);
-        }
+        self.moved >= PAGEBLOCK_PAGES / 2
     }
 }

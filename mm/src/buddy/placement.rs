@@ -38,8 +38,18 @@ pub trait Placement<'m, const ROWS: usize>: Sized + Send {
     /// For a zone with nothing free, in `words`, and room for lists; `None` when the words are too few.
     fn new(frames: &ZoneFrames<'m>, words: &'m mut [u32]) -> Option<(Self, Self::Lists)>;
 
-    /// The group of the pageblock of `pfn`.
+    /// The group of the pageblock of `pfn` and the number of its type, which are the row of lists of what is freed in it;
+    /// and [`LANED`](super::lanes::LANED) if it has lanes.
+    fn home(&self, frames: &ZoneFrames<'m>, pfn: Pfn) -> u32;
+
+    /// The group in it, and whether it has lanes.
+    fn group(home: u32) -> u32;
+
+    /// The group of the pageblock of `pfn`, and whether it has lanes.
     fn rows(&self, pfn: Pfn) -> u32;
+
+    /// Notes that the pageblock of `pfn` has another type.
+    fn typed(&mut self, pfn: Pfn, kind: MigrateType);
 
     /// The group that a request for `order` prefers.
     fn wanted(order: Order) -> u32;
@@ -53,13 +63,12 @@ pub trait Placement<'m, const ROWS: usize>: Sized + Send {
     /// another type than break a whole one.
     fn leftovers(rows: u32) -> Option<u32>;
 
-    /// Notes that a part of the listed block `pfn`, for a request that prefers `rows`, is taken and the rest becomes free;
-    /// returns the group that the rest belongs to. A whole pageblock for single pages may have `lanes` of this type.
-    fn broken(&mut self, pfn: Pfn, size: Order, rows: u32, lanes: Option<MigrateType>) -> u32;
+    /// Notes that a part of the whole pageblock `pfn` is taken, for a request that prefers the group `rows`: what is free in it
+    /// belongs there.
+    fn broken(&mut self, pfn: Pfn, rows: u32);
 
-    /// Notes that the block around `pfn`, of the order `log2`, is listed in group `rows`; returns the group that it really
-    /// belongs to.
-    fn given(&mut self, pfn: Pfn, log2: u32, rows: u32) -> u32;
+    /// The row for a block of the order `log2` that was freed in a pageblock with this [`Self::home`].
+    fn row_of(home: u32, log2: u32) -> u32;
 
     /// The lanes, if the placement knows such.
     fn lanes(&self) -> Option<&Lanes<'m>>;

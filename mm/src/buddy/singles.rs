@@ -9,7 +9,7 @@
 use crate::addr::Pfn;
 use crate::buddy::free_lists::Buddy;
 use crate::buddy::lanes::{LANE, LANE_ORDER, LANED};
-use crate::buddy::list::Row;
+use crate::buddy::list::{Freed, Row};
 use crate::buddy::placement::Placement;
 use crate::buddy::{Holder, Wanted, Work};
 use crate::memmap::{GROUP, StateWord};
@@ -22,17 +22,17 @@ const RUNS: u32 = 2;
 impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
     /// Takes the page that single pages of `kind` should come from.
     #[inline(never)]
-    pub(super) fn take_single(&mut self, kind: MigrateType, holder: Holder) -> Option<Pfn> {
+    pub(super) fn take_single(&mut self, kind: MigrateType, word: StateWord) -> Option<Pfn> {
         let (start, pages) = self.placement.lanes()?.first(kind)?;
         if pages == 0 {
             let size = self.frames.map.at(start).word().head_order()?;
-            self.carve(start, size, Order::ZERO, Order::ZERO, kind, holder);
+            self.carve(start, size, Order::ZERO, kind, word);
             return Some(start);
         }
         let pfn = Pfn::new(start.raw() + pages.trailing_zeros());
         self.placement.lanes_mut()?.remove(pfn, 0);
         self.counts.remove(1, kind);
-        self.frames.map.at(pfn).set_word(holder.word(Order::ZERO));
+        self.frames.map.at(pfn).set_word(word);
         Some(pfn)
     }
 
@@ -107,7 +107,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         self.unlink(start, page, found, kind as u32);
         let size = size.min(found);
         if found > size {
-            self.list_rest(start, found, size, P::wanted(Order::ZERO), kind);
+            self.list_rest(start, found, size, P::wanted(Order::ZERO), kind as u32);
         }
         let pages = self.frames.cut(start, size, Order::ZERO, holder);
         each(start, pages);
@@ -115,26 +115,49 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
     }
 
     /// Makes what is left of the block `pfn`, from below `high` down to `low`, free again, after its front was taken by a
-    /// request that prefers `rows`.
+    /// request that prefers `rows` from the lists of the type numbered `bits`.
     #[inline(always)]
-    pub(super) fn list_rest(&mut self, pfn: Pfn, high: Order, low: Order, rows: u32, kind: MigrateType) {
-        let may_have_lanes = P::GATHERS
-            && high == Order::LARGEST
-            && self.options.guard_minorder == Order::ZERO
-            && kind.index() < PAGESET_TYPES
-            && self.frames.usemap.get(pfn) == kind
-            && !self.is_changing(pfn);
-        let rest = self.placement.broken(pfn, high, rows, may_have_lanes.then_some(kind));
-        if rest & LANED != 0 {
-            self.rest_to_lane(pfn, high, low, rest);
-        } else {
-            self.expand(pfn, high, low, Row::new(rest, kind as u32));
+    pub(super) fn list_rest(&mut self, pfn: Pfn, high: Order, low: Order, rows: u32, bits: u32) {
+        if high < Order::LARGEST {
+            return self.list_part(pfn, high, low, bits);
         }
+        self.placement.broken(pfn, rows);
+        if P::GATHERS && rows == P::wanted(Order::ZERO) && self.begin_lanes(pfn, bits) {
+            self.rest_to_lane(pfn, high, low);
+        } else {
+            self.expand(pfn, high, low, Row::new(rows, bits));
+        }
+    }
+
+    /// The same of a block that is not a whole pageblock.
+    #[inline(always)]
+    pub(super) fn list_part(&mut self, pfn: Pfn, high: Order, low: Order, bits: u32) {
+        let rows = self.placement.rows(pfn);
+        if P::GATHERS && rows & LANED != 0 {
+            self.rest_to_lane(pfn, high, low);
+        } else {
+            self.expand(pfn, high, low, Row::new(rows, bits));
+        }
+    }
+
+    /// Begins lanes in the whole pageblock `pfn`, which has just been taken off the lists of the type numbered `bits`, if it may
+    /// have some; returns whether it has.
+    #[inline(always)]
+    fn begin_lanes(&mut self, pfn: Pfn, bits: u32) -> bool {
+        let may_have_lanes = self.options.guard_minorder == Order::ZERO
+            && (bits as usize) < PAGESET_TYPES
+            && Row::of(self.home(pfn)).bits() == bits
+            && !self.is_changing(pfn);
+        if may_have_lanes && let Some(lanes) = self.placement.lanes_mut() {
+            lanes.begin(pfn, bits);
+        }
+        may_have_lanes
     }
 
     /// The same in a pageblock with lanes: what is smaller than a lane becomes bits of the first.
     #[inline(never)]
-    fn rest_to_lane(&mut self, pfn: Pfn, high: Order, low: Order, rows: u32) {
+    fn rest_to_lane(&mut self, pfn: Pfn, high: Order, low: Order) {
+        let rows = self.placement.rows(pfn);
         let Some(lanes) = self.placement.lanes_mut() else { return };
         let kind = lanes.kind_of(pfn);
         let listed = low.max(LANE_ORDER);
@@ -162,8 +185,19 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         StateWord::free(Order::ZERO, MigrateType::Unmovable, self.frames.zone).of_type(bits)
     }
 
-    /// As [`Self::give_to_lane`], of any block.
+    /// As [`FreeCore::give_claimed`](crate::buddy::FreeCore::give_claimed), in a pageblock with lanes.
     #[inline(never)]
+    pub(super) fn give_laned(&mut self, pfn: Pfn, order: Order) -> u32 {
+        if let Some(cost) = self.give_small(pfn, order) {
+            return cost;
+        }
+        let home = self.home(pfn);
+        self.counts.add_bits(order.pages(), Row::of(home).bits());
+        self.list_block(pfn, order, home)
+    }
+
+    /// As [`Self::give_to_lane`], of any block.
+    #[inline(always)]
     pub(super) fn give_small(&mut self, pfn: Pfn, order: Order) -> Option<u32> {
         if order < LANE_ORDER { self.give_to_lane(pfn, order) } else { None }
     }
@@ -175,7 +209,7 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         let added = self.placement.lanes_mut()?.add(pfn, order.log2())?;
         self.counts.free += order.pages();
         if added.is_full {
-            return Some(self.list_full_lane(pfn, added.kind));
+            return Some(self.list_full_lane(pfn));
         }
         let word = self.free_page(added.kind);
         if order == Order::ZERO {
@@ -188,15 +222,29 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
 
     /// The lane of `pfn` is full: it is a listed block, and merges.
     #[inline(never)]
-    fn list_full_lane(&mut self, pfn: Pfn, bits: u32) -> u32 {
+    fn list_full_lane(&mut self, pfn: Pfn) -> u32 {
         let start = Pfn::new(pfn.raw() & !(LANE - 1));
-        let group = self.frames.map.around(start);
         self.set_words(start, 0..LANE, StateWord::INSIDE);
-        let rows = self.placement.rows(start);
-        let block = self.lists.merge(group, self.lists.freed(start, LANE_ORDER), rows);
-        let rows = self.placement.given(block.head(start), block.log2(), rows);
-        self.lists.push_freed(group, start, block, Row::new(rows, bits));
-        Work::cost(block.log2()) + Work::FULL_LANE
+        self.list_block(start, LANE_ORDER, self.home(start)) + Work::FULL_LANE
+    }
+
+    /// Lists the block at `pfn`, of a lane at least, in a pageblock with lanes; returns what it cost.
+    #[inline(always)]
+    fn list_block(&mut self, pfn: Pfn, order: Order, home: u32) -> u32 {
+        let block = self.lists.merge(self.frames.map.around(pfn), self.lists.freed(pfn, order), P::group(home));
+        self.push_freed(pfn, block, home);
+        Work::cost(block.log2())
+    }
+
+    /// Lists the block around `pfn`, whose buddy is not free, in a pageblock that may have lanes.
+    #[inline(always)]
+    pub(super) fn push_freed(&mut self, pfn: Pfn, block: Freed, home: u32) {
+        if home & LANED != 0
+            && let Some(lanes) = self.placement.lanes_mut()
+        {
+            lanes.listed(block.head(pfn), block.log2());
+        }
+        self.lists.push_freed(self.frames.map.around(pfn), pfn, block, Row::of(P::row_of(home, block.log2())));
     }
 
     /// Takes a block at `pfn` out of its lane, if it is there.

@@ -2,8 +2,9 @@
 
 use crate::addr::Pfn;
 use crate::buddy::lanes::{
-    Block, GROUP, HINTS, KIND, KINDS, LANE, LANE_ORDER, LANED, LANES, LEVELS, Lanes, RUNS, runs_of,
+    Block, HINTS, HOME, KIND, KINDS, LANE, LANE_ORDER, LANED, LANES, LEVELS, Lanes, RUNS, runs_of,
 };
+use crate::buddy::list::GROUP_ROWS;
 use crate::buddy::{Broken, ZoneFrames};
 use crate::memmap::StateWord;
 use crate::migrate::{MigrateType, PAGESET_TYPES};
@@ -24,7 +25,8 @@ impl Lanes<'_> {
         same("sets of pageblocks", 0, u32::from(!self.hinted.is_sound()))?;
         let mut found = self.runs.map(|levels| levels.map(|_| 0));
         for (index, block) in (0..).zip(&*self.blocks) {
-            if block[GROUP] & LANED == 0 && !is_changing(self.start_of(index, 0)) {
+            same("type of a pageblock", block[HOME] % GROUP_ROWS, frames.usemap.bits(self.start_of(index, 0)))?;
+            if block[HOME] & LANED == 0 && !is_changing(self.start_of(index, 0)) {
                 same(
                     "lanes with pages where there are none",
                     0,
@@ -49,7 +51,7 @@ impl Lanes<'_> {
 
     /// The hints and bits of one pageblock.
     fn hints(&self, frames: &ZoneFrames<'_>, index: u32, block: &Block) -> Result<(), Broken> {
-        let is_laned = block[GROUP] & LANED != 0;
+        let is_laned = block[HOME] & LANED != 0;
         let kind = MigrateType::new(block[KIND]).unwrap_or(MigrateType::Unmovable);
         let free = StateWord::free(Order::ZERO, kind, frames.zone);
         for (lane, word) in (0..).zip(&block[..LANES]) {

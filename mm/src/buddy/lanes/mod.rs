@@ -21,6 +21,7 @@ mod tests;
 
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::lanes::sets::Sets;
+use crate::buddy::list::GROUP_ROWS;
 use crate::migrate::{MigrateType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, PAGESET_TYPES};
 use crate::order::Order;
 use crate::zone::pageblock::blocks_touched;
@@ -45,9 +46,9 @@ const RUNS: usize = LANES - 1;
 const HINTS: usize = RUNS + LEVELS;
 /// The number of the type that the free pages are of.
 const KIND: usize = HINTS + 1;
-/// The group of lists that the pageblock's blocks are on.
-const GROUP: usize = KIND + 1;
-/// Stands in the group of a pageblock with lanes: more than the number of rows, so that it does not count where rows are
+/// The row of lists that what is freed in the pageblock comes to: its group, and the number of its type.
+const HOME: usize = KIND + 1;
+/// Stands with the row of a pageblock with lanes: more than the number of rows, so that it does not count where rows are
 /// looked up.
 pub(super) const LANED: u32 = 1 << 8;
 /// Types, the next power of two.
@@ -112,13 +113,17 @@ impl<'m> Lanes<'m> {
         blocks as usize * size_of::<Block>() / size_of::<u32>() + Sets::<PAGESET_TYPES>::words_for(blocks)
     }
 
-    /// For a zone in which no pageblock has any and all are in `group`, in `words`; `None` when these are fewer than
-    /// [`Self::words_for`] the span.
-    pub(super) fn new(span: PfnRange, group: u32, words: &'m mut [u32]) -> Option<Self> {
+    /// For a zone in which no pageblock has any and `home` says where each belongs, in `words`; `None` when these are fewer
+    /// than [`Self::words_for`] the span.
+    pub(super) fn new(span: PfnRange, home: impl Fn(Pfn) -> u32, words: &'m mut [u32]) -> Option<Self> {
         let count = blocks_touched(span, PAGEBLOCK_PAGES);
         let (blocks, rest) = words.split_at_mut_checked(count as usize * size_of::<Block>() / size_of::<u32>())?;
         blocks.fill(0);
-        blocks.as_chunks_mut::<BLOCK_WORDS>().0.iter_mut().for_each(|block| block[GROUP] = group);
+        let starts =
+            (span.start.raw() >> PAGEBLOCK_ORDER.log2()..).map(|block| Pfn::new(block << PAGEBLOCK_ORDER.log2()));
+        for (block, start) in blocks.as_chunks_mut::<BLOCK_WORDS>().0.iter_mut().zip(starts) {
+            block[HOME] = home(start);
+        }
         let sets = rest.get_mut(..Sets::<PAGESET_TYPES>::words_for(count))?;
         Some(Self {
             blocks: blocks.as_chunks_mut().0,
@@ -138,31 +143,40 @@ impl<'m> Lanes<'m> {
         Pfn::new((self.first.wrapping_add(block) << PAGEBLOCK_ORDER.log2()) + lane % LANE * LANE)
     }
 
-    /// The group of lists of `pfn`'s pageblock.
+    /// The row of lists of `pfn`'s pageblock, and [`LANED`] if it has lanes.
     #[inline(always)]
-    pub(super) fn group(&self, pfn: Pfn) -> u32 {
-        self.blocks[self.index_of(pfn)][GROUP]
+    pub(super) fn home(&self, pfn: Pfn) -> u32 {
+        self.blocks[self.index_of(pfn)][HOME]
     }
 
-    /// Puts the pageblock of `pfn` into another group, if it has no lanes.
+    /// Puts the pageblock of `pfn`, which has no lanes, into another group.
     #[inline]
     pub(super) fn set_group(&mut self, pfn: Pfn, group: u32) {
         let index = self.index_of(pfn);
-        self.blocks[index][GROUP] = group;
+        let home = &mut self.blocks[index][HOME];
+        *home = group | (*home % GROUP_ROWS);
     }
 
-    /// The whole pageblock of `pfn` begins to have lanes, of a type that pagesets stock; nothing in them is free.
-    pub(super) fn begin(&mut self, pfn: Pfn, group: u32, kind: MigrateType) {
+    /// The pageblock of `pfn` has another type.
+    pub(super) fn set_type(&mut self, pfn: Pfn, kind: MigrateType) {
+        let index = self.index_of(pfn);
+        let home = &mut self.blocks[index][HOME];
+        *home = (*home & !(GROUP_ROWS - 1)) | kind as u32;
+    }
+
+    /// The whole pageblock of `pfn` begins to have lanes, of the type numbered `bits`, which pagesets stock; nothing in them
+    /// is free.
+    pub(super) fn begin(&mut self, pfn: Pfn, bits: u32) {
         let index = self.index_of(pfn);
         let block = &mut self.blocks[index];
-        block[GROUP] = group | LANED;
-        block[KIND] = kind as u32;
+        block[HOME] |= LANED;
+        block[KIND] = bits;
     }
 
     /// From now on everything free in the pageblock of `pfn` will be listed; what is in lanes still has to be.
     pub(super) fn stop(&mut self, pfn: Pfn) {
         let index = self.index_of(pfn);
-        self.blocks[index][GROUP] &= !LANED;
+        self.blocks[index][HOME] &= !LANED;
     }
 
     /// The type of the free pages of a pageblock with lanes, as a number.
@@ -187,7 +201,7 @@ impl<'m> Lanes<'m> {
     pub(super) fn add(&mut self, pfn: Pfn, log2: u32) -> Option<Added> {
         let (index, lane, bit) = (self.index_of(pfn), lane_of(pfn), bit_of(pfn));
         let block = &mut self.blocks[index];
-        if block[GROUP] & LANED == 0 {
+        if block[HOME] & LANED == 0 {
             return None;
         }
         let kind = block[KIND];
@@ -346,11 +360,17 @@ impl<'m> Lanes<'m> {
         self.unhint(self.index_of(pfn), 1 << lane_of(pfn));
     }
 
-    /// A block of at least a lane is listed in a pageblock with lanes, and maybe others in it are not any more.
+    /// A block of `2^log2` pages, a lane at least, is listed in a pageblock with lanes, and maybe others in it are not any
+    /// more. One that is the whole pageblock ends the lanes.
     #[inline]
-    pub(super) fn listed(&mut self, pfn: Pfn, order: Order) {
+    pub(super) fn listed(&mut self, pfn: Pfn, log2: u32) {
+        if log2 >= PAGEBLOCK_ORDER.log2() {
+            self.end(pfn);
+            self.stop(pfn);
+            return;
+        }
         let (index, first) = (self.index_of(pfn), lane_of(pfn));
-        let others = !(u32::MAX << (order.pages() / LANE % LANE)) & !1;
+        let others = !(u32::MAX << ((1 << log2) / LANE % LANE)) & !1;
         self.hint(index, 1 << first);
         self.unhint(index, others << first);
     }

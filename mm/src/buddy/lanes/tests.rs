@@ -14,9 +14,9 @@ const KIND: MigrateType = MigrateType::Movable;
 fn lanes() -> Lanes<'static> {
     let span = PfnRange::new(Pfn::new(PAGEBLOCK_PAGES), Pfn::new(PAGEBLOCK_PAGES + SPAN));
     let words = vec![u32::MAX; Lanes::words_for(span)].leak();
-    let mut lanes = Lanes::new(span, 0, words).unwrap();
+    let mut lanes = Lanes::new(span, |_| 0, words).unwrap();
     for block in [1, 2] {
-        lanes.begin(Pfn::new(block * PAGEBLOCK_PAGES), 0, KIND);
+        lanes.begin(Pfn::new(block * PAGEBLOCK_PAGES), KIND as u32);
     }
     lanes
 }
@@ -104,7 +104,7 @@ fn hints_name_the_lanes_that_listed_blocks_head() {
     assert_eq!(lanes.blocks[0][HINTS], 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16);
     lanes.unlisted(Pfn::new(base.raw() + 2 * LANE));
     // What was at 4 and 0 is a block of eight lanes now.
-    lanes.listed(base, order(8));
+    lanes.listed(base, 8);
     assert_eq!(lanes.blocks[0][HINTS], 1 | 1 << 8 | 1 << 16);
     assert_eq!(lanes.first(KIND), Some((base, 0)));
     assert_eq!(lanes.front(KIND), Some(Pfn::new(2 * PAGEBLOCK_PAGES)));
