@@ -11,7 +11,7 @@ set -uo pipefail
 # mm's own tests of small things; the large ones run as fuzz bodies, cut to Miri's speed (a thousandth of the machine's).
 SMALL=(sync:: addr:: gfp:: order:: percpu:: trace:: paging::descriptor)
 LARGE=(memblock::tests:: zone:: report::)
-TOO_SLOW=(random every_word model threads grows_from plan::tests zonelist::tests)
+TOO_SLOW=(random every_word every_base model threads grows_from plan::tests zonelist::tests)
 [ -z "${QUIRE_LONG:-}" ] || SMALL+=("${LARGE[@]}")
 
 setup_toolchain
