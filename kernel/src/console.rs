@@ -7,11 +7,14 @@ use mm::sync::IrqLock;
 
 use crate::arch::armv7::irq::ArmIrq;
 use crate::drivers::pl011::Pl011;
+use crate::ranks;
 
 /// Bytes of text that are kept (Linux: `log_buf`).
 const RING_BYTES: usize = 32 << 10;
 
-static CONSOLE: IrqLock<Console, ArmIrq> = IrqLock::new(Console { uart: None, ring: Ring::new() });
+static CONSOLE: IrqLock<Console, ArmIrq> = IrqLock::ranked(Console { uart: None, ring: Ring::new() }, ranks::CONSOLE);
+/// Bytes that are collected before the console is locked.
+const PENDING: usize = 256;
 /// A panic has printed its line.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
@@ -52,20 +55,56 @@ impl Ring {
     }
 }
 
-impl fmt::Write for Console {
+/// Text on its way to the console. What is printed may take locks of its own (a zone's, for its counts), so it is asked for
+/// its text without the console's lock (Linux: `vprintk_store`).
+struct Pending {
+    bytes: [u8; PENDING],
+    used: usize,
+}
+
+impl Pending {
+    const fn new() -> Self {
+        Self { bytes: [0; PENDING], used: 0 }
+    }
+
+    /// Hands over what is there.
+    fn flush(&mut self) {
+        let bytes = self.bytes.get(..self.used).unwrap_or_default();
+        if !bytes.is_empty() {
+            CONSOLE.lock().write(bytes);
+        }
+        self.used = 0;
+    }
+}
+
+impl fmt::Write for Pending {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.put(b'\r');
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let room = self.bytes.get_mut(self.used..).unwrap_or_default();
+            let (now, later) = rest.split_at(rest.len().min(room.len()));
+            room.iter_mut().zip(now).for_each(|(slot, byte)| *slot = *byte);
+            self.used += now.len();
+            rest = later;
+            if !rest.is_empty() {
+                self.flush();
             }
-            self.put(byte);
-            self.ring.push(byte);
         }
         Ok(())
     }
 }
 
 impl Console {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.put(b'\r');
+            }
+            self.put(*byte);
+            self.ring.push(*byte);
+        }
+    }
+
     fn put(&mut self, byte: u8) {
         if let Some(uart) = &mut self.uart {
             uart.put(byte);
@@ -73,10 +112,12 @@ impl Console {
     }
 }
 
-/// Prints to the console.
+/// Prints to the console. Text of no more than 256 bytes stays together.
 pub fn print(text: fmt::Arguments<'_>) {
+    let mut pending = Pending::new();
     // A formatter's error can only come from a `Display` of ours; there is nowhere left to report it.
-    let _ = fmt::Write::write_fmt(&mut *CONSOLE.lock(), text);
+    let _ = fmt::Write::write_fmt(&mut pending, text);
+    pending.flush();
 }
 
 /// Gives the console its UART, which first prints what the ring kept until now.
@@ -113,12 +154,11 @@ pub unsafe fn break_lock() {
 /// Prints from a panic, on a line of its own: once, and not at all when the console itself panicked.
 pub fn print_last(text: fmt::Arguments<'_>) {
     if !BROKEN.swap(true, Ordering::SeqCst)
-        && let Some(mut console) = CONSOLE.try_lock()
+        && let Some(is_in_line) = CONSOLE.try_lock().map(|console| console.ring.is_in_line())
     {
         // What was interrupted may have been a line.
-        let begin = if console.ring.is_in_line() { "\n" } else { "" };
-        // As in `print`.
-        let _ = fmt::Write::write_fmt(&mut *console, format_args!("{begin}{text}"));
+        let begin = if is_in_line { "\n" } else { "" };
+        print(format_args!("{begin}{text}"));
     }
 }
 

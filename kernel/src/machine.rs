@@ -18,6 +18,7 @@ use mm::vmalloc::{EarlyIo, EarlyIoError, EarlyWindow};
 use crate::arch::armv7::mmu::ArmTlb;
 use crate::arch::armv7::{clock, fault, irq::ArmIrq, vectors};
 use crate::ram::{LinearRam, RAM};
+use crate::ranks;
 
 /// The running machine.
 #[derive(Debug)]
@@ -61,7 +62,8 @@ impl ArmMachine {
     /// # Safety
     /// Call once, on the boot CPU, before anything else uses the tables.
     pub unsafe fn new(head: &'static HeadInfo, image: ImageLayout) -> Result<Self, WindowError> {
-        let machine = Self { head, image, tlb: ArmTlb::detect(), early_io: TaskLock::new(EarlyIo::new()) };
+        let machine =
+            Self { head, image, tlb: ArmTlb::detect(), early_io: TaskLock::ranked(EarlyIo::new(), ranks::EARLY_IO) };
         let mapped = PhysRange::new(PhysAddr::new(u64::from(head.phys_offset)), image.whole.end).whole_frames();
         // SAFETY: the head mapped RAM from its start to the image's end by sections at PAGE_OFFSET.
         unsafe { RAM.set(mapped.start, mapped.end) }

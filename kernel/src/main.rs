@@ -15,6 +15,7 @@ mod oops;
 mod panic;
 mod percpu;
 mod ram;
+mod ranks;
 mod selftest;
 mod semihost;
 mod space;
@@ -141,6 +142,7 @@ fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootAr
     if !percpu::enter(&booted.percpu, &layout.linear, 0) {
         refuse(format_args!("the per-CPU area {} is not mapped", booted.percpu.chunk));
     }
+    ranks::start();
     // SAFETY: `quire_main` does not go on, and what runs from here on is none of the boot's own; the tables are nobody's yet.
     if let Err(error) = unsafe { initmem::free(head, &mut booted) } {
         refuse(format_args!("{error}"));

@@ -4,7 +4,7 @@
 //!              spaces are on one list, linked through their frames' book-keeping, along which each change of the
 //!              kernel's half is stored ([`follow`]) and each audit goes. [`UserSpace::switch_to`] gives the space an
 //!              ASID of the current generation and the MMU its table.
-//! Lock order.  A space's own lock, then zones. The list: below the lock of the kernel's tables (`vm`), above nothing.
+//! Lock order.  A space's own lock, then zones; the list after the kernel's tables (`vm`), before zones (docs/locks.md).
 //!              The ASIDs' lock masks interrupts and is a leaf. No path takes a space's lock together with one of `vm`.
 //! Not here.    The pure parts (`mm::space`), registers (`arch::armv7::asid`), unprivileged accesses
 //!              (`arch::armv7::uaccess`).
@@ -32,6 +32,7 @@ use crate::arch::armv7::irq::ArmIrq;
 use crate::arch::armv7::mmu::ArmTlb;
 use crate::arch::armv7::uaccess::{self, UserWord};
 use crate::ram::{LinearRam, RAM};
+use crate::ranks;
 use crate::system::Zones;
 
 /// CPUs that the ASIDs are shared by, at most.
@@ -109,8 +110,8 @@ pub fn start(head: &HeadInfo, zones: &'static Zones) -> Result<(), NewSpaceError
         kernel_ttbr: head.ttbr0,
         pxn: asid::has_pxn(),
         shareable: head.ttbr0 & TTBR0_S != 0,
-        list: TaskLock::new(NO_FRAME),
-        asids: IrqLock::new(AsidAllocator::new()),
+        list: TaskLock::ranked(NO_FRAME, ranks::SPACES),
+        asids: IrqLock::ranked(AsidAllocator::new(), ranks::ASIDS),
     };
     SPACES.set(spaces).map(drop).map_err(|_| NewSpaceError::TooEarly)
 }
@@ -265,7 +266,7 @@ impl UserSpace {
             *first = root.raw();
         }
         drop(first);
-        Ok(Self { spaces, root, tables: TaskLock::new(space), context: AtomicU64::new(0) })
+        Ok(Self { spaces, root, tables: TaskLock::ranked(space, ranks::SPACE), context: AtomicU64::new(0) })
     }
 
     /// Maps `bytes` bytes at `va` to the frames from `to.0`, which stay the caller's. [`Prot::USER_RW`] and its like;

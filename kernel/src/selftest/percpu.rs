@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use mm::percpu::alloc::{Area, PerCpuAllocator};
+use mm::sync::{LockRank, TaskLock, held_ranks};
 
 use super::{Failed, Verdict};
 use crate::percpu::{CANARY, CANARY_VALUE, EXCEPTIONS};
@@ -12,6 +13,7 @@ use crate::{check, selftest};
 selftest!(the_per_cpu_area_is_a_copy_of_the_template);
 selftest!(per_cpu_variables_are_the_units_and_not_the_templates);
 selftest!(dynamic_per_cpu_memory_is_given_and_taken_back);
+selftest!(a_debug_build_notes_which_locks_a_cpu_holds);
 
 fn the_per_cpu_area_is_a_copy_of_the_template(system: &System) -> Verdict {
     let canary = CANARY.of_this_cpu().ok_or(Failed)?;
@@ -44,5 +46,17 @@ fn dynamic_per_cpu_memory_is_given_and_taken_back(system: &System) -> Verdict {
     check!(offset % 64 == 0 && offset + 64 <= layout.unit_size(), "offset {offset:#x}");
     check!(allocator.free(offset).is_ok() && allocator.free_bytes(Area::Dynamic) == free, "bytes are lost");
     check!(allocator.validate().is_ok(), "{:?}", allocator.validate());
+    Ok(())
+}
+
+fn a_debug_build_notes_which_locks_a_cpu_holds(_: &System) -> Verdict {
+    const RANK: LockRank = LockRank::new(1, "a self-test");
+    let lock = TaskLock::ranked((), RANK);
+    let before = held_ranks();
+    let held = lock.lock();
+    let noted = held_ranks();
+    drop(held);
+    let expected = if cfg!(debug_assertions) { 1 << RANK.number() } else { 0 };
+    check!(before == 0 && noted == expected && held_ranks() == 0, "{before:#x}, {noted:#x}, {:#x}", held_ranks());
     Ok(())
 }

@@ -3,9 +3,8 @@
 //! Theory.      One [`Mapper`] changes the tables that the MMU walks; one [`Vmalloc`] knows the areas above lowmem. Both
 //!              take `&mut self`; here are their locks. Frames come from the page allocator and go back to it, but for
 //!              table pages of the boot's, which memblock gave: they are kept for the next table (`frames`).
-//! Lock order.  areas, then tables, then the page allocator's zones, which are leaves. The windows' lock (`kmap`) is a
-//!              leaf beside them. All of them are [`TaskLock`]s: no interrupt handler may map anything but by
-//!              `kmap_local`, which takes no lock at all.
+//! Lock order.  areas, then tables, then the page allocator's (docs/locks.md). Those here are [`TaskLock`]s: no interrupt
+//!              handler may map anything but by `kmap_local`, which takes no lock at all.
 //! Lowmem.      Code, stacks and other CPUs live there at every moment: descriptors are cut and joined in place. Every
 //!              other address belongs to the caller, and is broken before it is made anew.
 //! Source.      Linux `mm/vmalloc.c`, `arch/arm/mm/ioremap.c`, `arch/arm/mm/pageattr.c`.
@@ -31,6 +30,7 @@ use mm::vmalloc::{Areas, Broken, Config, IoKind, PagedNodes, Request, Space, Vma
 use crate::arch::armv7::irq::ArmIrq;
 use crate::arch::armv7::mmu::ArmTlb;
 use crate::ram::{LinearRam, RAM};
+use crate::ranks;
 use frames::{Frames, Pages};
 use kmap::LocalWindows;
 pub use kmap::{KmapError, LocalMap};
@@ -162,11 +162,11 @@ pub unsafe fn start(
         booted,
         ram: whole_ram(booted),
         tlb: *tlb,
-        areas: TaskLock::new(Vmalloc::new(areas, config)),
-        tables: TaskLock::new(LiveTables { mapper: Mapper::new(editor), frames: Frames::new(zones) }),
-        pkmap: TaskLock::new(Pkmap::new()),
+        areas: TaskLock::ranked(Vmalloc::new(areas, config), ranks::AREAS),
+        tables: TaskLock::ranked(LiveTables { mapper: Mapper::new(editor), frames: Frames::new(zones) }, ranks::TABLES),
+        pkmap: TaskLock::ranked(Pkmap::new(), ranks::PKMAP),
         pkmap_slots,
-        poke: IrqLock::new(()),
+        poke: IrqLock::ranked((), ranks::POKE),
     };
     let vm = VM.set(vm).map_err(|_| VmError::Twice)?;
     if !vm.open_windows(vm.tlb.cleans_tables()) {

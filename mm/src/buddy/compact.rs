@@ -5,8 +5,8 @@
 //!              pageblock has to be broken, it becomes one for single pages, for blocks up to order 6 or for larger
 //!              ones, as the request is, until it is whole again. A request takes the smallest block that fits of its
 //!              own pageblocks; else it breaks a whole one; and only when there is none it goes to the others'. Pageblocks
-//!              that were never whole, the boot's leftovers, are for small blocks, and come first; those of other types come
-//!              before a whole pageblock is broken.
+//!              that were never whole, the boot's leftovers, are for small blocks, and come first, even if a larger block of
+//!              theirs has to be cut; those of other types come before a whole pageblock is broken.
 //!              Order 6 is the best border by experiment: five or seven are nearly as good, and more kinds of pageblocks,
 //!              or better choices among blocks of one size, gain less than 1 % of free memory.
 //!              Single pages can do more: taken from the lowest of their pageblocks first, they drain the others. A
@@ -39,13 +39,14 @@ const SMALL: u32 = GROUP_ROWS;
 /// The pageblocks of single pages.
 const SINGLES: u32 = 2 * GROUP_ROWS;
 const _: () = assert!((SINGLES | LANED) as usize % ROWS == SINGLES as usize);
-/// Those that were never whole: the boot's leftovers.
+/// Those that were never whole: the boot's leftovers. Whole ones are said to be here, too, until they are first taken.
 const LEFT: u32 = 3 * GROUP_ROWS;
 /// The largest order that is small.
 const SMALL_MOST: u32 = 6;
 
 /// The bit of the largest order.
 const TOP: u32 = 1 << (MAX_ORDER - 1);
+
 /// Blocks come from pageblocks that have others like them.
 #[derive(Debug)]
 pub struct Gathered<'m>(Lanes<'m>);

@@ -310,6 +310,9 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
             // The cut says what its blocks are.
             let found = self.take_listed(size, rows, kind, StateWord::INSIDE);
             let Some(pfn) = found.or_else(|| self.take_elsewhere(size, kind, StateWord::INSIDE)) else { break };
+            if size == Order::LARGEST {
+                self.placement.broken(pfn, rows);
+            }
             let blocks = self.frames.cut(pfn, size, order, holder);
             each(pfn, blocks);
             taken += blocks;
@@ -352,9 +355,16 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> FreeCore<'m> for Buddy<'m, P
         if !self.take_run(pfn, order) {
             self.unlink(pfn, page, order, kind as u32);
         }
+        if order == Order::LARGEST {
+            self.was_cut(pfn);
+        }
         self.counts.remove(order.pages(), kind);
         page.set_word(holder.word(order));
         Some(order)
+    }
+
+    fn was_cut(&mut self, pfn: Pfn) {
+        self.placement.broken(pfn, P::wanted(Order::ZERO));
     }
 
     fn counts(&self) -> FreeCounts {

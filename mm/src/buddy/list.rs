@@ -67,7 +67,8 @@ const _: () = assert!(GROUP_ROWS as usize == TYPES, "a type is a row's place in 
 pub(super) struct Row(u32);
 
 impl Row {
-    /// Of the type numbered `bits` in the group that begins at row `group`, a multiple of [`GROUP_ROWS`].
+    /// Of the type numbered `bits` in the group that begins at row `group`, a multiple of [`GROUP_ROWS`]; bits above the rows do
+    /// not count.
     #[inline(always)]
     pub(super) const fn new(group: u32, bits: u32) -> Self {
         Self(group | (bits % GROUP_ROWS))

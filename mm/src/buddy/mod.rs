@@ -256,6 +256,9 @@ pub trait FreeCore<'m>: Sized + Send {
         (next, work)
     }
 
+    /// Notes that the block of the largest order at `pfn`, which is out, will come back in pieces.
+    fn was_cut(&mut self, pfn: Pfn);
+
     /// Pages held.
     fn counts(&self) -> FreeCounts;
 

@@ -63,8 +63,8 @@ pub trait Placement<'m, const ROWS: usize>: Sized + Send {
     /// another type than break a whole one.
     fn leftovers(rows: u32) -> Option<u32>;
 
-    /// Notes that a part of the whole pageblock `pfn` is taken, for a request that prefers the group `rows`: what is free in it
-    /// belongs there.
+    /// Notes that the whole pageblock `pfn` or a part of it is taken, for a request that prefers the group `rows`: what is free
+    /// in it, or will be, belongs there.
     fn broken(&mut self, pfn: Pfn, rows: u32);
 
     /// The row for a block of the order `log2` that was freed in a pageblock with this [`Self::home`].

@@ -5,6 +5,8 @@ use super::*;
 use crate::memmap::{FrameRun, PageState};
 use std::vec::Vec;
 
+mod gathering;
+
 fn core_of<C: FreeCore<'static>>(pages: u32) -> C {
     let map = map_of(&[FrameRun { frames: range(0, pages), zone: NORMAL }]);
     core_over(zone_of(map, NORMAL, range(0, pages)), CoreOptions::default())

@@ -36,7 +36,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(self.why_not(pfn, order));
         }
         let kind = MigrateType::new(word.kind_bits()).unwrap_or(MigrateType::Movable);
-        self.split_record(pfn, order);
+        self.tell_of_split(pfn, order);
         for page in (0..order.pages()).filter_map(|offset| self.map.page(Pfn::new(pfn.raw() | offset))) {
             page.set_word(StateWord::allocated(Order::ZERO, kind));
         }
@@ -44,8 +44,15 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Ok(())
     }
 
-    /// Has who allocated a block stand in the records of each of its pages.
-    pub(super) fn split_record(&self, pfn: Pfn, order: Order) {
+    /// Tells of a block that its pages are on their own now: the records of its owner, and the free lists, to which a
+    /// largest one will come back in pieces.
+    pub(super) fn tell_of_split(&self, pfn: Pfn, order: Order) {
+        if C::GATHERS
+            && order == Order::LARGEST
+            && let Some(zone) = self.map.page(pfn).and_then(|page| self.zone_tagged(page.zone()))
+        {
+            zone.give_to_core(|core| core.was_cut(pfn));
+        }
         if let Some(records) = self.page_owner().filter(|_| self.hooks().contains(Hooks::PAGE_OWNER)) {
             records.split(pfn, order);
         }

@@ -163,6 +163,7 @@ pub trait TaskContext: Sync {
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Takes a lock whose holder may be another task of this CPU.
     pub(super) fn lock_as_task<'l, T>(&self, lock: &'l TaskLock<T>) -> TaskLockGuard<'l, T> {
+        lock.wanted();
         loop {
             if let Some(guard) = lock.try_lock() {
                 return guard;

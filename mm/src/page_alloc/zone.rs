@@ -14,7 +14,7 @@ use crate::order::Order;
 use crate::page_alloc::pageset::{Heat, PAGESET_ORDER, Pageset, PagesetSize, RingIndex, open_rings};
 use crate::page_alloc::policy::ZonePolicy;
 use crate::page_alloc::watermark::{Attempt, Marks, Watermarks, open_types, plenty};
-use crate::sync::{CurrentCpu, IrqLock};
+use crate::sync::{CurrentCpu, IrqLock, LockRank};
 use crate::zone::ZoneRef;
 
 /// A zone of the page allocator (Linux: `struct zone`).
@@ -82,7 +82,7 @@ pub struct ZoneStats {
 
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn new(frames: ZoneFrames<'m>, present: u32, core: C) -> Self {
-        let core = IrqLock::new(core);
+        let core = IrqLock::ranked(core, LockRank::ZONE);
         let zero = || AtomicU32::new(0);
         let (managed, cma, free, free_cma) = (zero(), zero(), zero(), zero());
         Self {

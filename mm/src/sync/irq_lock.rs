@@ -7,6 +7,7 @@ use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::platform::IrqControl;
+use crate::sync::rank::{LockRank, Ranked};
 
 /// Interrupts stay masked on this CPU until the value is dropped (Linux: `local_irq_save` to `local_irq_restore`).
 pub struct IrqOff<I: IrqControl> {
@@ -50,6 +51,7 @@ pub struct IrqLock<T, I: IrqControl> {
     locked: AtomicBool,
     value: UnsafeCell<T>,
     irq: PhantomData<fn() -> I>,
+    rank: Ranked,
 }
 
 // SAFETY: the lock gives the value to one CPU at a time, which is sound for any value that may move between CPUs.
@@ -59,17 +61,30 @@ impl<T, I: IrqControl> IrqLock<T, I> {
     /// An open lock around `value`.
     #[must_use]
     pub const fn new(value: T) -> Self {
-        Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value), irq: PhantomData }
+        Self::of(value, None)
+    }
+
+    /// The same, taken in the order that `rank` says: debug builds check it.
+    #[must_use]
+    pub const fn ranked(value: T, rank: LockRank) -> Self {
+        Self::of(value, Some(rank))
+    }
+
+    const fn of(value: T, rank: Option<LockRank>) -> Self {
+        let rank = Ranked::new(rank);
+        Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value), irq: PhantomData, rank }
     }
 
     /// Masks interrupts, then waits until no other CPU holds the lock. Taking it twice on one CPU waits for ever.
     #[inline]
     pub fn lock(&self) -> IrqLockGuard<'_, T, I> {
         let irq = IrqOff::new();
+        self.rank.wanted();
         // A swap is the shortest atomic; what it writes over is the same when the lock is taken.
         if self.locked.swap(true, Ordering::Acquire) {
             self.wait();
         }
+        self.rank.taken();
         IrqLockGuard { lock: self, _irq: irq }
     }
 
@@ -87,6 +102,7 @@ impl<T, I: IrqControl> IrqLock<T, I> {
     pub fn try_lock(&self) -> Option<IrqLockGuard<'_, T, I>> {
         let irq = IrqOff::new();
         self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        self.rank.taken();
         Some(IrqLockGuard { lock: self, _irq: irq })
     }
 
@@ -95,6 +111,7 @@ impl<T, I: IrqControl> IrqLock<T, I> {
     /// # Safety
     /// The holder, if there is one, must never use its guard again.
     pub unsafe fn force_unlock(&self) {
+        self.rank.opened();
         self.locked.store(false, Ordering::Release);
     }
 
@@ -138,6 +155,7 @@ impl<T, I: IrqControl> DerefMut for IrqLockGuard<'_, T, I> {
 impl<T, I: IrqControl> Drop for IrqLockGuard<'_, T, I> {
     #[inline]
     fn drop(&mut self) {
+        self.lock.rank.opened();
         self.lock.locked.store(false, Ordering::Release);
     }
 }

@@ -7,12 +7,13 @@
 //!              Where no handler ever comes a [`TaskLock`] does, which leaves interrupts alone: long walks over tables.
 //! Invariants.  1. While an [`IrqLock`]'s guard lives, interrupts are masked on its CPU. 2. Guards are not `Send`, so the mask is
 //!              put back on the CPU that set it. 3. An [`InitOnce`] changes once, from empty to its value.
-//! Not here.    The order in which locks are taken (the owners say it).
+//!              4. Who holds a lock with a rank waits for none of a lower one (`rank`); debug builds check it.
 //! Source.      Linux: `spin_lock_irqsave`, `local_irq_save`, `smp_processor_id`, `seqcount_t`.
 
 mod cpu;
 mod init_once;
 mod irq_lock;
+mod rank;
 mod seqcount;
 mod task_lock;
 
@@ -21,5 +22,6 @@ pub use cpu::set_host_cpu;
 pub use cpu::{CpuId, CurrentCpu};
 pub use init_once::InitOnce;
 pub use irq_lock::{IrqLock, IrqLockGuard, IrqOff};
+pub use rank::{HeldRanks, LockRank, check_lock_order, held_ranks};
 pub use seqcount::{SeqCount, Snapshot};
 pub use task_lock::{TaskLock, TaskLockGuard};

@@ -6,11 +6,14 @@ use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use crate::sync::rank::{LockRank, Ranked};
+
 /// A value that one CPU at a time may use, with interrupts as they are (Linux: `mutex`, where it would sleep). Interrupt
 /// handlers must not take it: the code that they interrupted may hold it.
 pub struct TaskLock<T> {
     locked: AtomicBool,
     value: UnsafeCell<T>,
+    rank: Ranked,
 }
 
 // SAFETY: the lock gives the value to one CPU at a time, which is sound for any value that may move between CPUs.
@@ -20,17 +23,35 @@ impl<T> TaskLock<T> {
     /// An open lock around `value`.
     #[must_use]
     pub const fn new(value: T) -> Self {
-        Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self::of(value, None)
+    }
+
+    /// The same, taken in the order that `rank` says: debug builds check it.
+    #[must_use]
+    pub const fn ranked(value: T, rank: LockRank) -> Self {
+        Self::of(value, Some(rank))
+    }
+
+    const fn of(value: T, rank: Option<LockRank>) -> Self {
+        Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value), rank: Ranked::new(rank) }
+    }
+
+    /// Whoever tries until they have it says so first: in debug builds its rank is checked.
+    #[inline]
+    pub(crate) fn wanted(&self) {
+        self.rank.wanted();
     }
 
     /// Waits until nobody else holds the lock. Taking it twice waits for ever.
     #[inline]
     pub fn lock(&self) -> TaskLockGuard<'_, T> {
+        self.rank.wanted();
         while self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             while self.locked.load(Ordering::Relaxed) {
                 core::hint::spin_loop();
             }
         }
+        self.rank.taken();
         TaskLockGuard { lock: self, on_this_cpu: PhantomData }
     }
 
@@ -38,6 +59,7 @@ impl<T> TaskLock<T> {
     #[inline]
     pub fn try_lock(&self) -> Option<TaskLockGuard<'_, T>> {
         self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        self.rank.taken();
         Some(TaskLockGuard { lock: self, on_this_cpu: PhantomData })
     }
 }
@@ -76,6 +98,7 @@ impl<T> DerefMut for TaskLockGuard<'_, T> {
 impl<T> Drop for TaskLockGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        self.lock.rank.opened();
         self.lock.locked.store(false, Ordering::Release);
     }
 }

@@ -33,6 +33,12 @@ impl Lanes<'_> {
                     block[..=HINTS].iter().filter(|word| **word != 0).map(|_| 1).sum(),
                 )?;
             }
+            if block[HOME] & LANED != 0 {
+                same("type of lanes", block[KIND], block[HOME] % GROUP_ROWS)?;
+                let start = frames.map.page(self.start_of(index, 0)).map(|page| page.word());
+                let is_whole = start.is_some_and(|word| word.is_free_in(Order::LARGEST, frames.zone));
+                same("whole pageblocks with lanes", 0, u32::from(is_whole))?;
+            }
             self.hints(frames, index, block)?;
             let sums = &mut found[block[KIND] as usize % KINDS];
             for ((level, log2), sum) in (0..LEVELS).zip(0..).zip(sums) {

@@ -46,7 +46,7 @@ const RUNS: usize = LANES - 1;
 const HINTS: usize = RUNS + LEVELS;
 /// The number of the type that the free pages are of.
 const KIND: usize = HINTS + 1;
-/// The row of lists that what is freed in the pageblock comes to: its group, and the number of its type.
+/// The row of lists that what is freed in the pageblock comes to: its group, and the number of its type; [`LANED`] beside.
 const HOME: usize = KIND + 1;
 /// Stands with the row of a pageblock with lanes: more than the number of rows, so that it does not count where rows are
 /// looked up.

@@ -19,7 +19,7 @@ use crate::buddy::{FreeCore, FreeError};
 use crate::order::Order;
 use crate::page_alloc::contig::ContigError;
 use crate::page_alloc::{PageAllocator, Pinned, Scopes};
-use crate::sync::{CurrentCpu, IrqLock, TaskLock};
+use crate::sync::{CurrentCpu, IrqLock, LockRank, TaskLock};
 use bitmap::{Bitmap, Search};
 
 /// One area.
@@ -84,8 +84,8 @@ impl<'m, M: CurrentCpu> CmaArea<'m, M> {
         Some(Self {
             name,
             frames,
-            used: IrqLock::new(Bitmap::new(words, frames.pages())),
-            releasing: TaskLock::new(()),
+            used: IrqLock::ranked(Bitmap::new(words, frames.pages()), LockRank::CMA_BITMAP),
+            releasing: TaskLock::ranked((), LockRank::CMA_RELEASE),
         })
     }
 

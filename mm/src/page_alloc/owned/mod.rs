@@ -212,7 +212,7 @@ impl<'a, 'm, M: CurrentCpu, C: FreeCore<'m>> OwnedPages<'a, 'm, M, C> {
         let Some(single) = map.page(self.pfn).and_then(|page| page.word().owned_page(self.order)) else {
             return Err(self);
         };
-        self.allocator.split_record(self.pfn, self.order);
+        self.allocator.tell_of_split(self.pfn, self.order);
         for page in self.frames().iter().filter_map(|pfn| map.page(pfn)) {
             page.set_word(single);
         }

@@ -29,7 +29,7 @@ use crate::page_alloc::services::Services;
 use crate::page_alloc::walk::{Goal, Walk, first_zone};
 use crate::page_alloc::watermark::Attempt;
 use crate::page_alloc::{AllocError, AllocFlags, CompactOutcome, Mark, PageAllocator, Scopes, Shortage, Task};
-use crate::sync::{CurrentCpu, InitOnce, IrqLock, TaskLock};
+use crate::sync::{CurrentCpu, InitOnce, IrqLock, LockRank, TaskLock};
 use crate::vmstat::VmEvent;
 use crate::zone::{NodeSet, ZoneType};
 
@@ -61,13 +61,13 @@ impl<M: CurrentCpu> Pressure<'_, M> {
         Self {
             services: InitOnce::new(),
             only_task: Task::new(),
-            shrinkers: IrqLock::new([None; SHRINKERS]),
-            faults: IrqLock::new(FaultInjection::default()),
+            shrinkers: IrqLock::ranked([None; SHRINKERS], LockRank::SHRINKERS),
+            faults: IrqLock::ranked(FaultInjection::default(), LockRank::FAULTS),
             failures: RateLimit::default(),
             sleepers: RateLimit::default(),
             injected: RateLimit::default(),
-            oom: TaskLock::new(()),
-            contig: TaskLock::new(()),
+            oom: TaskLock::ranked((), LockRank::OUT_OF_MEMORY),
+            contig: TaskLock::ranked((), LockRank::CONTIG),
         }
     }
 }
