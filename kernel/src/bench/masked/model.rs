@@ -7,7 +7,7 @@ use mm::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange};
 use mm::gfp::GfpFlags;
 use mm::memmap::{MemMap, Page};
 use mm::order::Order;
-use mm::page_alloc::{DefaultCore, Needs, Options, PageAllocator, Pageset, PagesetSize, Storage, frame_runs};
+use mm::page_alloc::{DefaultCore, Needs, Options, PageAllocator, Pageset, PagesetSize, Policies, Storage, frame_runs};
 use mm::platform::PhysMap;
 use mm::zone::{NodePlan, ZoneRef, ZoneSize, ZoneType, Zonelist};
 
@@ -66,8 +66,8 @@ impl<'a> Lender<'a> {
     }
 }
 
-/// An allocator over the zone that is not there; [`AREA`] is still reserved.
-pub(super) fn model(lender: &mut Lender<'_>) -> Option<Model> {
+/// An allocator with these policies over the zone that is not there; [`AREA`] is still reserved.
+pub(super) fn model(lender: &mut Lender<'_>, policies: Policies) -> Option<Model> {
     let span = PfnRange::new(Pfn::new(0), Pfn::new(PAGES));
     let mut zones = [ZoneSize::default(); 4];
     *zones.get_mut(NORMAL.zone.index())? = ZoneSize { span, present: PAGES, real_size: PAGES };
@@ -82,7 +82,7 @@ pub(super) fn model(lender: &mut Lender<'_>) -> Option<Model> {
     };
     let mut zonelist = Zonelist::default();
     zonelist.push(NORMAL);
-    let mut model = Model::new(map, &plans, &[zonelist], storage, Options::default()).ok()?;
+    let mut model = Model::new(map, &plans, &[zonelist], storage, Options { policies, ..Options::default() }).ok()?;
     model.free_all([PfnRange::new(span.start, AREA.start)], []).ok()?;
     let slots = filled(lender.lend(Pageset::SLOTS)?, || AtomicU32::new(0));
     let set = Pageset::new(slots, SIZE.for_core::<DefaultCore<'_>>())?;

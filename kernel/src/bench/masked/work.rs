@@ -9,16 +9,17 @@ use mm::gfp::GfpFlags;
 use mm::memmap::ZoneTag;
 use mm::migrate::PAGEBLOCK_PAGES;
 use mm::order::Order;
-use mm::page_alloc::{CmaArea, MigrationOps, MoveError, OwnerId, PagesetSize, Watermarks};
+use mm::page_alloc::{CmaArea, MigrationOps, MoveError, OwnerId, PagesetSize, Policies, Watermarks};
 use mm::report::{BuddyInfo, PageTypeInfo, VmStat, ZoneInfo};
 
 use super::super::pages::order_of;
 use super::super::rng::Xorshift32;
 use super::TimedIrq;
+use super::helper::Helper;
 use super::model::{AREA, Lender, Model, NORMAL, PAGES, SIZE, filled, model};
 
 /// The name of a row, and the path that it measures.
-type Path = (&'static str, fn(&mut Work));
+pub(super) type Path = (&'static str, fn(&mut Work));
 
 /// The paths by the names of their rows.
 pub(super) const PATHS: [Path; 10] = [
@@ -35,12 +36,12 @@ pub(super) const PATHS: [Path; 10] = [
 ];
 
 /// No block.
-const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 /// A failure is no news here.
-const GFP: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN).union(GfpFlags::NORETRY);
-const MOVABLE: GfpFlags = GFP.union(GfpFlags::MOVABLE);
+pub(super) const GFP: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN).union(GfpFlags::NORETRY);
+pub(super) const MOVABLE: GfpFlags = GFP.union(GfpFlags::MOVABLE);
 /// Requests of each type.
-const KINDS: [GfpFlags; 3] = [GFP, GFP.union(GfpFlags::RECLAIMABLE), MOVABLE];
+pub(super) const KINDS: [GfpFlags; 3] = [GFP, GFP.union(GfpFlags::RECLAIMABLE), MOVABLE];
 
 /// Whoever has the movable pages: agrees to every move, and remembers where its page is now.
 struct Owner {
@@ -63,22 +64,25 @@ impl MigrationOps for Owner {
 
 /// The allocator and what was taken from it.
 pub(super) struct Work {
-    model: Model,
+    pub(super) model: Model,
     /// Frame number times 16 and order of each live block.
-    live: &'static [AtomicU32],
+    pub(super) live: &'static [AtomicU32],
+    /// Who frees live blocks when memory is short.
+    pub(super) helper: &'static Helper,
     owner: OwnerId,
     area: CmaArea<'static, TimedIrq>,
     chance: Xorshift32,
 }
 
 impl Work {
-    pub(super) fn new(lender: &mut Lender<'_>) -> Option<Self> {
-        let model = model(lender)?;
+    pub(super) fn new(lender: &mut Lender<'_>, policies: Policies) -> Option<Self> {
+        let model = model(lender, policies)?;
         let live: &'static [AtomicU32] = filled(lender.lend(PAGES as usize)?, || AtomicU32::new(NONE));
         let owner = model.register_owner(lender.place(Owner { live })?)?;
         let words = filled(lender.lend(CmaArea::<TimedIrq>::words_for(AREA.pages()))?, || 0);
         let area = CmaArea::new("bench", AREA, words)?;
-        Some(Self { model, live, owner, area, chance: Xorshift32::new() })
+        let helper = lender.place(Helper::new(live))?;
+        Some(Self { model, live, helper, owner, area, chance: Xorshift32::new() })
     }
 
     /// Frees all that is live.
@@ -88,7 +92,7 @@ impl Work {
     }
 
     /// Allocates a block into a place; `false` when there is none.
-    fn take(&self, place: usize, gfp: GfpFlags, order: Order) -> bool {
+    pub(super) fn take(&self, place: usize, gfp: GfpFlags, order: Order) -> bool {
         let block = self.model.alloc_pages(gfp, order).ok();
         let word = block.map_or(NONE, |pfn| pfn.raw() << 4 | order.log2());
         self.live.get(place).into_iter().for_each(|place| place.store(word, Relaxed));
@@ -96,12 +100,12 @@ impl Work {
     }
 
     /// Allocates a page into each of the first places, as long as there are any; returns how many.
-    fn fill(&self, places: usize, gfp: GfpFlags) -> usize {
+    pub(super) fn fill(&self, places: usize, gfp: GfpFlags) -> usize {
         (0..places).take_while(|place| self.take(*place, gfp, Order::ZERO)).count()
     }
 
     /// Frees the block of a place, if there is one.
-    fn free(&self, place: usize) {
+    pub(super) fn free(&self, place: usize) {
         let word = self.live.get(place).map_or(NONE, |place| place.swap(NONE, Relaxed));
         if word != NONE {
             // A refused free would have been reported on the console by the allocator.
@@ -117,10 +121,15 @@ impl Work {
 
     /// Movable single pages, as many as there are; those with an odd frame number are given back.
     fn checkerboard(&self) {
+        self.pattern(|pfn| pfn & 1 == 1);
+    }
+
+    /// Movable single pages, as many as there are; those whose frame number says so are given back.
+    pub(super) fn pattern(&self, is_free: impl Fn(u32) -> bool) {
         let taken = self.fill(self.live.len(), MOVABLE);
         for (place, private) in (0..taken).zip(0..) {
             let word = self.live.get(place).map_or(NONE, |place| place.load(Relaxed));
-            if word >> 4 & 1 == 1 {
+            if is_free(word >> 4) {
                 self.free(place);
             } else {
                 let _ = self.model.set_movable(Pfn::new(word >> 4), Order::ZERO, self.owner, private);
@@ -167,16 +176,20 @@ impl Work {
 
     /// Every page of the zone but one of each largest block is free; the last ones wait in the pageset, and each merges
     /// ten times when it leaves.
+    pub(super) fn stock_firsts(&self) {
+        self.fill(self.live.len(), MOVABLE);
+        let is_first = |place: &usize| {
+            let word = self.live.get(*place).map_or(NONE, |place| place.load(Relaxed));
+            word != NONE && (word >> 4).is_multiple_of(PAGEBLOCK_PAGES)
+        };
+        (0..self.live.len()).filter(|place| !is_first(place)).for_each(|place| self.free(place));
+        self.model.drain_local();
+        (0..self.live.len()).filter(is_first).for_each(|place| self.free(place));
+    }
+
     fn drain(&mut self) {
         for round in 0..4 {
-            self.fill(self.live.len(), MOVABLE);
-            let is_first = |place: &usize| {
-                let word = self.live.get(*place).map_or(NONE, |place| place.load(Relaxed));
-                word != NONE && (word >> 4).is_multiple_of(PAGEBLOCK_PAGES)
-            };
-            (0..self.live.len()).filter(|place| !is_first(place)).for_each(|place| self.free(place));
-            self.model.drain_local();
-            (0..self.live.len()).filter(is_first).for_each(|place| self.free(place));
+            self.stock_firsts();
             match round {
                 0 => self.model.drain_local(),
                 1 => self.model.drain_all(),
