@@ -14,7 +14,7 @@ const RING_BYTES: usize = 32 << 10;
 
 static CONSOLE: IrqLock<Console, ArmIrq> = IrqLock::ranked(Console { uart: None, ring: Ring::new() }, ranks::CONSOLE);
 /// Bytes that are collected before the console is locked.
-const PENDING: usize = 256;
+const PENDING: usize = 128;
 /// A panic has printed its line.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
@@ -35,11 +35,16 @@ impl Ring {
         Self { bytes: [0; RING_BYTES], written: 0 }
     }
 
-    fn push(&mut self, byte: u8) {
-        if let Some(slot) = self.bytes.get_mut(self.written % RING_BYTES) {
-            *slot = byte;
+    fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = self.bytes.get_mut(self.written % RING_BYTES..).unwrap_or_default();
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            if let Some(slots) = room.get_mut(..now.len()) {
+                slots.copy_from_slice(now);
+            }
+            self.written = self.written.wrapping_add(now.len());
+            bytes = later;
         }
-        self.written = self.written.wrapping_add(1);
     }
 
     /// Whether the last line has no end yet.
@@ -83,7 +88,9 @@ impl fmt::Write for Pending {
         while !rest.is_empty() {
             let room = self.bytes.get_mut(self.used..).unwrap_or_default();
             let (now, later) = rest.split_at(rest.len().min(room.len()));
-            room.iter_mut().zip(now).for_each(|(slot, byte)| *slot = *byte);
+            if let Some(slots) = room.get_mut(..now.len()) {
+                slots.copy_from_slice(now);
+            }
             self.used += now.len();
             rest = later;
             if !rest.is_empty() {
@@ -96,23 +103,18 @@ impl fmt::Write for Pending {
 
 impl Console {
     fn write(&mut self, bytes: &[u8]) {
+        self.ring.push(bytes);
+        let Some(uart) = &mut self.uart else { return };
         for byte in bytes {
             if *byte == b'\n' {
-                self.put(b'\r');
+                uart.put(b'\r');
             }
-            self.put(*byte);
-            self.ring.push(*byte);
-        }
-    }
-
-    fn put(&mut self, byte: u8) {
-        if let Some(uart) = &mut self.uart {
-            uart.put(byte);
+            uart.put(*byte);
         }
     }
 }
 
-/// Prints to the console. Text of no more than 256 bytes stays together.
+/// Prints to the console. Text of no more than 128 bytes stays together.
 pub fn print(text: fmt::Arguments<'_>) {
     let mut pending = Pending::new();
     // A formatter's error can only come from a `Display` of ours; there is nowhere left to report it.
