@@ -7,9 +7,12 @@ use std::vec::Vec;
 
 mod gathering;
 
+fn all_of(pages: u32) -> ZoneFrames<'static> {
+    zone_of(map_of(&[FrameRun { frames: range(0, pages), zone: NORMAL }]), NORMAL, range(0, pages))
+}
+
 fn core_of<C: FreeCore<'static>>(pages: u32) -> C {
-    let map = map_of(&[FrameRun { frames: range(0, pages), zone: NORMAL }]);
-    core_over(zone_of(map, NORMAL, range(0, pages)), CoreOptions::default())
+    core_over(all_of(pages), CoreOptions::default())
 }
 
 fn filled<C: FreeCore<'static>>(pages: u32) -> C {

@@ -3,8 +3,8 @@
 //! Theory.      Each kind of lock has a rank, and whoever holds some waits only for a lock whose rank is higher than all of
 //!              theirs: then no two CPUs ever wait for each other. A CPU notes the ranks that it holds in one word, a bit
 //!              each, so that the question costs one comparison. In release builds nothing of this is left.
-//! Invariants.  In a CPU's word the bit of a rank is set exactly while a guard of a lock with that rank lives on it. One that
-//!              was forgotten, or opened in its holder's place, counts as alive there.
+//! Invariants.  In a CPU's word the bit of a rank is set exactly while a guard of a lock with that rank lives on it. A guard
+//!              that was forgotten counts as alive until its lock is opened by force on that CPU.
 //! Not here.    The table of all locks: docs/locks.md. Locks without a rank are not looked at.
 //! Source.      Ours. Linux's lockdep learns the order while it runs; here it is said beforehand.
 #![forbid(unsafe_code)]

@@ -6,10 +6,6 @@ use crate::buddy::model::ring;
 
 type Core = Compact<'static>;
 
-fn all_of(pages: u32) -> ZoneFrames<'static> {
-    zone_of(map_of(&[FrameRun { frames: range(0, pages), zone: NORMAL }]), NORMAL, range(0, pages))
-}
-
 #[test]
 fn small_blocks_come_from_what_the_boot_left_before_their_own_pageblocks() {
     let mut core: Core = core_of(2048);

@@ -153,6 +153,17 @@ fn an_exact_allocation_gives_the_rest_of_its_block_back() {
 }
 
 #[test]
+fn the_rest_of_a_pageblock_that_was_split_does_not_draw_small_blocks_from_where_others_are() {
+    let machine = Machine::full();
+    let pageblock_of_a_small_one = || machine.alloc_pages(GfpFlags::GFP_KERNEL, order(4)).unwrap().raw() / 1024;
+    let place = pageblock_of_a_small_one();
+    let used = machine.alloc_pages_exact(GfpFlags::GFP_KERNEL, 600).unwrap();
+    assert_ne!(used.start.raw() / 1024, place);
+    assert_eq!(pageblock_of_a_small_one(), place);
+    machine.validate().unwrap();
+}
+
+#[test]
 fn a_split_block_is_freed_page_by_page_and_merges_again() {
     let machine = Machine::full();
     let before = machine.totals();
