@@ -208,8 +208,9 @@ impl boot::bring_up::Machine for ArmMachine {
     }
 
     fn answers(&self, frame: Pfn) -> bool {
-        if let Some(page) = RAM.frames_ptr(frame, 1) {
-            return keeps(page);
+        // Before the final tables a MiB that no-map memory touches is left out of the linear map: a fault says nothing.
+        if RAM.frames_ptr(frame, 1).is_some_and(keeps) {
+            return true;
         }
         let prot = Prot { mem: MemType::NormalNonCacheable, ..Prot::KERNEL_RW };
         let Ok(word) = self.early_ioremap(frame.base(), PAGE_SIZE, prot) else { return false };

@@ -6,12 +6,13 @@ use mm::memblock::Memblock;
 use mm::memmap::MemMap;
 use mm::zone::plan::PAGE_STRUCT_BYTES;
 
+use super::no_map::NoMap;
 use super::probe::Probe;
 use super::{BootError, FOUR_GIB, Given, Machine};
 use crate::early_map::map_first_bank;
 use crate::info::MemoryBank;
 use crate::lowmem::{self, LowmemBounds, LowmemConfig};
-use crate::reserve::{self, FixedRanges, MAX_REGIONS, ReserveConfig, ReservedRegions, banks};
+use crate::reserve::{self, FixedRanges, ReserveConfig, ReservedRegions, banks};
 
 /// Bytes that the boot needs beside the memory map: tables, per-CPU areas, the zones, and something to allocate.
 ///
@@ -31,50 +32,28 @@ pub(super) struct ImageBank<'b> {
 }
 
 /// Maps the bank that holds the image by sections.
-pub(super) fn map_image_bank<M: Machine>(given: &Given<'_, M>, vmalloc: u32) -> Result<ImageBank<'static>, BootError> {
+pub(super) fn map_image_bank<M: Machine>(
+    given: &Given<'_, M>,
+    no_map: &NoMap<'_, '_, M>,
+    vmalloc: u32,
+) -> Result<ImageBank<'static>, BootError> {
     let phys_offset = PhysAddr::new(u64::from(given.head.phys_offset));
     let image = given.image.whole;
     let holds = |bank: &MemoryBank<'_>| bank.range.contains_range(image) && bank.range.contains(phys_offset);
     let bank = given.fdt.memory_banks().find(holds).ok_or(BootError::ImageOutsideRam { image })?;
-    let live = Probe { given, known: PhysRange::default() }.live_bank(&bank);
-    let bytes = live.unwrap_or(image).intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
-    let no_map = NoMap::of(given);
+    let probe = Probe { given, no_map, known: PhysRange::default() };
+    let ends = probe.between_ends(bank.range, format_args!("/{}: reg", bank.name));
+    let bytes = ends.unwrap_or(image).intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB));
     let (machine, touches_no_map) = (given.machine, |range| no_map.touches(range));
     let early = given.early_bank(bytes, &touches_no_map);
     // SAFETY: the head's table is in use, and its only mappings at PAGE_OFFSET and above are the image's sections.
     let mapped = unsafe { map_first_bank(machine.ram(), machine.tlb(), phys_offset, &early, vmalloc) }?;
     // SAFETY: these are the frames that were just mapped, on top of those that the head mapped.
     unsafe { machine.linear_map_is(mapped) }
-    Ok(ImageBank { bank, live, mapped_end: mapped.end.base() })
-}
-
-/// The tree's static no-map ranges, read once: a question for each MiB of a bank is too many for a walk each.
-struct NoMap<'g, 'a, M> {
-    ranges: [PhysRange; MAX_REGIONS],
-    count: usize,
-    /// More than the array holds: the tree is asked each time.
-    more: Option<&'g Given<'a, M>>,
-}
-
-impl<'g, 'a, M> NoMap<'g, 'a, M> {
-    fn of(given: &'g Given<'a, M>) -> Self {
-        let mut ranges = [PhysRange::default(); MAX_REGIONS];
-        let nodes = given.fdt.reserved_memory().filter(|node| node.no_map);
-        let mut all = nodes.flat_map(|node| node.reg);
-        let mut count = 0;
-        for (slot, range) in ranges.iter_mut().zip(&mut all) {
-            *slot = range;
-            count += 1;
-        }
-        Self { ranges, count, more: all.next().map(|_| given) }
-    }
-
-    fn touches(&self, range: PhysRange) -> bool {
-        match self.more {
-            Some(given) => given.touches_no_map(range),
-            None => self.ranges.get(..self.count).is_some_and(|taken| taken.iter().any(|taken| taken.overlaps(range))),
-        }
-    }
+    // Not before: a try through the linear map costs a tenth of one through a window.
+    let live = ends.map(|range| probe.up_to_hole(range, format_args!("/{}: reg", bank.name)));
+    let mapped_end = mapped.end.base().min(live.map_or(PhysAddr::MAX, |range| range.end));
+    Ok(ImageBank { bank, live, mapped_end })
 }
 
 /// Adds every bank that answers to memblock, then applies `linux,usable-memory-range` and `mem=`, whose banks must answer
@@ -82,18 +61,21 @@ impl<'g, 'a, M> NoMap<'g, 'a, M> {
 pub(super) fn add_banks<M: Machine>(
     memblock: &mut Memblock<'_>,
     image: &ImageBank<'_>,
+    no_map: &NoMap<'_, '_, M>,
     given: &Given<'_, M>,
 ) -> Result<(), BootError> {
     let phys_offset = PhysAddr::new(u64::from(given.head.phys_offset));
     memblock.set_debug(given.args.memblock_debug);
     memblock.set_movable_node(given.args.movable_node);
-    let probe = Probe { given, known: image.live.unwrap_or_default() };
+    let probe = Probe { given, no_map, known: image.live.unwrap_or_default() };
     let live = |bank: MemoryBank<'static>| {
-        let live = if bank == image.bank { image.live } else { probe.live_bank(&bank) };
+        let part = || probe.live_part(bank.range, format_args!("/{}: reg", bank.name));
+        let live = if bank == image.bank { image.live } else { part() };
         Some(MemoryBank { range: live?, ..bank })
     };
     banks::add_banks(memblock, given.fdt.memory_banks().filter_map(live), phys_offset)?;
-    banks::cap_usable(memblock, given.info.usable_memory)?;
+    let more = |range| probe.live_part(range, format_args!("/chosen: linux,usable-memory-range"));
+    banks::cap_usable(memblock, given.info.usable_memory, more)?;
     let options = given.args.mem.as_slice().iter();
     let options = options.map(|arg| banks::MemOption { size: arg.size, start: arg.start });
     let named = |range| probe.live_part(range, format_args!("mem="));

@@ -15,6 +15,7 @@ mod cpus;
 mod error;
 mod follow;
 mod memory;
+mod no_map;
 mod nodes;
 mod pages;
 mod probe;
@@ -37,6 +38,7 @@ use mm::page_alloc::{CmaArea, DefaultCore};
 use mm::phase::{EarlyMm, Mm};
 use mm::platform::{PhysMap, TlbControl};
 use mm::sync::CurrentCpu;
+use no_map::NoMap;
 
 use crate::cmdline::{BootArgs, FailArg};
 use crate::early_map::EarlyBank;
@@ -73,7 +75,8 @@ pub trait Machine {
     /// final that may leave out whole MiBs that no-map memory touches ([`crate::early_map`]): nothing there is used.
     unsafe fn linear_map_is(&self, frames: PfnRange);
 
-    /// Whether the frame keeps what is written to it (absent RAM swallows writes); what it held is put back.
+    /// Whether the frame, mapped or not, keeps what is written to it (absent RAM swallows writes); what it held is put
+    /// back.
     fn answers(&self, frame: Pfn) -> bool;
 
     /// The final tables are in use: the vectors lie at 0xffff_0000 now.
@@ -144,15 +147,16 @@ where
     let mut early = EarlyMm::new(Memblock::new(memory, reserved));
 
     let vmalloc = lowmem::vmalloc_bytes(given.args.vmalloc.map(u64::from), PAGE_OFFSET);
-    let image_bank = memory::map_image_bank(&given, vmalloc)?;
+    let no_map = NoMap::of(&given);
+    let image_bank = memory::map_image_bank(&given, &no_map, vmalloc)?;
     let mapped_end = image_bank.mapped_end;
     log::info!("Memory policy: Data cache writealloc");
     arrays::let_grow(early.memblock(), &given, mapped_end);
-    memory::add_banks(early.memblock(), &image_bank, &given)?;
+    memory::add_banks(early.memblock(), &image_bank, &no_map, &given)?;
     let (bounds, mut regions) = memory::reserve_all(early.memblock(), vmalloc, mapped_end, &given)?;
     timeline.memblock = given.machine.cycles();
 
-    let mut paged = tables::switch(early, &bounds, &regions, mapped_end, &given)?;
+    let mut paged = tables::switch(early, &bounds, &regions, mapped_end, &no_map, &given)?;
     timeline.tables = given.machine.cycles();
 
     let nodes = nodes::Nodes::find(paged.memblock(), &given);
@@ -191,12 +195,6 @@ impl<M> Given<'_, M> {
     fn dtb(&self) -> PhysRange {
         let start = PhysAddr::new(u64::from(self.head.dtb));
         PhysRange::new(start, start.saturating_add(u64::from(self.fdt.total_size())))
-    }
-
-    /// Whether a region of the tree that must not be mapped has a byte of `range`.
-    fn touches_no_map(&self, range: PhysRange) -> bool {
-        let no_map = self.fdt.reserved_memory().filter(|node| node.no_map).flat_map(|node| node.reg);
-        no_map.into_iter().any(|taken| taken.overlaps(range))
     }
 
     /// What is mapped of the image's bank before the final tables are.

@@ -2,7 +2,8 @@
 //!
 //! Theory.      A range is tried at its first frame and at its last one. One that ends early is a mistake of somebody's, and
 //!              not to be trusted in its middle either: it is tried once a MiB, and cut where it first stops to answer,
-//!              which halving finds. Smaller holes, and holes in ranges that end in RAM, are not looked for.
+//!              which halving finds. One whose ends answer may be two banks with nothing between them: it is tried at each
+//!              multiple of 8 MiB, less than which no part of a DRAM is. Smaller holes between RAM are not looked for.
 //! Invariants.  No frame is tried that a write must not touch, not even for a moment: no-map regions (which may be
 //!              somebody else's), what runs, and what was found to be RAM before. Those count as RAM.
 
@@ -10,38 +11,38 @@ use core::fmt;
 
 use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, PhysRange};
 
+use super::no_map::NoMap;
 use super::{FOUR_GIB, Given, Machine};
-use crate::info::MemoryBank;
 
 /// Frames from one that is tried of a range that ends early to the next: a MiB.
 const STEP: u32 = 256;
 
+/// Frames from one that is tried of a range whose ends answer to the next: 8 MiB, 64 Mbit of a DRAM of eight data lines.
+const PART: u32 = 2048;
+
 /// How ranges are tried.
 pub(super) struct Probe<'p, 'g, M> {
     pub(super) given: &'p Given<'g, M>,
+    pub(super) no_map: &'p NoMap<'p, 'g, M>,
     /// RAM that has answered.
     pub(super) known: PhysRange,
 }
 
 impl<M: Machine> Probe<'_, '_, M> {
-    /// The part of a bank of the tree behind which there is RAM.
-    pub(super) fn live_bank(&self, bank: &MemoryBank<'_>) -> Option<PhysRange> {
-        self.live_part(bank.range, format_args!("/{}: reg", bank.name))
+    /// The part of `range` up to its first hole; tells what is not there, with `who` named the range.
+    pub(super) fn live_part(&self, range: PhysRange, who: fmt::Arguments<'_>) -> Option<PhysRange> {
+        Some(self.up_to_hole(self.between_ends(range, who)?, who))
     }
 
-    /// The part of `range` behind which there is RAM; tells what is not there, with `who` named the range.
-    pub(super) fn live_part(&self, range: PhysRange, who: fmt::Arguments<'_>) -> Option<PhysRange> {
-        let frames = range.intersection(PhysRange::new(PhysAddr::ZERO, FOUR_GIB)).whole_frames();
+    /// The same, when nothing but its ends is to be trusted: as long as both answer that is all of it.
+    pub(super) fn between_ends(&self, range: PhysRange, who: fmt::Arguments<'_>) -> Option<PhysRange> {
+        let frames = self.reachable(range);
         let (Some(first), Some(last)) = (self.first_to_try(frames), self.last_to_try(frames)) else {
             return Some(range);
         };
-        let cut = |end: PhysAddr, dead: Pfn| {
-            log::error!("{who}: {range}: no RAM answers at {}, it ends at {end}", dead.base());
-            Some(PhysRange::new(range.start, end))
-        };
         if !self.given.machine.answers(first) {
             if self.known.overlaps(PhysRange::new(range.start, first.base())) {
-                return cut(first.base(), first);
+                return Some(cut(range, first.base(), first, who));
             }
             log::error!("{who}: {range}: no RAM answers at {}, ignoring the bank", first.base());
             return None;
@@ -49,13 +50,25 @@ impl<M: Machine> Probe<'_, '_, M> {
         if self.given.machine.answers(last) {
             return Some(range);
         }
-        cut(self.end_of_ram(PfnRange::new(first, last)).base(), last)
+        let (alive, dead) = self.first_hole(PfnRange::new(first, last), STEP);
+        Some(cut(range, self.end_of_ram(alive, dead.unwrap_or(last)).base(), last, who))
     }
 
-    /// One past the frames that answer without a hole, when the first of `frames` does and the one at its end does not. What
-    /// lies between them and may not be tried counts as RAM.
-    fn end_of_ram(&self, frames: PfnRange) -> Pfn {
-        let (mut alive, mut dead) = self.first_hole(frames);
+    /// The part of a range whose ends answer up to its first hole.
+    pub(super) fn up_to_hole(&self, range: PhysRange, who: fmt::Arguments<'_>) -> PhysRange {
+        let (alive, Some(dead)) = self.first_hole(self.reachable(range), PART) else { return range };
+        cut(range, self.end_of_ram(alive, dead).base(), dead, who)
+    }
+
+    /// What of `range` is used if it is RAM.
+    fn reachable(&self, range: PhysRange) -> PfnRange {
+        let start = PhysAddr::new(u64::from(self.given.head.phys_offset));
+        range.intersection(PhysRange::new(start, FOUR_GIB)).whole_frames()
+    }
+
+    /// One past the frames that answer without a hole, from one that does to one above it that does not. What lies between
+    /// them and may not be tried counts as RAM.
+    fn end_of_ram(&self, mut alive: Pfn, mut dead: Pfn) -> Pfn {
         loop {
             let above = Pfn::new(alive.raw() + 1);
             let middle = Pfn::new(above.raw() + dead.pages_since(above) / 2);
@@ -69,14 +82,16 @@ impl<M: Machine> Probe<'_, '_, M> {
         }
     }
 
-    /// The same to a MiB: a frame that answers, and one above it that does not.
-    fn first_hole(&self, frames: PfnRange) -> (Pfn, Pfn) {
+    /// The last frame before the first hole, or the first one at all, of those at each multiple of `step`; and the one that
+    /// does not answer.
+    fn first_hole(&self, frames: PfnRange, step: u32) -> (Pfn, Option<Pfn>) {
         let mut alive = frames.start;
         loop {
-            let next = alive.checked_add(STEP).unwrap_or(frames.end).min(frames.end);
-            let Some(frame) = self.first_to_try(PfnRange::new(next, frames.end)) else { return (alive, frames.end) };
+            let next = alive.checked_add(1).and_then(|above| above.raw().checked_next_multiple_of(step));
+            let next = next.map_or(frames.end, Pfn::new).min(frames.end);
+            let Some(frame) = self.first_to_try(PfnRange::new(next, frames.end)) else { return (alive, None) };
             if !self.given.machine.answers(frame) {
-                return (alive, frame);
+                return (alive, Some(frame));
             }
             alive = frame;
         }
@@ -105,7 +120,13 @@ impl<M: Machine> Probe<'_, '_, M> {
     fn not_to_try(&self, frame: Pfn) -> Option<PhysRange> {
         let page = PhysRange::new(frame.base(), frame.base().saturating_add(u64::from(PAGE_SIZE)));
         let given = self.given;
-        let no_map = given.fdt.reserved_memory().filter(|node| node.no_map).flat_map(|node| node.reg);
-        [self.known, given.image.whole, given.table()].into_iter().chain(no_map).find(|range| range.overlaps(page))
+        let ours = [self.known, given.image.whole, given.table()].into_iter().find(|range| range.overlaps(page));
+        ours.or_else(|| self.no_map.over(page))
     }
+}
+
+/// `range` with this end; tells of it.
+fn cut(range: PhysRange, end: PhysAddr, dead: Pfn, who: fmt::Arguments<'_>) -> PhysRange {
+    log::error!("{who}: {range}: no RAM answers at {}, it ends at {end}", dead.base());
+    PhysRange::new(range.start, end)
 }

@@ -7,6 +7,7 @@ use mm::paging::regs::TTBR0_S;
 use mm::paging::{Editor, Tables};
 use mm::phase::{EarlyMm, PagedMm};
 
+use super::no_map::NoMap;
 use super::{BootError, Given, Machine};
 use crate::early_map::{EarlyBank, EarlyMapError};
 use crate::lowmem::LowmemBounds;
@@ -70,6 +71,7 @@ pub(super) fn switch<'m, M: Machine>(
     bounds: &LowmemBounds,
     regions: &ReservedRegions<'_>,
     mapped_end: PhysAddr,
+    no_map: &NoMap<'_, '_, M>,
     given: &Given<'_, M>,
 ) -> Result<PagedMm<'m>, BootError> {
     let phys_offset = PhysAddr::new(u64::from(given.head.phys_offset));
@@ -95,7 +97,7 @@ pub(super) fn switch<'m, M: Machine>(
         probe: &|frame| mm::addr::Pfn::containing(frame).is_some_and(|frame| given.machine.answers(frame)),
     };
     let lowmem = linear.phys_range();
-    let touches_no_map = |range| given.touches_no_map(range);
+    let touches_no_map = |range| no_map.touches(range);
     let bank = given.early_bank(PhysRange::new(phys_offset, mapped_end), &touches_no_map);
     let machine = given.machine;
     let mut memory = TableMemory { memblock: early.memblock(), machine, lowmem, mapped_end, early: Some(bank) };

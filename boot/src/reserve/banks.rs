@@ -47,17 +47,18 @@ pub fn add_banks<'b>(
 }
 
 /// Leaves only the RAM in `ranges` (`linux,usable-memory-range`: the first caps, the others add to it); without a range
-/// nothing changes. No-map RAM stays.
+/// nothing changes. No-map RAM stays. `live` gives the part of one that adds behind which there is RAM.
 ///
 /// # Errors
 /// [`ReserveError::NoRam`] when nothing is left; [`ReserveError::Memblock`].
 pub fn cap_usable(
     memblock: &mut Memblock<'_>,
     mut ranges: impl Iterator<Item = PhysRange>,
+    live: impl Fn(PhysRange) -> Option<PhysRange>,
 ) -> Result<(), ReserveError> {
     let Some(first) = ranges.find(|range| !range.is_empty()) else { return Ok(()) };
     memblock.cap_memory_range(first);
-    for range in ranges {
+    for range in ranges.filter_map(live) {
         memblock.add(whole_pages(range).intersection(PhysRange::new(PhysAddr::ZERO, PHYS_LIMIT)))?;
     }
     some_ram(memblock)

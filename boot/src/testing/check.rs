@@ -190,18 +190,26 @@ impl Run {
         { no_map }.any(|range| range.overlaps(one(frame).bytes()))
     }
 
+    /// The frames up to the first that is not there; those that may not be tried count as there. None, if the first that
+    /// may be tried is not.
+    fn up_to_hole(&self, frames: PfnRange) -> PfnRange {
+        let mut tried = frames.iter().filter(|frame| !self.is_no_map(*frame));
+        let first = tried.clone().next();
+        if first.is_some_and(|first| !self.machine.exists(first)) {
+            return PfnRange::default();
+        }
+        let end = tried.find(|frame| !self.machine.exists(*frame)).unwrap_or(frames.end);
+        PfnRange::new(frames.start, end)
+    }
+
     /// Marks the RAM that the boot must have kept; returns the pages of all RAM that the tree has.
     fn mark_memory(&self, booted: &Booted<HostIrq>, marks: &mut Marks) -> u32 {
         const KEPT: u8 = 1 << 7;
         let start = PhysAddr::new(u64::from(self.head.phys_offset));
         let reachable = PhysRange::new(start, FOUR_GIB);
+        let there = |range: PhysRange| self.up_to_hole(range.intersection(reachable).whole_frames());
         for bank in self.fdt.memory_banks() {
-            let frames = bank.range.intersection(reachable).whole_frames();
-            // One that ends where nothing is counts up to its first hole.
-            let last = frames.iter().rev().find(|frame| !self.is_no_map(*frame));
-            let ends_early = last.is_some_and(|last| !self.machine.exists(last));
-            let there = frames.iter().take_while(|frame| !ends_early || self.machine.exists(*frame));
-            there.filter(|frame| self.machine.exists(*frame)).for_each(|frame| marks.add(one(frame), MEMORY));
+            marks.add(there(bank.range), MEMORY);
         }
         let ram = marks.iter().filter(|(_, mark)| mark & MEMORY != 0).count();
 
@@ -209,7 +217,7 @@ impl Run {
         if let Some(first) = usable.next() {
             marks.add(first.whole_frames(), KEPT);
             keep_only(marks, KEPT);
-            usable.for_each(|more| marks.add(more.intersection(reachable).whole_frames(), MEMORY));
+            usable.for_each(|more| marks.add(there(more), MEMORY));
         }
         let window = |arg: &crate::cmdline::MemArg| {
             let from = arg.start.unwrap_or(start);
@@ -220,8 +228,8 @@ impl Run {
         if !mem.is_empty() {
             mem.iter().for_each(|(window, _)| marks.add(*window, KEPT));
             keep_only(marks, KEPT);
-            let named = mem.iter().filter(|(_, named)| *named).flat_map(|(window, _)| window.iter());
-            named.filter(|frame| self.machine.exists(*frame)).for_each(|frame| marks.add(one(frame), MEMORY));
+            let named = mem.iter().filter(|(_, named)| *named);
+            named.for_each(|(window, _)| marks.add(self.up_to_hole(*window), MEMORY));
         }
         if let Some(ignored) = booted.bounds.ignored {
             marks.remove(PhysRange::new(ignored.start, FOUR_GIB).whole_frames(), MEMORY);

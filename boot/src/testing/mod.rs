@@ -80,7 +80,6 @@ impl Machine for FakeMachine {
 
     fn answers(&self, frame: Pfn) -> bool {
         self.probes.borrow_mut().push(frame);
-        assert!(!self.ram.is_hole(frame), "frame {frame} is probed where it is not mapped");
         self.exists(frame)
     }
 

@@ -60,6 +60,56 @@ fn absent_ram_is_found_out_and_left() {
     boots_with(&[(BASE, 128 * MIB)], &[(BASE, 24 * MIB), (BASE + 32 * MIB, 64 * MIB)], 24 << 8, line);
     let line = "/memory@90000000: reg: [mem 0x90000000-0x93ffffff]: no RAM answers at 0x90000000, ignoring the bank";
     boots_with(&[RAM[0], (0x9000_0000, 64 * MIB)], &RAM, 64 << 8, line);
+    // What lies below the linear map is not looked at.
+    let line = "OF: fdt: Ignoring memory range 0x7f000000 - 0x80000000";
+    boots_with(&[(BASE - 16 * MIB, 80 * MIB)], &RAM, 64 << 8, line);
+}
+
+#[test]
+fn a_bank_with_a_hole_between_ram_ends_at_the_hole() {
+    let hole = [range((BASE, 24 * MIB)), range((BASE + 32 * MIB, 96 * MIB))];
+    let boots_with = |tree: &Tree, there: &[mm::addr::PhysRange], pages: u64, line: &str| {
+        let booted = boot(&Board::new(there, &tree.blob())).unwrap();
+        assert_eq!(booted.log.iter().filter(|had| had.contains("no RAM answers")).collect::<Vec<_>>(), [line]);
+        assert_eq!(u64::from(booted.pages.present), pages);
+        booted
+    };
+    // The image's bank, and one that overlaps another: what is left of that one begins behind the hole.
+    let line =
+        "/memory@80000000: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x81800000, it ends at 0x81800000";
+    boots_with(&Tree::of(&[(BASE, 128 * MIB)]), &hole, 24 << 8, line);
+    boots_with(&Tree::of(&[(BASE, 128 * MIB), (BASE + 32 * MIB, 96 * MIB)]), &hole, 120 << 8, line);
+    // Another bank, and what is tried of it is not no-map: the hole begins where that ends.
+    let far = [range((BASE, 64 * MIB)), range((BASE + 128 * MIB, 16 * MIB)), range((BASE + 160 * MIB, 16 * MIB))];
+    let tree = || Tree::of(&[(BASE, 64 * MIB), (BASE + 128 * MIB, 48 * MIB)]);
+    let line =
+        "/memory@88000000: reg: [mem 0x88000000-0x8affffff]: no RAM answers at 0x89000000, it ends at 0x89000000";
+    boots_with(&tree(), &far, 80 << 8, line);
+    let secret = |at: u64, size: u64| Reserved {
+        name: "secret".into(),
+        reg: vec![(BASE + at, size)],
+        no_map: true,
+        ..Reserved::default()
+    };
+    let covered = Tree { reserved: vec![secret(144 * MIB, MIB)], ..tree() };
+    let line =
+        "/memory@88000000: reg: [mem 0x88000000-0x8affffff]: no RAM answers at 0x89100000, it ends at 0x89100000";
+    boots_with(&covered, &far, 81 << 8, line);
+    // In the image's bank, beside no-map memory: its MiB is not mapped yet.
+    let beside = Tree { reserved: vec![secret(24 * MIB - PAGE, PAGE)], ..Tree::of(&[(BASE, 128 * MIB)]) };
+    let line =
+        "/memory@80000000: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x81800000, it ends at 0x81800000";
+    boots_with(&beside, &hole, 24 << 8, line);
+}
+
+#[test]
+fn usable_memory_is_added_as_far_as_it_is_ram() {
+    let tree = Tree { usable: vec![RAM[0], (0x9000_0000, 64 * MIB)], ..Tree::of(&RAM) };
+    let there = [range(RAM[0]), range((0x9000_0000, 8 * MIB))];
+    let booted = boot(&Board::new(&there, &tree.blob())).unwrap();
+    let line = "/chosen: linux,usable-memory-range: [mem 0x90000000-0x93ffffff]: no RAM answers at 0x93fff000, it ends at 0x90800000";
+    assert!(booted.has(line), "{}", booted.log.join("\n"));
+    assert_eq!(booted.pages.present, 72 << 8);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn banks_in_any_order_and_overlapping_ones_make_one_map() {
 #[test]
 fn usable_memory_ranges_cap_and_add() {
     let cap = |ranges: Vec<PhysRange>| {
-        with_banks(&[(0x8000_0000, 0xa000_0000)], |memblock| cap_usable(memblock, ranges.into_iter())).0
+        with_banks(&[(0x8000_0000, 0xa000_0000)], |memblock| cap_usable(memblock, ranges.into_iter(), Some)).0
     };
     assert_eq!(cap(vec![]), Ok(vec![(0x8000_0000, 0xa000_0000)]));
     assert_eq!(cap(vec![range(0x9000_0000, 0x9800_0000)]), Ok(vec![(0x9000_0000, 0x9800_0000)]));
