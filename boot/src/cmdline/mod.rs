@@ -155,7 +155,8 @@ pub struct BootArgs<'a> {
     pub fail_page_alloc: Option<FailArg>,
     /// `percpu_alloc=`.
     pub percpu_alloc: FirstChunk,
-    /// `sysctl.vm.zone_reclaim_mode=`, `sysctl.vm.watermark_boost_factor=`, and ours, `page_alloc.NAME=`.
+    /// `sysctl.vm.zone_reclaim_mode=`, `sysctl.vm.watermark_boost_factor=`, `sysctl.vm.compaction_proactiveness=`, and
+    /// ours, `page_alloc.NAME=`.
     pub policies: Policies,
     /// Ours, `highmem=off`: RAM above lowmem is not used.
     pub highmem: bool,

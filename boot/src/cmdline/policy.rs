@@ -13,9 +13,10 @@ use super::token::Token;
 use super::value::{number, switch};
 
 /// Names that mean nothing without a value.
-pub(super) const NAMES: [&str; 7] = [
+pub(super) const NAMES: [&str; 8] = [
     "sysctl.vm.zone_reclaim_mode",
     "sysctl.vm.watermark_boost_factor",
+    "sysctl.vm.compaction_proactiveness",
     "page_alloc.fair_zones",
     "page_alloc.zonelist_cache",
     "page_alloc.dirty_spread",
@@ -41,6 +42,9 @@ pub(super) fn take(policies: &mut Policies, token: Token<'_>, value: &str) -> Op
         set(&mut policies.zone_reclaim, number(value).filter(|mode| *mode < 8).map(|mode| mode != 0))
     } else if token.is("sysctl.vm.watermark_boost_factor") {
         set(&mut policies.watermark_boost, number(value).and_then(|factor| u32::try_from(factor).ok()))
+    } else if token.is("sysctl.vm.compaction_proactiveness") {
+        let percent = number(value).filter(|percent| *percent <= 100).and_then(|percent| u32::try_from(percent).ok());
+        set(&mut policies.compaction_proactiveness, percent)
     } else if token.is("page_alloc.reserve") {
         let reserve = match value {
             "off" => Some(ReservePolicy::Off),

@@ -136,7 +136,7 @@ fn every_name_of_the_list_is_known() {
 fn policies_have_the_names_of_sysctl_or_ours() {
     let line = "sysctl.vm.zone_reclaim_mode=1 sysctl.vm.watermark_boost_factor=15000 page_alloc.fair_zones=on \
                 page_alloc.zonelist_cache=1 page_alloc.dirty_spread=off page_alloc.check_context=y \
-                page_alloc.reserve=blocks";
+                page_alloc.reserve=blocks sysctl.vm.compaction_proactiveness=100";
     assert!(outcome(line).iter().all(|(_, outcome)| *outcome == Outcome::Taken), "{:?}", outcome(line));
     let asked = Policies {
         fair_zones: true,
@@ -146,11 +146,12 @@ fn policies_have_the_names_of_sysctl_or_ours() {
         check_context: true,
         reserve: ReservePolicy::Blocks,
         watermark_boost: 15_000,
+        compaction_proactiveness: 100,
     };
     assert_eq!(parse(line).policies, asked);
     let line = "sysctl.vm.zone_reclaim_mode=8 sysctl.vm.watermark_boost_factor=-1 page_alloc.fair_zones=2 \
-                page_alloc.reserve=some page_alloc.reserve";
-    assert_eq!(outcome(line).map_bad(), 5);
+                page_alloc.reserve=some page_alloc.reserve sysctl.vm.compaction_proactiveness=101";
+    assert_eq!(outcome(line).map_bad(), 6);
     assert_eq!(parse(line).policies, Policies::default());
 }
 

@@ -30,11 +30,11 @@ use crate::ram::RAM;
 use crate::system::{System, Zone, Zones};
 
 /// Of the zone, what is taken at first and what of that stays, in percent.
-const FILL: u32 = 90;
-const LIVE: u32 = 25;
-const ROUNDS: u32 = 50;
+pub(super) const FILL: u32 = 90;
+pub(super) const LIVE: u32 = 25;
+pub(super) const ROUNDS: u32 = 50;
 /// Of the live pages or of the zone, what changes hands in a round, in percent.
-const SHARE: u32 = 5;
+pub(super) const SHARE: u32 = 5;
 /// Runs of the aged row.
 const SEEDS: u32 = 8;
 /// Tries to place a block before the zone counts as full.
@@ -69,9 +69,19 @@ pub(super) fn run(system: &System, wanted: Wanted<'_>) {
 pub(super) const GFP: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN).union(GfpFlags::NORETRY);
 
 /// Pages of a zone that ordinary requests can have.
-fn pages_of(zone: &Zone) -> u32 {
+pub(super) fn pages_of(zone: &Zone) -> u32 {
     let stats = zone.stats();
     stats.managed.saturating_sub(stats.cma)
+}
+
+/// Pages of free blocks of order 9 and 10, and of all free blocks, when the pagesets are empty.
+pub(super) fn large_and_free(zone: &Zone) -> (u32, u32) {
+    let large = Order::all().filter(|order| order.raw() >= 9).flat_map(|order| {
+        let kinds = MigrateType::ALL.into_iter().filter(|kind| *kind != MigrateType::Cma);
+        kinds.map(move |kind| zone.free_blocks(order, kind) * order.pages())
+    });
+    let counts = zone.stats().counts;
+    (large.sum(), counts.free.saturating_sub(counts.cma))
 }
 
 /// Room for a word for each page of a zone, in one block.
@@ -127,18 +137,6 @@ impl Use<'_> {
         self.zones.drain_local();
     }
 
-    /// Pages of free blocks of order 9 and 10, and of all free blocks.
-    fn large_and_free(&self) -> (u32, u32) {
-        self.zones.drain_local();
-        let large = Order::all().filter(|order| order.raw() >= 9).flat_map(|order| {
-            let kinds = MigrateType::ALL.into_iter().filter(|kind| *kind != MigrateType::Cma);
-            kinds.map(move |kind| self.zone.free_blocks(order, kind) * order.pages())
-        });
-        let large = large.sum();
-        let counts = self.zone.stats().counts;
-        (large, counts.free.saturating_sub(counts.cma))
-    }
-
     /// Churn by single pages; `share` of the live pages says how many change hands in a round.
     fn churn(&mut self, share: impl Fn(u32) -> u32) -> (u32, u32) {
         self.chance = Xorshift32::new();
@@ -152,7 +150,8 @@ impl Use<'_> {
             (0..share(live)).for_each(|_| self.free_one());
             while self.pages < live && self.take(Order::ZERO) {}
         }
-        let result = self.large_and_free();
+        self.zones.drain_local();
+        let result = large_and_free(self.zone);
         self.free_all();
         result
     }
@@ -189,7 +188,8 @@ impl Use<'_> {
         for _ in 0..self.count / 2 {
             self.free_one();
         }
-        let result = self.large_and_free();
+        self.zones.drain_local();
+        let result = large_and_free(self.zone);
         self.free_all();
         result
     }

@@ -6,6 +6,7 @@
 mod boot;
 mod fragmentation;
 mod masked;
+mod movable;
 mod pages;
 mod policy;
 pub(crate) mod rng;
@@ -60,5 +61,6 @@ pub fn run(system: &System, names: &str) {
     worst::run(system, wanted);
     masked::run(system, wanted);
     fragmentation::run(system, wanted);
+    movable::run(system, wanted);
     policy::run(system, wanted);
 }

@@ -1,6 +1,6 @@
 //! The operations: what fills a slot, and what gives it back.
 
-use mm::addr::{PAGE_SIZE, Pfn, PfnRange, PhysAddr, VirtAddr};
+use mm::addr::{NodeId, PAGE_SIZE, Pfn, PfnRange, PhysAddr, VirtAddr};
 use mm::gfp::GfpFlags;
 use mm::order::Order;
 use mm::page_alloc::{AllocError, CmaError};
@@ -375,6 +375,10 @@ impl<'a> Work<'a> {
                 if let Some(zone) = self.zones.zones().get(self.chance.below(self.zones.zones().len())) {
                     self.zones.compact_zone(zone.tag(), self.order());
                 }
+            }
+            3 if !self.plain => {
+                self.zones.set_compaction_proactiveness(self.chance.next() % 101);
+                self.zones.compact_step(NodeId::ZERO);
             }
             _ => self.zones.drain_local(),
         }

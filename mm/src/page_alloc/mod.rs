@@ -50,7 +50,7 @@ pub(crate) mod tests;
 
 pub use bad_page::PageDump;
 pub use cma::{CmaArea, CmaError};
-pub use compaction::CompactOutcome;
+pub use compaction::{CompactOutcome, CompactStep};
 pub use compound::{CompoundDtor, DtorId};
 pub use contig::ContigError;
 pub use counters::NumaStats;

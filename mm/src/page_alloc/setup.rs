@@ -9,6 +9,7 @@ use crate::buddy::{CoreOptions, FreeCore, ZoneFrames};
 use crate::gfp::GfpFlags;
 use crate::memmap::{FrameRun, MemMap, Usemap, ZoneTag, write_front};
 use crate::migrate::MigrateType;
+use crate::page_alloc::compaction::Background;
 use crate::page_alloc::route::{LANES, Routes};
 use crate::page_alloc::slow::Pressure;
 use crate::page_alloc::watch::Watch;
@@ -185,7 +186,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             counters: Counters::default(),
             hooks: AtomicU32::new(0),
             ram: options.ram,
-            watch: Watch { trace: options.trace, ..Watch::default() },
+            watch: Watch { trace: options.trace, background: Background::new(&policies), ..Watch::default() },
         };
         allocator.set_thresholds(1);
         allocator.set_hooks(policies.hooks(), true);

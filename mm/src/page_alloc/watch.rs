@@ -10,7 +10,7 @@ use crate::memmap::ZoneTag;
 use crate::order::Order;
 use crate::page_alloc::PageAllocator;
 use crate::page_alloc::bad_page::Reports;
-use crate::page_alloc::compaction::Deferral;
+use crate::page_alloc::compaction::{Background, Deferral};
 use crate::page_alloc::compound::Destructors;
 use crate::page_alloc::movable::Owners;
 use crate::page_alloc::owner::PageOwner;
@@ -48,6 +48,7 @@ pub(super) struct Watch<'m> {
     pub(super) owners: Owners<'m>,
     pub(super) destructors: Destructors<'m>,
     pub(super) deferrals: [Deferral; ZoneTag::COUNT],
+    pub(super) background: Background,
     pub(super) reports: Reports,
 }
 

@@ -66,11 +66,13 @@ pub enum VmEvent {
     CompactSuccess,
     /// Those of them that did not.
     CompactFail,
+    /// Runs of background compaction.
+    CompactDaemonWake,
 }
 
 impl VmEvent {
     /// Every event, in Linux's order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PgScanKswapd,
         Self::PgScanDirect,
         Self::PgStealKswapd,
@@ -82,6 +84,7 @@ impl VmEvent {
         Self::CompactStall,
         Self::CompactSuccess,
         Self::CompactFail,
+        Self::CompactDaemonWake,
     ];
 
     /// Linux's name in `/proc/vmstat`.
@@ -99,6 +102,7 @@ impl VmEvent {
             Self::CompactStall => "compact_stall",
             Self::CompactSuccess => "compact_success",
             Self::CompactFail => "compact_fail",
+            Self::CompactDaemonWake => "compact_daemon_wake",
         }
     }
 }

@@ -4,12 +4,12 @@ use core::fmt::Write as _;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
-use mm::addr::{Pfn, PfnRange};
+use mm::addr::{NodeId, Pfn, PfnRange};
 use mm::gfp::GfpFlags;
 use mm::memmap::ZoneTag;
 use mm::migrate::PAGEBLOCK_PAGES;
 use mm::order::Order;
-use mm::page_alloc::{CmaArea, MigrationOps, MoveError, OwnerId, PagesetSize, Policies, Watermarks};
+use mm::page_alloc::{CmaArea, CompactStep, MigrationOps, MoveError, OwnerId, PagesetSize, Policies, Watermarks};
 use mm::report::{BuddyInfo, PageTypeInfo, VmStat, ZoneInfo};
 
 use super::super::pages::order_of;
@@ -250,6 +250,9 @@ impl Work {
     fn compact(&mut self) {
         self.checkerboard();
         self.model.compact_zone(ZoneTag::from(NORMAL), Order::LARGEST);
+        self.checkerboard();
+        self.model.set_compaction_proactiveness(100);
+        while let CompactStep::More { .. } = self.model.compact_step(NodeId::ZERO) {}
     }
 
     /// Changes what is kept back, and asks for blocks that there are not.

@@ -1,5 +1,6 @@
 //! The allocator over small machines: hand-over, policies, wrong frees, exhaustion, CPUs as threads.
 
+mod background;
 mod contiguous;
 mod drain;
 pub(crate) mod fixture;

@@ -13,7 +13,7 @@ use crate::gfp::GfpFlags;
 use crate::memmap::{PageState, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::page_alloc::{CmaError, CompactOutcome, ContigError, IsolateError, Pinned, Services};
+use crate::page_alloc::{CmaError, CompactOutcome, ContigError, IsolateError, Pinned, Policies, Services};
 use crate::platform::CrossCall;
 use crate::sync::{CpuId, set_host_cpu};
 use crate::testing::scaled;
@@ -228,19 +228,8 @@ fn wrong_releases_are_refused_and_change_nothing() {
     lent.check();
 }
 
-/// Every second page of Normal is the owner's, the others are free.
 fn riddled(movable: bool) -> Lent {
-    let lent = Lent::new();
-    let all = lent.machine.take_all(GfpFlags::MOVABLE, Order::ZERO);
-    for pfn in all {
-        if pfn.raw() % 2 == 0 || AREA.contains(pfn) {
-            lent.machine.free_pages(pfn, Order::ZERO).unwrap();
-        } else if movable {
-            lent.owner.adopt(&lent.machine, lent.id, pfn, Order::ZERO);
-        }
-    }
-    lent.machine.drain_local();
-    lent
+    Lent::new().riddle(movable)
 }
 
 #[test]
@@ -353,7 +342,7 @@ fn a_page_that_is_freed_while_it_is_moved_is_freed_once() {
 
 #[test]
 fn random_requests_mixed_with_isolation_contiguous_memory_and_compaction_keep_every_invariant() {
-    let lent = Lent::new();
+    let lent = Lent::with_policies(2, Policies { compaction_proactiveness: 90, ..Policies::new() });
     let machine = &lent.machine;
     let before = machine.totals();
     let mut rng = XorShift(0x2545_f491);
@@ -390,8 +379,11 @@ fn random_requests_mixed_with_isolation_contiguous_memory_and_compaction_keep_ev
                     machine.undo_isolate_page_range(wanted).unwrap();
                 }
             }
-            _ => {
+            _ if rng.below(2) == 0 => {
                 machine.compact_zone(ZoneTag::from(NORMAL), order);
+            }
+            _ => {
+                machine.compact_step(NodeId::ZERO);
             }
         }
         lent.check();

@@ -14,7 +14,7 @@ use crate::buddy::model::range;
 use crate::gfp::GfpFlags;
 use crate::memmap::PageState;
 use crate::order::Order;
-use crate::page_alloc::{CmaArea, MigrationOps, MoveError, Options, OwnerId, ZoneStats};
+use crate::page_alloc::{CmaArea, MigrationOps, MoveError, Options, OwnerId, Policies, ZoneStats};
 use crate::platform::PhysMap;
 use crate::testing::{FakeRam, HostIrq};
 
@@ -154,8 +154,12 @@ impl Lent {
 
     /// For so many CPUs; 0: without pagesets.
     pub(super) fn with_pagesets(cpus: usize) -> Self {
+        Self::with_policies(cpus, Policies::new())
+    }
+
+    pub(super) fn with_policies(cpus: usize, policies: Policies) -> Self {
         let ram: &'static FakeRam = Box::leak(Box::new(FakeRam::new(&[range(0x400, 0x1c00).bytes()])));
-        let mut machine = Machine::reserved(Options { ram: Some(ram), ..Options::default() });
+        let mut machine = Machine::reserved(Options { ram: Some(ram), policies, ..Options::default() });
         machine.free_all([range(0x400, 0x800), range(0x1000, 0x1800), range(0x1800 + 100, 0x1c00)], []).unwrap();
         machine.release_cma(AREA).unwrap();
         let machine = if cpus > 0 { machine.with_pagesets(cpus) } else { machine };
@@ -191,6 +195,19 @@ impl Lent {
         lent.machine.drain_local();
         assert_eq!(lent.owner.pages_in(AREA), 2048);
         lent
+    }
+
+    /// Every second page of Normal but those of the area is the owner's, the others are free.
+    pub(super) fn riddle(self, movable: bool) -> Self {
+        for pfn in self.machine.take_all(GfpFlags::MOVABLE, Order::ZERO) {
+            if pfn.raw() % 2 == 0 || AREA.contains(pfn) {
+                self.machine.free_pages(pfn, Order::ZERO).unwrap();
+            } else if movable {
+                self.owner.adopt(&self.machine, self.id, pfn, Order::ZERO);
+            }
+        }
+        self.machine.drain_local();
+        self
     }
 
     pub(super) fn check(&self) {
