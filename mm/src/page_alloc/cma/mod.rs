@@ -3,9 +3,10 @@
 //! Theory.      A bitmap says which frames of an area are out as contiguous memory; the others are free or lent. A request
 //!              takes the first run of clear bits that is long enough and aligned, sets them, and has the frames emptied.
 //!              When something in a run is pinned its bits are cleared again, and the next run behind it is tried.
-//!              One task at a time does so: two would find each other's pageblocks isolated.
+//!              One task at a time does so: two would find each other's pageblocks isolated. So bits that a search found
+//!              clear stay clear, and the search lets interrupts in between the pieces of the bitmap.
 //! Invariants.  1. A set bit's frame is out by [`PageAllocator::cma_alloc`], or on its way. 2. The area's pageblocks are
-//!              lent ones, but for those that are just isolated.
+//!              lent ones, but for those that are just isolated. 3. Bits are set in the turn of `contig` alone.
 //! Not here.    How a range is emptied (`contig`); where areas lie (`boot`).
 //! Source.      Linux 4.1 mm/cma.c: `cma_alloc`, `cma_release`, `cma_bitmap_aligned_mask`.
 #![forbid(unsafe_code)]
@@ -20,7 +21,7 @@ use crate::order::Order;
 use crate::page_alloc::contig::ContigError;
 use crate::page_alloc::{PageAllocator, Pinned, Scopes};
 use crate::sync::{CurrentCpu, IrqLock, LockRank, TaskLock};
-use bitmap::{Bitmap, Search};
+use bitmap::{Bitmap, pieces};
 
 /// One area.
 pub struct CmaArea<'m, M: CurrentCpu> {
@@ -84,7 +85,7 @@ impl<'m, M: CurrentCpu> CmaArea<'m, M> {
         Some(Self {
             name,
             frames,
-            used: IrqLock::ranked(Bitmap::new(words, frames.pages()), LockRank::CMA_BITMAP),
+            used: IrqLock::ranked(Bitmap::new(words), LockRank::CMA_BITMAP),
             releasing: TaskLock::ranked((), LockRank::CMA_RELEASE),
         })
     }
@@ -107,22 +108,39 @@ impl<'m, M: CurrentCpu> CmaArea<'m, M> {
         self.used.lock().count()
     }
 
+    /// The first clear bit of `count` from `first` on.
+    fn first_clear(&self, first: u32, count: u32) -> Option<u32> {
+        pieces(first, count).find_map(|(first, count)| self.used.lock().first_clear(first, count))
+    }
+
+    /// The last set bit of `count` from `first` on.
+    fn last_set(&self, first: u32, count: u32) -> Option<u32> {
+        pieces(first, count).rev().find_map(|(first, count)| self.used.lock().last_set(first, count))
+    }
+
     /// The first run of `pages` clear bits from `from` on whose first frame is a multiple of `align`; its bits are set.
+    /// In the turn of `contig` (Linux: `bitmap_find_next_zero_area_off`).
     fn take(&self, pages: u32, align: Order, from: u32) -> Option<PfnRange> {
+        let bits = self.frames.pages();
         let mut from = from;
-        let first = loop {
-            match self.used.lock().take(pages, align, self.frames.start, from) {
-                Search::Found(first) => break first,
-                Search::None => return None,
-                Search::Further(next) => from = next,
+        loop {
+            let clear = self.first_clear(from, bits.checked_sub(from)?)?;
+            let start = Pfn::new(self.frames.start.raw().checked_add(clear)?.checked_next_multiple_of(align.pages())?);
+            let run = PfnRange::new(start, start.checked_add(pages).filter(|end| *end <= self.frames.end)?);
+            let first = start.pages_since(self.frames.start);
+            match self.last_set(first, pages) {
+                Some(taken) => from = taken + 1,
+                None => {
+                    pieces(first, pages).for_each(|(first, count)| self.used.lock().set(first, count));
+                    return Some(run);
+                }
             }
-        };
-        let start = Pfn::new(self.frames.start.raw() + first);
-        Some(PfnRange::new(start, Pfn::new(start.raw() + pages)))
+        }
     }
 
     fn clear(&self, range: PfnRange) {
-        self.used.lock().clear(range.start.pages_since(self.frames.start), range.pages());
+        let first = range.start.pages_since(self.frames.start);
+        pieces(first, range.pages()).for_each(|(first, count)| self.used.lock().clear(first, count));
     }
 }
 
@@ -192,11 +210,55 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
         let _turn = self.lock_as_task(&area.releasing);
         let first = range.start.pages_since(area.frames.start);
-        if let Some(clear) = area.used.lock().first_clear(first, range.pages()) {
+        if let Some(clear) = area.first_clear(first, range.pages()) {
             return Err(CmaError::NotAllocated(Pfn::new(area.frames.start.raw() + clear)));
         }
         self.free_contig_range(range).map_err(CmaError::Free)?;
         area.clear(range);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+    use crate::buddy::model::{order, range};
+    use crate::testing::HostIrq;
+
+    #[test]
+    fn a_run_is_the_first_that_is_long_enough_and_aligned_by_its_frame() {
+        let mut words = [0; 4];
+        let area = CmaArea::<HostIrq>::new("area", range(0x1003, 0x1003 + 100), &mut words).unwrap();
+        let first = |run: Option<PfnRange>| run.map(|run| run.start.raw() - 0x1003);
+        let take = |pages, align, from| first(area.take(pages, order(align), from));
+        assert_eq!(take(5, 0, 0), Some(0));
+        // Frames 0x1008, 0x1010: the first multiple of 8 behind the five.
+        assert_eq!((take(2, 3, 0), take(2, 3, 0)), (Some(5), Some(13)));
+        assert_eq!(take(6, 0, 0), Some(7));
+        assert_eq!(area.used(), 15);
+        assert_eq!((take(86, 0, 0), take(85, 0, 3), take(1, 0, 0)), (None, Some(15), None));
+        area.clear(range(0x1003 + 13, 0x1003 + 15));
+        assert_eq!((take(2, 0, 70), take(2, 0, 100), take(2, 0, 13)), (None, None, Some(13)));
+    }
+
+    #[test]
+    fn runs_over_pieces_of_the_bitmap_are_taken_and_cleared_whole() {
+        // 16 MiB, of which every 700th page is out.
+        let mut words = vec![0; 128];
+        let area = CmaArea::<HostIrq>::new("area", range(0x100, 0x1100), &mut words).unwrap();
+        let taken = |from| area.take(1, Order::ZERO, from).map(|run| run.start.raw() - 0x100);
+        assert!((0..4096).step_by(700).all(|place| taken(place) == Some(place)));
+        assert_eq!(area.take(700, Order::ZERO, 0), None);
+        let run = area.take(699, Order::ZERO, 2).unwrap();
+        assert_eq!((run, area.used()), (range(0x100 + 701, 0x100 + 1400), 6 + 699));
+        assert_eq!(area.take(699, Order::ZERO, 702).unwrap(), range(0x100 + 1401, 0x100 + 2100));
+        area.clear(run);
+        assert_eq!(area.used(), 6 + 699);
+        assert_eq!(area.take(699, Order::ZERO, 2), Some(run));
+        // The whole, once all is back.
+        area.clear(range(0x100, 0x1100));
+        assert_eq!(area.take(4096, order(8), 0), Some(range(0x100, 0x1100)));
     }
 }
