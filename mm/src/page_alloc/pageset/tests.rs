@@ -1,6 +1,7 @@
 //! Rings, room and drains of one pageset.
 
 use super::*;
+use crate::migrate::MigrateType;
 use std::vec::Vec;
 
 fn slots() -> Vec<AtomicU32> {
