@@ -1,5 +1,6 @@
 //! Frames reached through the linear map of the running tables.
 
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +8,7 @@ use mm::addr::{PAGE_SHIFT, Pfn};
 use mm::layout::PAGE_OFFSET;
 use mm::platform::PhysMap;
 
-use crate::arch::armv7::page::fill_page;
+use crate::arch::armv7::page;
 
 /// The part of physical memory that is mapped at [`PAGE_OFFSET`]: nothing before the first bank is mapped.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl LinearRam {
 }
 
 // SAFETY: `set` is told only of frames that are mapped, at one fixed offset: contiguous frames are contiguous bytes.
+// `fill_units` writes all units.
 unsafe impl PhysMap for LinearRam {
     #[inline]
     fn frames_ptr(&self, first: Pfn, pages: u32) -> Option<NonNull<u8>> {
@@ -80,6 +82,10 @@ unsafe impl PhysMap for LinearRam {
 
     unsafe fn fill_frame(&self, bytes: NonNull<u8>, byte: u8) {
         // SAFETY: the caller answers for the page.
-        unsafe { fill_page(bytes, byte) }
+        unsafe { page::fill_page(bytes, byte) }
+    }
+
+    fn fill_units(&self, units: &mut [MaybeUninit<[u32; 8]>], unit: &[u32; 8]) {
+        page::fill_units(units, unit);
     }
 }

@@ -4,6 +4,8 @@
 //! values in. Reach a frame's bytes: [`PhysMap`]. Mask interrupts: [`IrqControl`]. Flush translations: [`TlbControl`].
 //! Have another CPU do something: [`CrossCall`].
 
+use core::hint::black_box;
+use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 
@@ -15,7 +17,7 @@ use crate::sync::CpuId;
 /// # Safety
 /// For every run that [`PhysMap::frames_ptr`] answers with a pointer, all of the run's bytes must be readable and
 /// writable through that pointer for as long as `self` lives, frames that follow each other must follow each other in
-/// memory, and the same frame must always have the same address.
+/// memory, and the same frame must always have the same address. [`PhysMap::fill_units`] must write every unit.
 pub unsafe trait PhysMap {
     /// Pointer to the first byte of `pages` frames from `first`; `None` when any of them is outside the linear
     /// mapping. Aligned to the page size.
@@ -29,6 +31,29 @@ pub unsafe trait PhysMap {
         // SAFETY: the caller answers for the frame.
         unsafe { bytes.write_bytes(byte, PAGE_SIZE as usize) }
     }
+
+    /// Writes `unit` to each of `units`, by the machine's fastest stores: most of what a boot writes is the memory map.
+    fn fill_units(&self, units: &mut [MaybeUninit<[u32; 8]>], unit: &[u32; 8]) {
+        fill_units(units, unit);
+    }
+}
+
+/// [`PhysMap::fill_units`] on a machine of which nothing is known.
+pub(crate) fn fill_units(units: &mut [MaybeUninit<[u32; 8]>], unit: &[u32; 8]) {
+    let (eights, odd) = units.as_chunks_mut::<8>();
+    // A copy from memory is moved in multiple-register loads and stores, at about 4 instructions a unit; words that the
+    // compiler knows would be stored one by one.
+    let pair = [*unit, *unit];
+    let template = black_box(&pair);
+    for eight in eights {
+        eight.as_chunks_mut::<2>().0.iter_mut().for_each(|[first, second]| {
+            first.write(template[0]);
+            second.write(template[1]);
+        });
+    }
+    odd.iter_mut().for_each(|place| {
+        place.write(*unit);
+    });
 }
 
 /// Masks interrupts on the CPU that it runs on.

@@ -71,7 +71,7 @@ pub(super) fn build_memmap<M: Machine>(
     let pages = MemMap::coverage(span).pages() as usize;
     let storage = take::<Page, M>(memblock, given, "the memory map", pages)?;
     let memory = memory_ranges(memblock).map(|range| (range.frames, range.node));
-    Ok(MemMap::init(storage, span, frame_runs(plan.nodes(), memory))?)
+    Ok(MemMap::init_by(given.machine.ram(), storage, span, frame_runs(plan.nodes(), memory))?)
 }
 
 /// Builds the zones over the map, and the zonelists, with Linux's line on them.

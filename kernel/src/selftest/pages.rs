@@ -1,5 +1,7 @@
 //! The page allocator on the machine.
 
+use core::mem::MaybeUninit;
+
 use mm::addr::{PAGE_SIZE, Pfn};
 use mm::buddy::FreeError;
 use mm::gfp::GfpFlags;
@@ -18,6 +20,7 @@ selftest!(a_double_free_is_refused_and_changes_nothing);
 selftest!(every_invariant_holds);
 selftest!(the_last_frame_below_the_limit_is_kept);
 selftest!(zeroed_pages_are_zero);
+selftest!(units_are_filled_to_the_last_one_and_no_further);
 
 /// Pages of all zones that no caller owns: in lists and pagesets, and the guards beside what was split.
 pub(super) fn free_pages(system: &System) -> u32 {
@@ -161,4 +164,25 @@ fn zeroed_pages_are_zero(system: &System) -> Verdict {
     }
     check!(allocator.free_pages(clean, order).is_ok(), "free of {clean}");
     Ok(())
+}
+
+fn units_are_filled_to_the_last_one_and_no_further(system: &System) -> Verdict {
+    const UNITS: usize = PAGE_SIZE as usize / size_of::<[u32; 8]>();
+    let allocator = system.booted.mm.allocator();
+    let page = allocator.alloc_pages(GfpFlags::GFP_KERNEL | GfpFlags::ZERO, Order::ZERO).map_err(|_| Failed)?;
+    let bytes = RAM.frames_ptr(page, 1).ok_or(Failed)?;
+    // SAFETY: the page was just allocated and zeroed, is aligned, and is used through this reference alone.
+    let units = unsafe { bytes.cast::<[MaybeUninit<[u32; 8]>; UNITS]>().as_mut() };
+    let unit = [1, 2, 3, 4, 5, 6, 7, 8];
+    for count in 0..50 {
+        RAM.fill_units(units, &[0; 8]);
+        RAM.fill_units(units.get_mut(7..7 + count).ok_or(Failed)?, &unit);
+        for (place, index) in units.iter().zip(0..) {
+            // SAFETY: the whole page was written above.
+            let found = unsafe { place.assume_init_read() };
+            let wanted = if (7..7 + count).contains(&index) { unit } else { [0; 8] };
+            check!(found == wanted, "{count} units: the one at {index} is {found:?}");
+        }
+    }
+    allocator.free_pages(page, Order::ZERO).map_err(|_| Failed)
 }

@@ -70,6 +70,12 @@ impl Page {
         }
     }
 
+    /// The entry's words, in memory's order.
+    pub(crate) fn words(&self) -> [u32; 8] {
+        let Self { flags, state, index, mapcount, next, prev, private, owner } = self;
+        [flags, state, index, mapcount, next, prev, private, owner].map(|word| word.load(Relaxed))
+    }
+
     /// The node and zone that the frame belongs to; meaningless in a hole (Linux: `page_zone`).
     #[must_use]
     #[inline]

@@ -166,7 +166,7 @@ fn build_map<'m>(
         spans.reduce(|all, one| PfnRange::new(all.start.min(one.start), all.end.max(one.end))).unwrap_or_default();
     let pages = take(memblock, ram, "the memory map", MemMap::coverage(span).pages() as usize)?;
     let memory = memory_ranges(memblock).map(|range| (range.frames, range.node));
-    Ok(MemMap::init(pages, span, frame_runs(plan.nodes(), memory))?)
+    Ok(MemMap::init_by(ram, pages, span, frame_runs(plan.nodes(), memory))?)
 }
 
 fn build_allocator<'m, M: CurrentCpu, C: FreeCore<'m>>(

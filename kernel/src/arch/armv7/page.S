@@ -26,6 +26,32 @@ quire_fill_page:
     pop     {r4-r8, pc}
 .size quire_fill_page, . - quire_fill_page
 
+@ quire_fill_units(r0: units of 32 bytes, r1: how many, r2: the unit)
+.global quire_fill_units
+.type quire_fill_units, %function
+.p2align 6
+quire_fill_units:
+    push    {r4-r10, lr}
+    ldm     r2, {r3-r10}
+    subs    r1, r1, #16
+    blo     2f
+1:
+    .rept 16
+    stmia   r0!, {r3-r10}
+    .endr
+    subs    r1, r1, #16
+    bhs     1b
+2:
+    adds    r1, r1, #16
+    beq     4f
+3:
+    stmia   r0!, {r3-r10}
+    subs    r1, r1, #1
+    bne     3b
+4:
+    pop     {r4-r10, pc}
+.size quire_fill_units, . - quire_fill_units
+
 @ quire_copy_page(r0: to, r1: from)
 .global quire_copy_page
 .type quire_copy_page, %function
