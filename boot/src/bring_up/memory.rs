@@ -75,7 +75,7 @@ pub(super) fn add_banks<M: Machine>(
     };
     banks::add_banks(memblock, given.fdt.memory_banks().filter_map(live), phys_offset)?;
     let more = |range| probe.live_part(range, format_args!("/chosen: linux,usable-memory-range"));
-    banks::cap_usable(memblock, given.info.usable_memory, more)?;
+    banks::cap_usable(memblock, given.info.usable_memory, phys_offset, more)?;
     let options = given.args.mem.as_slice().iter();
     let options = options.map(|arg| banks::MemOption { size: arg.size, start: arg.start });
     let named = |range| probe.live_part(range, format_args!("mem="));

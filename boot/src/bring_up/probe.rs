@@ -3,7 +3,8 @@
 //! Theory.      A range is tried at its first frame and at its last one. One that ends early is a mistake of somebody's, and
 //!              not to be trusted in its middle either: it is tried once a MiB, and cut where it first stops to answer,
 //!              which halving finds. One whose ends answer may be two banks with nothing between them: it is tried at each
-//!              multiple of 8 MiB, less than which no part of a DRAM is. Smaller holes between RAM are not looked for.
+//!              multiple of 8 MiB. So a hole of 8 MiB or more is always found, unless no-map memory covers what would be
+//!              tried; a smaller one only if it holds such a multiple.
 //! Invariants.  No frame is tried that a write must not touch, not even for a moment: no-map regions (which may be
 //!              somebody else's), what runs, and what was found to be RAM before. Those count as RAM.
 
@@ -29,12 +30,12 @@ pub(super) struct Probe<'p, 'g, M> {
 }
 
 impl<M: Machine> Probe<'_, '_, M> {
-    /// The part of `range` up to its first hole; tells what is not there, with `who` named the range.
+    /// The part of `range` up to its first hole; tells what is not there, and `who` says who named the range.
     pub(super) fn live_part(&self, range: PhysRange, who: fmt::Arguments<'_>) -> Option<PhysRange> {
         Some(self.up_to_hole(self.between_ends(range, who)?, who))
     }
 
-    /// The same, when nothing but its ends is to be trusted: as long as both answer that is all of it.
+    /// As [`Self::live_part`], but only the ends are tried: when both answer, the whole range counts.
     pub(super) fn between_ends(&self, range: PhysRange, who: fmt::Arguments<'_>) -> Option<PhysRange> {
         let frames = self.reachable(range);
         let (Some(first), Some(last)) = (self.first_to_try(frames), self.last_to_try(frames)) else {
@@ -82,8 +83,8 @@ impl<M: Machine> Probe<'_, '_, M> {
         }
     }
 
-    /// The last frame before the first hole, or the first one at all, of those at each multiple of `step`; and the one that
-    /// does not answer.
+    /// Of the frames at each multiple of `step`, the first that does not answer, and before it the last one that was tried;
+    /// that is the first frame of all if none was.
     fn first_hole(&self, frames: PfnRange, step: u32) -> (Pfn, Option<Pfn>) {
         let mut alive = frames.start;
         loop {

@@ -47,19 +47,22 @@ pub fn add_banks<'b>(
 }
 
 /// Leaves only the RAM in `ranges` (`linux,usable-memory-range`: the first caps, the others add to it); without a range
-/// nothing changes. No-map RAM stays. `live` gives the part of one that adds behind which there is RAM.
+/// nothing changes. No-map RAM stays. `live` gives the part of one that adds behind which there is RAM; what cannot have a
+/// linear address or be reached is left out.
 ///
 /// # Errors
 /// [`ReserveError::NoRam`] when nothing is left; [`ReserveError::Memblock`].
 pub fn cap_usable(
     memblock: &mut Memblock<'_>,
     mut ranges: impl Iterator<Item = PhysRange>,
+    phys_offset: PhysAddr,
     live: impl Fn(PhysRange) -> Option<PhysRange>,
 ) -> Result<(), ReserveError> {
     let Some(first) = ranges.find(|range| !range.is_empty()) else { return Ok(()) };
     memblock.cap_memory_range(first);
+    let reachable = PhysRange::new(phys_offset, PHYS_LIMIT);
     for range in ranges.filter_map(live) {
-        memblock.add(whole_pages(range).intersection(PhysRange::new(PhysAddr::ZERO, PHYS_LIMIT)))?;
+        memblock.add(whole_pages(range).intersection(reachable))?;
     }
     some_ram(memblock)
 }

@@ -337,6 +337,7 @@ impl Run {
             let page = one(*frame).bytes();
             ensure(!no_map.iter().any(|range| range.overlaps(page)), || format!("no-map frame {frame} was probed"))?;
             ensure(!self.image.whole.overlaps(page), || format!("frame {frame} of the running image was probed"))?;
+            ensure(!self.table().overlaps(page), || format!("frame {frame} of the table in use was probed"))?;
         }
         Ok(())
     }

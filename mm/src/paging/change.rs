@@ -10,7 +10,7 @@ use core::sync::atomic::Ordering;
 
 use super::batch::Batch;
 use super::descriptor::{FirstLevel, SecondLevel};
-use super::edit::{LARGE_WORDS, Run};
+use super::edit::{EditError, LARGE_WORDS, Run};
 use super::error::{MapError, edit};
 use super::map::{Mapper, TableSource, check_frames, encodable_page};
 use super::prot::Prot;
@@ -277,8 +277,13 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// # Errors
     /// [`MapError::Table`] when the table cannot be read.
     pub fn drop_table_if_empty(&mut self, pair: usize, source: &mut dyn TableSource) -> Result<(), MapError> {
+        self.drop_pair(pair, source).map_err(|error| edit(section_va(pair), error))
+    }
+
+    /// As [`Self::drop_table_if_empty`].
+    pub(super) fn drop_pair(&mut self, pair: usize, source: &mut dyn TableSource) -> Result<(), EditError> {
         let Some(page) = self.tables().pair_table(pair) else { return Ok(()) };
-        if !self.editor.table_is_empty(page).map_err(|error| edit(section_va(pair), error))? {
+        if !self.editor.table_is_empty(page)? {
             return Ok(());
         }
         for half in [pair, pair + 1] {

@@ -248,11 +248,14 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         if self.live == Live::InPlace {
             self.editor.flush_all();
         }
-        match self.table_of(index ^ 1) {
-            Some(_) => self.editor.clear_half(page, index)?,
-            None => source.give_back(page),
+        if self.table_of(index ^ 1).is_none() {
+            source.give_back(page);
+            return Ok(());
         }
-        Ok(())
+        self.editor.clear_half(page, index)?;
+        // The other half may have been kept for the sake of this one.
+        let pair = index & !1;
+        if source.postpone(pair) { Ok(()) } else { self.drop_pair(pair, source) }
     }
 
     /// What the first page says, if all 256 are equal, contiguous and aligned to a section. The neighbours of `run`,

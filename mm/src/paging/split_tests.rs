@@ -290,6 +290,23 @@ fn a_section_is_cut_at_both_ends_and_joined_again() {
 }
 
 #[test]
+fn a_table_whose_other_half_is_empty_goes_back_when_one_is_joined() {
+    for (joined, other) in [(0, 256), (256, 0)] {
+        let (ram, tlb) = (ram(), CountingTlb::default());
+        let (mut mapper, mut pool) = (mapper(&ram, &tlb, Live::InPlace), Pool::new(1));
+        // Small pages with other rights than a join would give them.
+        mapper.map(at(0), 2 * MIB, (PhysAddr::new(FRAME), Prot::KERNEL_RW), PageSize::Small, &mut pool).unwrap();
+        mapper.unmap(at(other), MIB, &mut pool).unwrap();
+        assert_eq!(pool.taken(), 1, "the table is kept for the other half");
+        mapper.protect(at(joined), MIB, Prot::KERNEL_RO, &mut pool).unwrap();
+        assert_eq!((model(&ram).translate(at(joined).raw()).unwrap().shift, pool.taken()), (20, 0));
+        assert!(model(&ram).translate(at(other).raw()).is_none());
+        mapper.map(at(other), MIB, (PhysAddr::new(FRAME), Prot::KERNEL_RW), PageSize::Small, &mut pool).unwrap();
+        assert_eq!(pool.taken(), 1);
+    }
+}
+
+#[test]
 fn rights_change_only_after_the_cut_is_flushed() {
     let ram = ram();
     let tlb = StrictTlb::new(&ram, Live::InPlace);

@@ -58,6 +58,10 @@ fn absent_ram_is_found_out_and_left() {
     let line =
         "/memory@80000000: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x81800000";
     boots_with(&[(BASE, 128 * MIB)], &[(BASE, 24 * MIB), (BASE + 32 * MIB, 64 * MIB)], 24 << 8, line);
+    // A hole of 2 MiB, of which no multiple of 4 MiB knows.
+    let line =
+        "/memory@80000000: reg: [mem 0x80000000-0x87ffffff]: no RAM answers at 0x87fff000, it ends at 0x81900000";
+    boots_with(&[(BASE, 128 * MIB)], &[(BASE, 25 * MIB), (BASE + 27 * MIB, 64 * MIB)], 25 << 8, line);
     let line = "/memory@90000000: reg: [mem 0x90000000-0x93ffffff]: no RAM answers at 0x90000000, ignoring the bank";
     boots_with(&[RAM[0], (0x9000_0000, 64 * MIB)], &RAM, 64 << 8, line);
     // What lies below the linear map is not looked at.
@@ -85,6 +89,11 @@ fn a_bank_with_a_hole_between_ram_ends_at_the_hole() {
     let line =
         "/memory@88000000: reg: [mem 0x88000000-0x8affffff]: no RAM answers at 0x89000000, it ends at 0x89000000";
     boots_with(&tree(), &far, 80 << 8, line);
+    // A bank that begins between two of the places that are tried, and a hole from one to the next.
+    let odd = [range((BASE, 64 * MIB)), range((BASE + 132 * MIB, 4 * MIB)), range((BASE + 144 * MIB, 4 * MIB))];
+    let line =
+        "/memory@88400000: reg: [mem 0x88400000-0x893fffff]: no RAM answers at 0x88800000, it ends at 0x88800000";
+    boots_with(&Tree::of(&[(BASE, 64 * MIB), (BASE + 132 * MIB, 16 * MIB)]), &odd, 68 << 8, line);
     let secret = |at: u64, size: u64| Reserved {
         name: "secret".into(),
         reg: vec![(BASE + at, size)],
@@ -110,6 +119,9 @@ fn usable_memory_is_added_as_far_as_it_is_ram() {
     let line = "/chosen: linux,usable-memory-range: [mem 0x90000000-0x93ffffff]: no RAM answers at 0x93fff000, it ends at 0x90800000";
     assert!(booted.has(line), "{}", booted.log.join("\n"));
     assert_eq!(booted.pages.present, 72 << 8);
+    // What has no linear address is no part of the machine.
+    let below = Tree { usable: vec![RAM[0], (0x7000_0000, 16 * MIB)], ..Tree::of(&RAM) };
+    assert_eq!(boot(&Board::new(&[range(RAM[0])], &below.blob())).unwrap().pages.present, 64 << 8);
 }
 
 #[test]

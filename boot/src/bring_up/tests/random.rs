@@ -160,7 +160,7 @@ fn tree(random: &mut Random) -> Tree {
         reserved: (0..random.below(regions + 1)).map(|index| reserved(random, &pairs, index)).collect(),
         bootargs: bootargs(random, &pairs),
         initrd: random.one_in(3).then(|| random.range_in(&pairs)).map(|(start, size)| (start, start + size)),
-        usable: if random.one_in(12) { vec![random.pick(&pairs)] } else { vec![] },
+        usable: if random.one_in(12) { vec![random.pick(&pairs), random.range_in(&pairs)] } else { vec![] },
         dma: random.one_in(4).then(|| (pairs[0].0, random.size(512 * MIB, MIB))),
         cpus: u32::try_from(1 + random.below(8)).unwrap(),
         cpu_nodes: if random.one_in(4) { (0..8).map(|_| random.pick(&[0, 0, 1, 2, 3, 4])).collect() } else { vec![] },

@@ -60,13 +60,17 @@ fn banks_in_any_order_and_overlapping_ones_make_one_map() {
 #[test]
 fn usable_memory_ranges_cap_and_add() {
     let cap = |ranges: Vec<PhysRange>| {
-        with_banks(&[(0x8000_0000, 0xa000_0000)], |memblock| cap_usable(memblock, ranges.into_iter(), Some)).0
+        let base = addr(0x8000_0000);
+        with_banks(&[(0x8000_0000, 0xa000_0000)], |memblock| cap_usable(memblock, ranges.into_iter(), base, Some)).0
     };
     assert_eq!(cap(vec![]), Ok(vec![(0x8000_0000, 0xa000_0000)]));
     assert_eq!(cap(vec![range(0x9000_0000, 0x9800_0000)]), Ok(vec![(0x9000_0000, 0x9800_0000)]));
     let two = vec![range(0x9000_0000, 0x9800_0000), range(0x8000_0000, 0x8100_0000)];
     assert_eq!(cap(two), Ok(vec![(0x8000_0000, 0x8100_0000), (0x9000_0000, 0x9800_0000)]));
     assert_eq!(cap(vec![range(0x1000_0000, 0x2000_0000)]), Err(ReserveError::NoRam));
+    // What has no linear address is not added.
+    let below = vec![range(0x9000_0000, 0x9800_0000), range(0x7000_0000, 0x8010_0000)];
+    assert_eq!(cap(below), Ok(vec![(0x8000_0000, 0x8010_0000), (0x9000_0000, 0x9800_0000)]));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! Theory.      A zone is as fragmented as the share of its free memory that lies in blocks smaller than [`LARGE`].
 //!              Above the upper of two bounds a run begins: step by step, both scanners are sent through the zone, until
-//!              it is not above the lower bound or they have met. A zone in which that changed nothing is left alone for
-//!              [`PASSES`] times.
+//!              it is not above the lower bound or they have met. A run ends before another begins. A zone in which one
+//!              changed nothing is left alone the next [`PASSES`] times.
 //! Invariants.  A step moves the pages of one pageblock at most. Between steps nothing is held.
 //! Not here.    Who calls it, and how often.
 //! Source.      Linux 5.9 mm/compaction.c: `kcompactd`, `proactive_compact_node`, `fragmentation_score_zone`,
@@ -32,7 +32,7 @@ const PASSES: u32 = 1 << super::MAX_DEFER_SHIFT;
 pub enum CompactStep {
     /// No zone of the node is worth the work: sleep.
     Balanced,
-    /// There is more to do: go on.
+    /// There may be more to do: go on.
     More {
         /// Pages that this step moved.
         moved: u32,
@@ -54,13 +54,19 @@ struct Run {
 }
 
 impl Run {
-    fn between(&self) -> PfnRange {
-        PfnRange::new(Pfn::new(self.next.load(Relaxed)), Pfn::new(self.end.load(Relaxed)))
+    /// What is left of it in a zone; two steps at once may have left any numbers.
+    fn between(&self, zone: PfnRange) -> PfnRange {
+        let (next, end) = (Pfn::new(self.next.load(Relaxed)), Pfn::new(self.end.load(Relaxed)));
+        PfnRange::new(next.max(zone.start), end.min(zone.end))
     }
 
     fn is_at(&self, between: PfnRange) {
         self.next.store(between.start.raw(), Relaxed);
         self.end.store(between.end.raw(), Relaxed);
+    }
+
+    fn ends(&self) {
+        self.is_at(PfnRange::default());
     }
 
     /// Whether a run may begin; one that may not is counted.
@@ -69,7 +75,7 @@ impl Run {
     }
 }
 
-/// The runs of all zones. Two steps at once do some of the work twice and nothing wrong.
+/// The runs of all zones. Two steps at once do work twice, and nothing wrong.
 #[derive(Debug, Default)]
 pub(in crate::page_alloc) struct Background {
     runs: [Run; ZoneTag::COUNT],
@@ -118,16 +124,33 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     ///
     /// Context: may sleep, no lock held: owners are called. Linux: a part of `proactive_compact_node`.
     pub fn compact_step(&self, node: NodeId) -> CompactStep {
-        let Some(bounds) = bounds(self.watch.background.proactiveness.load(Relaxed)) else {
+        let bounds = bounds(self.watch.background.proactiveness.load(Relaxed));
+        let ours = || {
+            let zones = self.zones().iter().filter(|zone| zone.name().node == node);
+            zones.filter_map(|zone| Some((zone, self.watch.background.runs.get(zone.tag().index())?)))
+        };
+        let Some((low, high)) = bounds else {
+            ours().for_each(|(_, run)| run.ends());
             return CompactStep::Balanced;
         };
+        let under_way = |(zone, run): &(&Zone<'m, C, M>, &Run)| !run.between(zone.frames.span).is_empty();
+        for (zone, run) in ours().filter(under_way) {
+            if fragmentation(zone) > low {
+                return self.step_in(zone, run);
+            }
+            run.ends();
+        }
         let mut came_to = CompactStep::Balanced;
-        for zone in self.zones().iter().filter(|zone| zone.name().node == node) {
-            let Some(run) = self.watch.background.runs.get(zone.tag().index()) else { continue };
-            match self.step_in(zone, run, bounds) {
-                CompactStep::Balanced => {}
-                CompactStep::Stuck => came_to = CompactStep::Stuck,
-                more @ CompactStep::More { .. } => return more,
+        for (zone, run) in ours() {
+            let now = fragmentation(zone);
+            if now > high && run.may_begin() {
+                self.counters.count::<M>(VmEvent::CompactDaemonWake, 1);
+                run.before.store(now, Relaxed);
+                run.is_at(zone.frames.span);
+                return self.step_in(zone, run);
+            }
+            if now > high {
+                came_to = CompactStep::Stuck;
             }
         }
         came_to
@@ -140,23 +163,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.zone_tagged(zone).map_or(0, fragmentation)
     }
 
-    fn step_in(&self, zone: &Zone<'m, C, M>, run: &Run, (low, high): (u32, u32)) -> CompactStep {
-        let now = fragmentation(zone);
-        let mut between = run.between();
-        if between.is_empty() {
-            if now <= high {
-                return CompactStep::Balanced;
-            }
-            if !run.may_begin() {
-                return CompactStep::Stuck;
-            }
-            self.counters.count::<M>(VmEvent::CompactDaemonWake, 1);
-            run.before.store(now, Relaxed);
-            between = zone.frames.span;
-        } else if now <= low {
-            run.is_at(PfnRange::default());
-            return CompactStep::Balanced;
-        }
+    /// Moves the movable pages of the next pageblock of a run.
+    fn step_in(&self, zone: &Zone<'m, C, M>, run: &Run) -> CompactStep {
+        let between = run.between(zone.frames.span);
         let mut scanners = Scanners::new(between);
         let end = pageblock_of(between.start).end;
         let mut moved = 0;
@@ -167,23 +176,13 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
                 break;
             }
         }
-        let between = scanners.between();
-        self.end_scan(zone, scanners);
+        let between = self.end_scan(zone, scanners);
         run.is_at(between);
-        if between.is_empty() {
-            return self.end_run(zone, run, low);
-        }
-        CompactStep::More { moved: u32::try_from(moved).unwrap_or(u32::MAX) }
-    }
-
-    /// The scanners have met.
-    fn end_run(&self, zone: &Zone<'m, C, M>, run: &Run, low: u32) -> CompactStep {
-        self.drain_local();
-        let after = fragmentation(zone);
-        if after >= run.before.load(Relaxed) {
+        // The scanners have met, and it was of no use.
+        if between.is_empty() && fragmentation(zone) >= run.before.load(Relaxed) {
             run.passes.store(PASSES, Relaxed);
         }
-        if after > low { CompactStep::Stuck } else { CompactStep::Balanced }
+        CompactStep::More { moved: u32::try_from(moved).unwrap_or(u32::MAX) }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Scanners {
 
 /// The free scanner and what it has in hand.
 struct FreeScanner {
-    /// Every pageblock from here on was looked at; it begins one.
+    /// Everything from here on was looked at: the begin of a pageblock, or the end of the zone.
     at: Pfn,
     pages: [Pfn; CLUSTER],
     held: usize,
@@ -76,11 +76,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         (count, moved)
     }
 
-    /// Gives back what the free scanner has in hand.
-    pub(super) fn end_scan(&self, zone: &Zone<'m, C, M>, mut scanners: Scanners) {
+    /// Gives back what the free scanner has in hand; returns what neither has looked at, for the next time.
+    pub(super) fn end_scan(&self, zone: &Zone<'m, C, M>, mut scanners: Scanners) -> PfnRange {
         while let Some(pfn) = scanners.free.pop() {
             zone.with_core(|core| core.give_claimed(pfn, Order::ZERO));
+            // It will do next time.
+            scanners.free.at = scanners.free.at.max(pageblock_of(pfn).end.min(zone.frames.span.end));
         }
+        scanners.between()
     }
 
     /// Takes up to a cluster of single movable pages of `range`; returns how many, and where to go on

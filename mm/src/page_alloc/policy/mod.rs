@@ -61,8 +61,9 @@ pub struct Policies {
     /// reclaim makes room: up to this many 1/10,000 of `high` (Linux 5.0: `watermark_boost_factor`, 15,000). 0 is off,
     /// the default: without background reclaim nobody lowers them again.
     pub watermark_boost: u32,
-    /// How much background compaction does at first, in percent (Linux 5.9: `vm.compaction_proactiveness`, 20): so much
-    /// of a zone's free memory is to lie in blocks of 2 MiB and more. 0 is off. It costs nothing until somebody calls
+    /// How much background compaction does at first, in percent (Linux 5.9: `vm.compaction_proactiveness`, 20): a run
+    /// ends when so much of a zone's free memory lies in blocks of 2 MiB and more, and begins at ten less. Below 10 none
+    /// begins. It costs nothing until somebody calls
     /// [`PageAllocator::compact_step`](super::PageAllocator::compact_step).
     pub compaction_proactiveness: u32,
 }

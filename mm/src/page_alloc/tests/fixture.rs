@@ -1,4 +1,4 @@
-//! A machine with a Normal and a `HighMem` zone that meet inside a pageblock, and a hole.
+//! A machine with a Normal and a `HighMem` zone that meet at a pageblock's border, and a hole inside a pageblock.
 
 use core::ops::{Deref, DerefMut};
 use std::vec::Vec;
