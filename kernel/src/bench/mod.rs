@@ -61,6 +61,7 @@ pub fn run(system: &System, names: &str) {
     worst::run(system, wanted);
     masked::run(system, wanted);
     fragmentation::run(system, wanted);
-    movable::run(system, wanted);
     policy::run(system, wanted);
+    // Last: what it leaves of the pageblocks' types would change the rows behind it.
+    movable::run(system, wanted);
 }
