@@ -1,6 +1,7 @@
 //! Trees and machines that leave nothing to go on with: one line, and no panic.
 
 use super::{MIB, PAGE, boot, boots, range, refuses};
+use crate::reserve::MAX_REGIONS;
 use crate::testing::Board;
 use crate::testing::tree::{Pair, Reserved, Tree};
 
@@ -126,26 +127,32 @@ fn usable_memory_is_added_as_far_as_it_is_ram() {
 
 #[test]
 fn absent_ram_is_found_without_a_probe_of_no_map_frames() {
-    let no_map = |at: u64, size: u64| Tree {
-        reserved: vec![Reserved {
-            name: "secret".into(),
-            reg: vec![(BASE + at, size)],
-            no_map: true,
-            ..Reserved::default()
-        }],
-        ..Tree::of(&[(BASE, 128 * MIB)])
+    let secret = |at: u64, size: u64| Reserved {
+        name: format!("secret@{:x}", BASE + at),
+        reg: vec![(BASE + at, size)],
+        no_map: true,
+        ..Reserved::default()
     };
-    let present = |tree: &Tree, there| {
+    let present = |reserved: Vec<Reserved>, there| {
+        let tree = Tree { reserved, ..Tree::of(&[(BASE, 128 * MIB)]) };
         let booted = boot(&Board::new(&[range((BASE, there))], &tree.blob())).unwrap();
         u64::from(booted.pages.present) * PAGE
     };
     // At the bank's end, to the page; below where RAM ends.
     for there in [64 * MIB, 65 * MIB + PAGE] {
-        assert_eq!(present(&no_map(112 * MIB, 16 * MIB), there), there);
-        assert_eq!(present(&no_map(128 * MIB - PAGE, PAGE), there), there);
-        assert_eq!(present(&no_map(32 * MIB, 16 * MIB), there), there);
+        assert_eq!(present(vec![secret(112 * MIB, 16 * MIB)], there), there);
+        assert_eq!(present(vec![secret(128 * MIB - PAGE, PAGE)], there), there);
+        assert_eq!(present(vec![secret(32 * MIB, 16 * MIB)], there), there);
     }
-    assert_eq!(present(&no_map(128 * MIB - PAGE, PAGE), 128 * MIB - 2 * PAGE), 128 * MIB - 2 * PAGE);
+    let above = 128 * MIB - 2 * PAGE;
+    assert_eq!(present(vec![secret(128 * MIB - PAGE, PAGE)], above), above);
+    // One that comes after as many as the table of regions has places is not tried either: only it keeps the end.
+    let many = |last| (0..MAX_REGIONS as u64).map(|n| secret(48 * MIB + 2 * n * PAGE, PAGE)).chain(last).collect();
+    assert_eq!(present(many(None), above), above);
+    let kept = secret(8 * MIB, MIB);
+    let holes = [range((BASE, 8 * MIB)), range((BASE + 9 * MIB, 119 * MIB))];
+    let tree = Tree { reserved: many(Some(kept)), ..Tree::of(&[(BASE, 128 * MIB)]) };
+    assert_eq!(boot(&Board::new(&holes, &tree.blob())).unwrap().pages.present, 128 << 8);
 }
 
 #[test]
