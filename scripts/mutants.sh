@@ -91,8 +91,11 @@ fi
 setup_toolchain
 need_tool cargo-mutants 27.1.0
 # A mutant is compiled once and run once: the time goes into compiling, so nothing is optimised, and random tests that are
-# long then are short. What is caught so is caught by the whole tests, which catch more.
+# long then are short. What is caught so is caught by the whole tests, which catch more. The first failure is enough, and
+# the tests stop there if they are asked as a nightly compiler's would be.
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_INCREMENTAL=1
+runner=CARGO_TARGET_${HOST^^}_RUNNER
+export "${runner//-/_}=env RUSTC_BOOTSTRAP=1"
 for part in "${parts[@]}"; do
     case $part in *.rs) files=(--file "mm/src/$part") ;; *) files=(--file "mm/src/$part/**" --file "mm/src/$part.rs") ;; esac
     [ -e "$ROOT/mm/src/$part" ] || usage_error "mm has no '$part'"
@@ -102,7 +105,8 @@ for part in "${parts[@]}"; do
     read -ra tests <<<"$(tests_of "$part")"
     # A mutant that hangs is caught.
     PATH="$TOOLS/bin:$PATH" cargo_host mutants --package mm "${files[@]}" "${shard[@]}" --jobs "$jobs" --output "$out" \
-        --no-shuffle --minimum-test-timeout 20 --colors never -- --lib -- "${tests[@]}" --skip churn_leaves
+        --no-shuffle --minimum-test-timeout 20 --timeout-multiplier 3 --colors never \
+        -- --lib -- "${tests[@]}" --skip churn_leaves -Zunstable-options --fail-fast
     found=$out/mutants.out
     caught=$(lines_in "$found/caught.txt") missed=$(lines_in "$found/missed.txt")
     hung=$(lines_in "$found/timeout.txt") broken=$(lines_in "$found/unviable.txt")
