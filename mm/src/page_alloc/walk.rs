@@ -267,7 +267,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             zone.policy.charge(order);
         }
         if keeps && self.grouping {
-            zone.reserve_around(pfn);
+            zone.reserve_one(pfn);
         }
         if self.policies.watermark_boost > 0 {
             zone.boost_if_mixed(pfn, kind, self.policies.watermark_boost);

@@ -95,6 +95,15 @@ fn a_lane_that_is_filled_at_once_is_as_one_filled_page_by_page() {
 }
 
 #[test]
+fn lanes_take_the_words_that_they_ask_for_and_no_fewer() {
+    let span = PfnRange::new(Pfn::new(PAGEBLOCK_PAGES - 1), Pfn::new(3 * PAGEBLOCK_PAGES + 1));
+    let mut words = vec![u32::MAX; Lanes::words_for(span)];
+    assert!(Lanes::new(span, |_| 0, &mut words).is_some());
+    let last = words.len() - 1;
+    assert!(Lanes::new(span, |_| 0, &mut words[..last]).is_none());
+}
+
+#[test]
 fn hints_name_the_lanes_that_listed_blocks_head() {
     let mut lanes = lanes();
     let order = |raw| Order::new(raw).unwrap();

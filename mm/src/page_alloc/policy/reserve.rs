@@ -21,6 +21,15 @@ use crate::zone::{ZoneRef, ZoneType};
 /// Most reserve blocks of a zone: more would be of no use to anybody (Linux: `setup_zone_migrate_reserve`).
 const MOST_BLOCKS: u32 = 2;
 
+/// The least free block for which another pageblock is kept than the one that was hit: an eighth of one.
+const WORTH: Order = match Order::new(PAGEBLOCK_ORDER.raw() - 3) {
+    Some(order) => order,
+    None => PAGEBLOCK_ORDER,
+};
+
+/// Types of pageblocks that may be kept.
+const KEEPABLE: [MigrateType; 3] = [MigrateType::Unmovable, MigrateType::Reclaimable, MigrateType::Movable];
+
 impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     /// The first frame of each of its pageblocks, or of the part of one that it has.
     fn pageblocks(&self) -> impl Iterator<Item = Pfn> + '_ {
@@ -43,10 +52,11 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         let wanted = self.marks().get().min.div_ceil(PAGEBLOCK_PAGES).min(MOST_BLOCKS);
         let mut have = 0;
         for block in self.pageblocks() {
-            let is_free = || self.frames.map.page(block).is_some_and(|page| page.word().is_free_of(PAGEBLOCK_ORDER));
             self.change_type(block, |kind| match kind {
                 MigrateType::Reserve if have >= wanted => Some(MigrateType::Movable),
-                MigrateType::Movable if have < wanted && is_free() => Some(MigrateType::Reserve),
+                MigrateType::Movable if have < wanted && self.is_free_block(block, PAGEBLOCK_ORDER) => {
+                    Some(MigrateType::Reserve)
+                }
                 _ => None,
             });
             have += u32::from(self.block_type(block) == MigrateType::Reserve);
@@ -69,20 +79,48 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         taken
     }
 
-    /// Keeps the pageblock of a block that a request which cannot wait was given, unless there are enough already: one
-    /// in a hundred, and one more (Linux: `reserve_highatomic_pageblock`).
+    /// Keeps a pageblock for more requests like the one that was given `pfn` and cannot wait, unless enough are kept: one
+    /// in a hundred, and one more. That with the largest free block if this is worth a search; else the one that served
+    /// the request (Linux: `reserve_highatomic_pageblock`, which takes that one always).
     #[cold]
     #[inline(never)]
-    pub(in crate::page_alloc) fn reserve_around(&self, pfn: Pfn) {
-        let most = self.managed() / 100 + PAGEBLOCK_PAGES;
-        let keep = |kind| {
-            let is_kept = matches!(kind, MigrateType::Reserve | MigrateType::Cma | MigrateType::Isolate);
-            (!is_kept && self.reserved_pages() < most).then_some(MigrateType::Reserve)
-        };
-        if self.change_type(pfn, keep).is_some() {
-            self.policy.reserved.fetch_add(PAGEBLOCK_PAGES, Relaxed);
+    pub(in crate::page_alloc) fn reserve_one(&self, pfn: Pfn) {
+        if !self.may_keep(self.block_type(pfn)) {
+            return;
         }
-        self.adjust_marks(|marks| marks.set_held_back(self.reserved_pages()));
+        let found = self.largest().is_some_and(|(head, order)| self.keep(head, Some(order)));
+        if found || self.keep(pfn, None) {
+            self.policy.reserved.fetch_add(PAGEBLOCK_PAGES, Relaxed);
+            self.adjust_marks(|marks| marks.set_held_back(self.reserved_pages()));
+        }
+    }
+
+    /// Whether one more pageblock may be kept, and one of this type.
+    fn may_keep(&self, kind: MigrateType) -> bool {
+        KEEPABLE.contains(&kind) && self.reserved_pages() < self.managed() / 100 + PAGEBLOCK_PAGES
+    }
+
+    /// One of the largest free blocks in pageblocks that may be kept, from [`WORTH`] up, without the lock.
+    fn largest(&self) -> Option<(Pfn, Order)> {
+        let is_there = |order| self.with_core(|core| KEEPABLE.iter().any(|kind| core.free_blocks(order, *kind) > 0));
+        let order = Order::all().skip(WORTH.index()).filter(|order| is_there(*order)).last()?;
+        let size = order.pages();
+        let heads = |block: Pfn| {
+            let first = block.raw().next_multiple_of(size);
+            (first..pageblock_of(block).end.raw()).step_by(size as usize).map(Pfn::new)
+        };
+        let mut places = self.pageblocks().filter(|block| self.may_keep(self.block_type(*block))).flat_map(heads);
+        places.find(|head| self.is_free_block(*head, order)).map(|head| (head, order))
+    }
+
+    fn is_free_block(&self, head: Pfn, order: Order) -> bool {
+        self.frames.map.page(head).is_some_and(|page| page.word().is_free_in(order, self.frames.zone))
+    }
+
+    /// Keeps the pageblock of `pfn`, if it may still be kept, and still has a free block of `order` there if one is given.
+    fn keep(&self, pfn: Pfn, order: Option<Order>) -> bool {
+        let is_as_found = || order.is_none_or(|order| self.is_free_block(pfn, order));
+        self.change_type(pfn, |kind| (self.may_keep(kind) && is_as_found()).then_some(MigrateType::Reserve)).is_some()
     }
 
     /// Gives a pageblock that was found to be kept, without the lock, to `kind`; `false`, and nothing done, when it has no

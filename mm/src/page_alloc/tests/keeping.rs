@@ -7,7 +7,7 @@ use super::services::{Shelf, leak};
 use crate::addr::{NodeId, Pfn};
 use crate::buddy::model::{order, range};
 use crate::gfp::GfpFlags;
-use crate::migrate::MigrateType;
+use crate::migrate::{MigrateType, pageblock_of};
 use crate::order::Order;
 use crate::page_alloc::{Balance, Options, Policies, ReservePolicy, Watermarks};
 
@@ -115,7 +115,7 @@ fn kept_pageblocks_are_given_up_before_a_request_fails() {
 fn what_is_kept_for_those_who_cannot_wait_is_given_to_nobody_else_of_any_order() {
     let machine = with_reserve(ReservePolicy::HighAtomic);
     let zone = machine.zone(NORMAL).unwrap();
-    zone.reserve_around(Pfn::new(0x400));
+    zone.reserve_one(Pfn::new(0x400));
     let _even = scatter(&machine);
     let is_kept = |pfn: &Pfn| zone.block_type(*pfn) == MigrateType::Reserve;
     for order in [1, 2, 4, 9].map(order) {
@@ -137,6 +137,29 @@ fn one_pageblock_in_a_hundred_and_one_more_is_kept() {
     let kept = machine.zone(NORMAL).unwrap().reserved_pages();
     // 4,096 / 100 + 1,024 = 1,064 is passed by the second one.
     assert!(kept <= 2048, "{kept}");
+    machine.validate().unwrap();
+}
+
+#[test]
+fn the_pageblock_with_the_largest_free_block_is_kept_before_the_one_that_was_hit() {
+    let machine = with_reserve(ReservePolicy::HighAtomic);
+    let zone = machine.zone(NORMAL).unwrap();
+    // One pageblock serves this type, one is whole, and the others have a page that is taken.
+    let page = machine.alloc_pages(KERNEL, Order::ZERO).unwrap();
+    let mut others =
+        [0x400, 0x800, 0xc00, 0x1000].map(Pfn::new).into_iter().filter(|pfn| *pfn != pageblock_of(page).start);
+    let whole = others.next_back().unwrap();
+    let singles: Vec<_> = others.map(|pfn| range(pfn.raw(), pfn.raw() + 1)).collect();
+    singles.iter().for_each(|single| machine.alloc_contig_range(*single).unwrap());
+    // While there is plenty nothing is kept.
+    machine.set_watermarks(NORMAL, &Watermarks { min: 400, low: 5000, high: 6000, lowmem_reserve: [0; 4] });
+    let hit = machine.alloc_pages(ATOMIC, order(4)).unwrap();
+    assert_eq!(pageblock_of(hit), pageblock_of(page));
+    assert_eq!((zone.block_type(whole), reserve_blocks(&machine)), (MigrateType::Reserve, 1));
+    machine.free_pages(page, Order::ZERO).unwrap();
+    assert_eq!(zone.reserved_pages(), 1024);
+    machine.free_pages(hit, order(4)).unwrap();
+    singles.iter().for_each(|page| machine.free_contig_range(*page).unwrap());
     machine.validate().unwrap();
 }
 
@@ -168,7 +191,7 @@ fn a_pageblock_is_given_up_only_while_it_is_kept() {
     let machine = with_reserve(ReservePolicy::HighAtomic);
     let zone = machine.zone(NORMAL).unwrap();
     let block = Pfn::new(0x400);
-    zone.reserve_around(block);
+    zone.reserve_one(block);
     // Between a look at its type and the lock another CPU isolates it, or gives it up.
     machine.start_isolate_page_range(range(0x400, 0x401)).unwrap();
     assert!(!zone.give_up(block, MigrateType::Movable));
