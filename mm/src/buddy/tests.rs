@@ -5,6 +5,19 @@ use super::*;
 use crate::memmap::{FrameRun, PageState};
 use std::vec::Vec;
 
+/// Makes a test of each function, once for each core.
+macro_rules! over_both_cores {
+    ($($name:ident)*) => {
+        mod classic {
+            $(#[test] fn $name() { super::$name::<super::Classic<'static>>(); })*
+        }
+        mod compact {
+            $(#[test] fn $name() { super::$name::<super::Compact<'static>>(); })*
+        }
+    };
+}
+
+mod broken;
 mod gathering;
 
 fn all_of(pages: u32) -> ZoneFrames<'static> {
@@ -23,18 +36,6 @@ fn filled<C: FreeCore<'static>>(pages: u32) -> C {
 
 fn take<C: FreeCore<'static>>(core: &mut C, raw: u8, kind: MigrateType) -> u32 {
     core.take(order(raw), kind, Holder::Caller(kind)).unwrap().raw()
-}
-
-/// Makes a test of each function, once for each core.
-macro_rules! over_both_cores {
-    ($($name:ident)*) => {
-        mod classic {
-            $(#[test] fn $name() { super::$name::<super::Classic<'static>>(); })*
-        }
-        mod compact {
-            $(#[test] fn $name() { super::$name::<super::Compact<'static>>(); })*
-        }
-    };
 }
 
 over_both_cores! {

@@ -81,7 +81,7 @@ fn list<L: BorrowMut<Lists<ROWS>>, const ROWS: usize>(
     let (mut pfn, mut before) = (first, None);
     loop {
         let Some(page) = frames.map.page(pfn) else { return Err(Broken::Listed { pfn, order, kind }) };
-        let is_listed = page.word().is_free_of(order) && page.word().list() == Some(kind) && is_here(pfn);
+        let is_listed = page.word().is_free_in(order, frames.zone) && page.word().list() == Some(kind) && is_here(pfn);
         if !is_listed || frames.check_block(pfn, order).is_err() {
             return Err(Broken::Listed { pfn, order, kind });
         }

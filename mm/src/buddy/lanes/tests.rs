@@ -120,3 +120,63 @@ fn hints_name_the_lanes_that_listed_blocks_head() {
     lanes.end(base);
     assert_eq!(lanes.first(KIND), None);
 }
+
+#[test]
+fn whatever_is_wrong_with_lanes_is_named() {
+    use crate::buddy::Broken;
+    use crate::buddy::model::{NORMAL, map_of, range, zone_of};
+    use crate::memmap::{FrameRun, StateWord};
+
+    let span = range(PAGEBLOCK_PAGES, PAGEBLOCK_PAGES + SPAN);
+    let frames = zone_of(map_of(&[FrameRun { frames: span, zone: NORMAL }]), NORMAL, span);
+    let fresh = || {
+        let words = vec![0; Lanes::words_for(span)].leak();
+        let mut lanes = Lanes::new(span, |_| KIND as u32, words).unwrap();
+        lanes.begin(span.start, KIND as u32);
+        lanes.add(Pfn::new(span.start.raw() + 2 * LANE), 1);
+        lanes
+    };
+    let free = StateWord::free(Order::ZERO, KIND, NORMAL);
+    for pfn in [0, 1] {
+        frames.map.at(Pfn::new(span.start.raw() + 2 * LANE + pfn)).set_word(free);
+    }
+    let verdict = |lanes: &Lanes<'_>| match lanes.validate(&frames, |_| false) {
+        Err(Broken::Count { what, .. }) => what,
+        Err(other) => panic!("{other}"),
+        Ok(()) => "nothing",
+    };
+    let wrong = |harm: &dyn Fn(&mut Lanes<'_>)| {
+        let mut lanes = fresh();
+        harm(&mut lanes);
+        verdict(&lanes)
+    };
+    assert_eq!(wrong(&|_| ()), "nothing");
+    assert_eq!(wrong(&|lanes| lanes.blocks[0][HOME] ^= 1), "type of a pageblock");
+    assert_eq!(wrong(&|lanes| lanes.blocks[0][super::KIND] ^= 1), "type of lanes");
+    for place in [0, LANES - 1, LANES, HINTS] {
+        assert_eq!(wrong(&|lanes| lanes.blocks[1][place] = 1), "lanes with pages where there are none");
+    }
+    assert_eq!(wrong(&|lanes| lanes.blocks[0][2] ^= 1), "bits of free pages in a lane");
+    assert_eq!(wrong(&|lanes| lanes.blocks[0][3] = 1), "bits of free pages in a lane");
+    assert_eq!(wrong(&|lanes| lanes.blocks[0][HINTS] ^= 1 << 2), "hints at a lane");
+    assert_eq!(wrong(&|lanes| lanes.blocks[0][HINTS] ^= 1 << 3), "hints at a lane");
+    assert_eq!(wrong(&|lanes| lanes.hinted.remove(KIND as usize, 0)), "pageblocks with hints");
+    assert_eq!(wrong(&|lanes| lanes.hinted.insert(KIND as usize, 1)), "pageblocks with hints");
+    assert_eq!(wrong(&|lanes| lanes.hinted.insert(MigrateType::Unmovable as usize, 0)), "pageblocks with hints");
+    for level in 1..LEVELS {
+        assert_eq!(wrong(&|lanes| lanes.blocks[0][RUNS + level] += 1), "runs in a pageblock");
+    }
+    for level in 0..LEVELS {
+        assert_eq!(wrong(&|lanes| lanes.runs[KIND as usize][level] += 1), "runs in lanes");
+        assert_eq!(wrong(&|lanes| lanes.runs[MigrateType::Unmovable as usize][level] += 1), "runs in lanes");
+    }
+    // A lane that is full should have become a listed block.
+    let lane = span.start.raw() + 3 * LANE;
+    let all = |word| (lane..lane + LANE).for_each(|pfn| frames.map.at(Pfn::new(pfn)).set_word(word));
+    all(free);
+    assert_eq!(wrong(&|lanes| lanes.blocks[0][3] = u32::MAX), "full lanes");
+    all(StateWord::INSIDE);
+    // A largest block has no lanes.
+    frames.map.at(span.start).set_word(StateWord::free(Order::LARGEST, KIND, NORMAL));
+    assert_eq!(wrong(&|_| ()), "whole pageblocks with lanes");
+}
