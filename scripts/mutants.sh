@@ -101,7 +101,7 @@ for part in "${parts[@]}"; do
     [ -e "$ROOT/mm/src/$part" ] || usage_error "mm has no '$part'"
     out=$BUILD/mutants/${part//\//-}
     mkdir -p "$out"
-    case $part in buddy* | page_alloc*) export QUIRE_TEST_SCALE=1/100 ;; *) export QUIRE_TEST_SCALE=1 ;; esac
+    case $part in buddy* | page_alloc* | zone*) export QUIRE_TEST_SCALE=1/100 ;; *) export QUIRE_TEST_SCALE=1 ;; esac
     read -ra tests <<<"$(tests_of "$part")"
     # A mutant that hangs is caught.
     PATH="$TOOLS/bin:$PATH" cargo_host mutants --package mm "${files[@]}" "${shard[@]}" --jobs "$jobs" --output "$out" \

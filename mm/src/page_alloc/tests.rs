@@ -4,3 +4,4 @@ mod build;
 mod churn;
 pub(crate) mod classic;
 mod compact;
+mod words;

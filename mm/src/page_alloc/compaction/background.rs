@@ -25,7 +25,7 @@ use crate::vmstat::VmEvent;
 /// What counts as large: 2 MiB (Linux: `COMPACTION_HPAGE_ORDER`).
 const LARGE: u8 = 9;
 /// Beginnings that are let pass after a run that was of no use (Linux: `1 << COMPACT_MAX_DEFER_SHIFT`).
-const PASSES: u32 = 1 << super::MAX_DEFER_SHIFT;
+const PASSES: u32 = 1 << super::deferral::MAX_DEFER_SHIFT;
 
 /// What a step of background compaction came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,21 +1,19 @@
 //! Compaction: movable pages go from the low end of a zone to the high end, so that large blocks become free.
 //!
 //! Theory.      Two scanners approach each other (`scan`): for a request until it has its block; in the background
-//!              (`background`) until most of the free memory lies in large blocks. A zone in which a request was not
-//!              helped is left alone for a number of tries that doubles each time.
+//!              (`background`) until most of the free memory lies in large blocks.
 //! Not here.    When to compact for a request (`slow`).
 //! Source.      Linux 4.1 mm/compaction.c: `compact_zone`, `compaction_suitable`, `compact_finished`,
 //!              `defer_compaction`, `try_to_compact_pages`.
 #![forbid(unsafe_code)]
 
 mod background;
+mod deferral;
 mod scan;
 
 pub(super) use background::Background;
 pub use background::CompactStep;
-
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::Relaxed;
+pub(super) use deferral::Deferral;
 
 use scan::Scanners;
 
@@ -29,9 +27,6 @@ use crate::page_alloc::{PageAllocator, Zone};
 use crate::sync::CurrentCpu;
 use crate::zone::ZoneRef;
 
-/// A zone is passed over 2^6 times at most (Linux: `COMPACT_MAX_DEFER_SHIFT`).
-const MAX_DEFER_SHIFT: u32 = 6;
-
 /// How a compaction ended, the worst first (Linux: `COMPACT_SKIPPED`, …).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum CompactOutcome {
@@ -43,43 +38,6 @@ pub enum CompactOutcome {
     Complete,
     /// There is a block of the order.
     Success,
-}
-
-/// Tries that a zone is passed over after failures.
-#[derive(Debug, Default)]
-pub(super) struct Deferral {
-    shift: AtomicU32,
-    passed: AtomicU32,
-    /// The smallest order that failed; 0 for none.
-    order: AtomicU32,
-}
-
-impl Deferral {
-    fn is_deferred(&self, order: Order) -> bool {
-        let failed = self.order.load(Relaxed);
-        if failed == 0 || u32::from(order.raw()) < failed {
-            return false;
-        }
-        let passed = self.passed.fetch_add(1, Relaxed) + 1;
-        passed < 1 << self.shift.load(Relaxed)
-    }
-
-    fn failed(&self, order: Order) {
-        let shift = self.shift.load(Relaxed);
-        self.shift.store((shift + 1).min(MAX_DEFER_SHIFT), Relaxed);
-        self.passed.store(0, Relaxed);
-        let order = u32::from(order.raw());
-        let smallest = match self.order.load(Relaxed) {
-            0 => order,
-            known => known.min(order),
-        };
-        self.order.store(smallest, Relaxed);
-    }
-
-    fn succeeded(&self) {
-        self.shift.store(0, Relaxed);
-        self.order.store(0, Relaxed);
-    }
 }
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {

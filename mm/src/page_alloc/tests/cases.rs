@@ -32,6 +32,7 @@ use crate::buddy::CoreOptions;
 use crate::buddy::model::{order, range};
 use crate::memmap::PageState;
 use crate::page_alloc::*;
+use crate::zone::NodeSet;
 
 #[test]
 fn before_the_hand_over_nothing_can_be_allocated() {
@@ -243,4 +244,26 @@ fn a_reserved_range_with_free_memory_inside_is_refused_as_a_whole() {
     assert_eq!(machine.validate().unwrap(), before);
     machine.free_reserved(range(0x800, 0x900)).unwrap();
     machine.validate().unwrap();
+}
+
+#[test]
+fn a_nodes_numbers_are_its_zones_together() {
+    let machine = Machine::full().with_pagesets(1);
+    let gfp = [GfpFlags::GFP_KERNEL, GfpFlags::GFP_HIGHUSER];
+    let taken = gfp.map(|gfp| [0; 3].map(|_| machine.alloc_pages(gfp, Order::ZERO).unwrap()));
+    machine.free_pages(taken[0][0], Order::ZERO).unwrap();
+    machine.free_pages(taken[1][0], Order::ZERO).unwrap();
+    assert!(machine.zones().iter().all(|zone| zone.stats().pageset > 1));
+    let expected = NodeStats {
+        span: range(0x400, 0x1c00),
+        present: 4096 + 1948,
+        managed: 4096 + 1948,
+        managed_high: 1948,
+        free: 4096 + 1948 - 4,
+        free_high: 1948 - 2,
+        cma: 0,
+        free_cma: 0,
+    };
+    assert_eq!(machine.node_stats(NodeSet::ALL), expected);
+    assert_eq!(machine.node_stats(NodeSet::of(NodeId::new(1).unwrap())), NodeStats::default());
 }

@@ -110,6 +110,9 @@ fn a_range_can_be_cut_and_each_part_frees_itself() {
     drop(range);
     assert_eq!(machine.totals().allocated, before.allocated + 7);
     let mut behind = behind;
+    behind.bytes_mut().unwrap().fill(7);
+    assert!(behind.bytes().unwrap().iter().all(|byte| *byte == 7));
+    assert_eq!(behind.bytes().unwrap().len(), 7 * PAGE_SIZE as usize);
     assert_eq!(behind.split_off(100).frames().pages(), 0);
     let raw = behind.into_raw();
     machine.free_pages_exact(raw).unwrap();

@@ -336,20 +336,42 @@ fn a_step_of_background_reclaim_frees_up_to_the_high_mark() {
     machine.validate().unwrap();
 }
 
+/// What shrinkers are asked about.
+#[derive(Default)]
+struct Zones(Mutex<Vec<Shortage>>);
+
+impl Shrinker for Zones {
+    fn count(&self, shortage: &Shortage) -> u32 {
+        self.0.lock().unwrap().push(*shortage);
+        0
+    }
+    fn scan(&self, _shortage: &Shortage, _wanted: u32, _pages: &dyn Pages) -> u32 {
+        0
+    }
+}
+
+#[test]
+fn background_reclaim_asks_for_the_zones_that_lack_pages_and_for_no_higher_ones() {
+    let machine = Machine::full();
+    let zones: &'static Zones = leak(Zones::default());
+    assert!(machine.register_shrinker(zones));
+    let highest = |lacking: ZoneRef| {
+        for zone in [NORMAL, HIGH] {
+            let high = if zone == lacking { 5000 } else { 3 };
+            machine.set_watermarks(zone, &Watermarks { min: 1, low: 2, high, lowmem_reserve: [0; 4] });
+        }
+        assert_eq!(machine.balance_step(NodeId::ZERO), Balance::Stuck);
+        let asked = core::mem::take(&mut *zones.0.lock().unwrap());
+        asked.iter().map(|shortage| shortage.highest).max()
+    };
+    assert_eq!(highest(NORMAL), Some(NORMAL.zone));
+    assert_eq!(highest(HIGH), Some(HIGH.zone));
+}
+
 #[test]
 fn errors_carry_the_request_and_highmem_pressure_reaches_the_shrinker() {
-    struct Zones(Mutex<Vec<Shortage>>);
-    impl Shrinker for Zones {
-        fn count(&self, shortage: &Shortage) -> u32 {
-            self.0.lock().unwrap().push(*shortage);
-            0
-        }
-        fn scan(&self, _shortage: &Shortage, _wanted: u32, _pages: &dyn Pages) -> u32 {
-            0
-        }
-    }
     let (machine, ..) = exhausted(0);
-    let zones: &'static Zones = leak(Zones(Mutex::default()));
+    let zones: &'static Zones = leak(Zones::default());
     assert!(machine.register_shrinker(zones));
     let high = machine.take_all(GfpFlags::GFP_HIGHUSER | GfpFlags::NOWARN, Order::ZERO);
     assert!(high.iter().all(|pfn| machine.map().page(*pfn).unwrap().zone().zone() == HIGH.zone));
