@@ -120,7 +120,9 @@ pub(super) fn reserve_all<M: Machine>(
     let mut regions = ReservedRegions::new();
     let nodes = given.fdt.reserved_memory();
     reserve::reserve_all(memblock, &reserve_config, given.fdt.reserve_map(), nodes, &mut regions)?;
-    let bounds = lowmem::adjust(memblock, &config)?;
+    let second = lowmem::adjust(memblock, &config)?;
+    // What the first look took out is not there for the second one to see.
+    let bounds = LowmemBounds { ignored: second.ignored.or(first.ignored), ..second };
     regions.drop_lost(memblock);
     reserve::require_room(memblock, bounds.lowmem_limit, needed_bytes(memblock))?;
     memblock.set_current_limit(bounds.memblock_limit.min(mapped_end));
