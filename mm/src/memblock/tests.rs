@@ -1,6 +1,7 @@
 //! Memblock by example, and its lines against Linux's.
 
 mod model;
+mod words;
 
 use std::string::ToString;
 use std::vec;

@@ -203,6 +203,43 @@ fn a_batch_of_more_than_there_is_owns_what_there_was() {
 }
 
 #[test]
+fn a_block_is_copied_whole_if_all_of_it_can_be_reached() {
+    let machine = machine();
+    let [mut from, mut to, mut other] = [1, 1, 0].map(|raw| OwnedPages::alloc(&machine, GFP, order(raw)).unwrap());
+    from.bytes_mut().unwrap().iter_mut().zip((0..251_u8).cycle()).for_each(|(byte, value)| *byte = value);
+    to.bytes_mut().unwrap().fill(0xff);
+    other.bytes_mut().unwrap().fill(0xee);
+    // SAFETY: the blocks are this test's, and nobody else uses them.
+    assert!(unsafe { machine.copy_block(from.pfn(), to.pfn(), order(1)) });
+    assert_eq!(to.bytes().unwrap(), from.bytes().unwrap());
+    assert!(other.bytes().unwrap().iter().all(|byte| *byte == 0xee));
+    let unreachable = Pfn::new(0x8000);
+    // SAFETY: as above, and nobody has a frame that is not there.
+    assert!(unsafe { !machine.copy_block(from.pfn(), unreachable, Order::ZERO) });
+    // SAFETY: as above.
+    assert!(unsafe { !machine.copy_block(unreachable, to.pfn(), Order::ZERO) });
+}
+
+#[test]
+fn values_say_what_they_own() {
+    let machine = machine();
+    let block = OwnedPages::alloc(&machine, GFP, order(1)).unwrap();
+    let (pfn, order) = (block.pfn(), block.order());
+    assert_eq!(std::format!("{block:?}"), std::format!("OwnedPages {{ pfn: {pfn:?}, order: {order:?} }}"));
+    let shared = block.share();
+    assert_eq!((shared.pfn(), shared.order(), shared.count()), (pfn, order, 1));
+    let words = std::format!("SharedPages {{ pfn: {pfn:?}, order: {order:?}, count: 1 }}");
+    assert_eq!(std::format!("{shared:?}"), words);
+    let pages = OwnedRange::alloc_exact(&machine, GFP, 3).unwrap();
+    assert_eq!(std::format!("{pages:?}"), std::format!("OwnedRange {{ frames: {:?} }}", pages.frames()));
+    let machine = std::format!("{:?}", *machine);
+    assert!(machine.starts_with("PageAllocator { map: ") && machine.contains("zones: 2"), "{machine}");
+    let options = std::format!("{:?}", Options::default());
+    assert!(options.starts_with("Options { core: ") && options.contains("policies: Policies"), "{options}");
+    assert!(std::format!("{:?}", Services::default()).contains("background: false"));
+}
+
+#[test]
 fn without_a_way_to_the_bytes_there_are_none() {
     let machine = Machine::full();
     let mut block = OwnedPages::alloc(&machine, GFP, Order::ZERO).unwrap();

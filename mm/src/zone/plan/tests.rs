@@ -231,6 +231,53 @@ fn a_node_too_small_for_its_share_passes_the_rest_on() {
 }
 
 #[test]
+fn nodes_of_one_size_keep_the_same_share_for_the_kernel() {
+    let ranges = [frames(0, 0x4_0000, 0x4_8000), frames(1, 0x4_8000, 0x5_0000)];
+    let plan = plan(&ranges, &movable(0x5_0000, Some(CoreSize::Bytes(16_384 << 12)), None));
+    let starts = [0, 1].map(|node| plan.movable_start(NodeId::new(node).unwrap()).map(Pfn::raw));
+    assert_eq!(starts, [Some(0x4_0000 + 8192), Some(0x4_8000 + 8192)]);
+}
+
+#[test]
+fn a_plan_error_names_the_memory() {
+    let unsorted = PfnRange::new(Pfn::new(0x80000), Pfn::new(0x80001));
+    assert_eq!(PlanError::NoMemory.to_string(), "zones: no whole page of memory");
+    let words = "zones: memory [mem 0x80000000-0x80000fff] is out of order";
+    assert_eq!(PlanError::Unsorted(unsorted).to_string(), words);
+}
+
+#[test]
+fn a_plan_that_does_not_match_the_memory_is_found_out() {
+    let ranges = [frames(0, 0x400, 0x1000)];
+    let good = plan(&ranges, &PlanRequest::new(Pfn::new(0x1000)));
+    let node = good.nodes()[0].node;
+    let (at, kind) = { good.nodes()[0].zones.iter() }
+        .zip(ZoneType::ALL)
+        .enumerate()
+        .find_map(|(at, (zone, kind))| (!zone.span.is_empty()).then_some((at, kind)))
+        .unwrap();
+    let with = |harm: &dyn Fn(&mut NodePlan)| {
+        let mut plan = good.clone();
+        harm(&mut plan.nodes[0]);
+        plan.validate(ranges.iter().copied())
+    };
+    assert_eq!(with(&|_| ()), Ok(()));
+    let (overlap, size) = (Err(PlanBroken::Overlap(node, kind)), Err(PlanBroken::Size(node, kind)));
+    assert_eq!(with(&|plan| plan.zones[at].span.start = Pfn::new(0x3ff)), overlap);
+    assert_eq!(with(&|plan| plan.zones[at].span.end = Pfn::new(0x1001)), overlap);
+    assert_eq!(with(&|plan| plan.zones[at].real_size = plan.zones[at].present + 1), size);
+    assert_eq!(with(&|plan| plan.zones[at].present = 0xc01), size);
+    let fewer = Err(PlanBroken::Present(0xbff, 0xc00));
+    assert_eq!(
+        with(&|plan| {
+            plan.zones[at].present -= 1;
+            plan.zones[at].real_size = plan.zones[at].real_size.min(plan.zones[at].present);
+        }),
+        fewer
+    );
+}
+
+#[test]
 fn lowmem_of_one_node_counts_for_the_kernels_share_of_all() {
     // Node 0 is lowmem and has more than the whole core of 24,576 pages: node 1, highmem, keeps nothing for it.
     let ranges = [frames(0, 0x8_0000, 0x8_8000), frames(1, 0x8_8000, 0x9_0000)];
