@@ -169,6 +169,14 @@ fn verification_names_what_is_wrong() {
         with_general(&[(0, normal), (0, normal), (0, dma), (1, normal)]),
         Err(ZonelistBroken::Extra(id(0), entry(0, normal)))
     );
+    let empty = entry(0, ZoneType::HighMem);
+    assert_eq!(
+        with_general(&[(0, ZoneType::HighMem), (0, normal), (0, dma), (1, normal)]),
+        Err(ZonelistBroken::Extra(id(0), empty))
+    );
+    let mut lists = good;
+    lists.lists[0].this_node = lists.lists[0].general;
+    assert_eq!(lists.validate(&nodes), Err(ZonelistBroken::Extra(id(0), entry(1, normal))));
     assert_eq!(with_general(&[(0, dma), (0, normal), (1, normal)]), Err(ZonelistBroken::Order(id(0), entry(0, dma))));
     assert_eq!(
         with_general(&[(1, normal), (0, normal), (0, dma)]),
