@@ -143,6 +143,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::buddy::model::XorShift;
 
     const ALL: FailPageAlloc = FailPageAlloc {
         interval: 1,
@@ -176,6 +177,16 @@ mod tests {
         let count = failures(third, 10_000);
         assert!((3_100..3_500).contains(&count), "{count} of 10,000 failed");
         assert_eq!(failures(third, 10_000), count);
+    }
+
+    #[test]
+    fn the_chance_is_the_generator_with_shifts_13_17_and_5() {
+        let attr = FailPageAlloc { probability: 40, seed: 0x1234_5678, ..ALL };
+        let (mut faults, mut chance) = (FaultInjection::new(attr), XorShift(0x1234_5678));
+        for _ in 0..100 {
+            assert_eq!(faults.should_fail(GfpFlags::GFP_KERNEL, Order::ZERO), chance.next() % 100 < 40);
+        }
+        assert_eq!(FaultInjection::new(FailPageAlloc { seed: 0, ..ALL }).chance, 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::fixture::{Machine, NORMAL};
+use super::fixture::{HIGH, Machine, NORMAL};
 use super::services::{Shelf, leak};
 use crate::addr::{NodeId, Pfn};
 use crate::buddy::model::{order, range};
@@ -133,11 +133,10 @@ fn what_is_kept_for_those_who_cannot_wait_is_given_to_nobody_else_of_any_order()
 #[test]
 fn one_pageblock_in_a_hundred_and_one_more_is_kept() {
     let machine = with_reserve(ReservePolicy::HighAtomic);
-    let _held = machine.take_all(KERNEL, order(8));
-    let _blocks = machine.take_all(ATOMIC, order(1));
-    let kept = machine.zone(NORMAL).unwrap().reserved_pages();
+    let zone = machine.zone(NORMAL).unwrap();
+    [0x400, 0x800, 0xc00, 0x1000].into_iter().for_each(|pfn| zone.reserve_one(Pfn::new(pfn)));
     // 4,096 / 100 + 1,024 = 1,064 is passed by the second one.
-    assert!(kept <= 2048, "{kept}");
+    assert_eq!((zone.reserved_pages(), reserve_blocks(&machine)), (2048, 2));
     machine.validate().unwrap();
 }
 
@@ -162,6 +161,66 @@ fn the_pageblock_with_the_largest_free_block_is_kept_before_the_one_that_was_hit
     machine.free_pages(hit, order(4)).unwrap();
     singles.iter().for_each(|page| machine.free_contig_range(*page).unwrap());
     machine.validate().unwrap();
+}
+
+#[test]
+fn the_search_for_another_pageblock_ends_at_an_eighth_of_one() {
+    for (raw, searched) in [(6, false), (7, true), (9, true)] {
+        let machine = with_reserve(ReservePolicy::HighAtomic);
+        let zone = machine.zone(NORMAL).unwrap();
+        let all = machine.take_all(KERNEL | GfpFlags::MEMALLOC, Order::ZERO);
+        assert_eq!(all.len(), 4096);
+        let free = range(0xc00, 0xc00 + order(raw).pages());
+        free.iter().for_each(|pfn| machine.free_pages(pfn, Order::ZERO).unwrap());
+        assert_eq!(zone.free_blocks(order(raw), zone.block_type(free.start)), 1);
+        zone.reserve_one(Pfn::new(0x400));
+        let kept = [0x400, 0xc00].map(|pfn| zone.block_type(Pfn::new(pfn)) == MigrateType::Reserve);
+        assert_eq!(kept, [!searched, searched], "order {raw}");
+        machine.validate().unwrap();
+    }
+}
+
+#[test]
+fn a_request_for_lowmem_gives_up_no_pageblock_of_highmem() {
+    let machine = with_reserve(ReservePolicy::HighAtomic);
+    let reserved = |zone| machine.zone(zone).unwrap().reserved_pages();
+    machine.zone(NORMAL).unwrap().reserve_one(Pfn::new(0x400));
+    machine.zone(HIGH).unwrap().reserve_one(Pfn::new(0x1400));
+    assert_eq!((reserved(NORMAL), reserved(HIGH)), (1024, 1024));
+    assert!(machine.unreserve(NORMAL.zone, MigrateType::Unmovable));
+    assert_eq!((reserved(NORMAL), reserved(HIGH)), (0, 1024));
+    assert!(!machine.unreserve(NORMAL.zone, MigrateType::Unmovable));
+    assert!(machine.unreserve(HIGH.zone, MigrateType::Unmovable));
+    assert_eq!((reserved(NORMAL), reserved(HIGH)), (0, 0));
+    let blocks = with_reserve(ReservePolicy::Blocks);
+    assert!(!blocks.unreserve(HIGH.zone, MigrateType::Unmovable));
+    assert_eq!(blocks.zone(NORMAL).unwrap().reserved_pages(), 1024);
+}
+
+#[test]
+fn a_page_among_pages_of_another_type_raises_the_marks_by_a_pageblock_up_to_the_factor() {
+    let machine = machine(Policies::default());
+    let (zone, pfn) = (machine.zone(NORMAL).unwrap(), Pfn::new(0x400));
+    let boost = |kind, factor| {
+        zone.boost_if_mixed(pfn, kind, factor);
+        zone.marks().boost()
+    };
+    // The pageblock is movable; `high` is 600.
+    assert_eq!(boost(MigrateType::Movable, 40_000), 0);
+    assert_eq!([(); 3].map(|()| boost(MigrateType::Unmovable, 40_000)), [1024, 2048, 2400]);
+    zone.end_boost();
+    assert_eq!(zone.marks().boost(), 0);
+    // Never less than a pageblock.
+    assert_eq!([(); 2].map(|()| boost(MigrateType::Reclaimable, 15_000)), [1024, 1024]);
+    zone.end_boost();
+    for special in [MigrateType::Cma, MigrateType::Reserve, MigrateType::Isolate] {
+        zone.set_block_type(pfn, special);
+        assert_eq!(boost(MigrateType::Unmovable, 40_000), 0);
+    }
+    // A zone of less than four pageblocks is left alone.
+    let small = machine.zone(HIGH).unwrap();
+    small.boost_if_mixed(Pfn::new(0x1400), MigrateType::Unmovable, 40_000);
+    assert_eq!(small.marks().boost(), 0);
 }
 
 #[test]
