@@ -266,4 +266,5 @@ fn a_nodes_numbers_are_its_zones_together() {
     };
     assert_eq!(machine.node_stats(NodeSet::ALL), expected);
     assert_eq!(machine.node_stats(NodeSet::of(NodeId::new(1).unwrap())), NodeStats::default());
+    assert_eq!(machine.nodes(), NodeSet::of(NodeId::ZERO));
 }
