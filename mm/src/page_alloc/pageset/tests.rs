@@ -104,10 +104,29 @@ fn a_closed_pageset_has_no_room_and_opens_nothing() {
     set.set_open(u32::MAX);
     assert_eq!(set.recount(), 20);
     assert!(!set.is_open(movable) && !push(&set, 1, MigrateType::Movable));
+    // Nor does it get any when blocks go to the zone.
+    set.make_room(4);
+    assert!(!push(&set, 1, MigrateType::Movable));
     set.set_closed(false);
     set.recount();
     assert!(push(&set, 1, MigrateType::Movable));
     assert_eq!(set.freed(), 1);
+}
+
+#[test]
+fn what_goes_to_the_zone_is_room_at_once_and_no_free_by_a_hit() {
+    let slots = slots();
+    let set = Pageset::new(&slots, PagesetSize { high: 4, batch: 2 }).unwrap();
+    set.recount();
+    for pfn in 1..=4 {
+        assert!(push(&set, pfn, MigrateType::Movable));
+    }
+    assert!(!push(&set, 5, MigrateType::Movable));
+    assert_eq!(set.take_coldest(2, false, |_, _| 0), 2);
+    set.make_room(2);
+    assert!(push(&set, 5, MigrateType::Movable) && push(&set, 6, MigrateType::Movable));
+    assert!(!push(&set, 7, MigrateType::Movable));
+    assert_eq!(set.freed(), 6);
 }
 
 #[test]
