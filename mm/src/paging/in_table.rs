@@ -26,7 +26,7 @@ use crate::platform::{PhysMap, TlbControl};
 /// What makes a word a small page; one without it is nothing, a large page, or retired.
 const SMALL: u32 = 1 << 1;
 /// What makes a word without [`SMALL`] a large page.
-const LARGE: u32 = 1 << 0;
+const LARGE: u32 = 1;
 /// Bits of a word of a small page that are no part of its frame.
 const OFFSET: u32 = PAGE_SIZE - 1;
 /// Bytes of a large page less one.
