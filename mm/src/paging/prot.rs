@@ -235,3 +235,7 @@ impl Domain {
         self.0
     }
 }
+
+#[cfg(test)]
+#[path = "prot_tests.rs"]
+mod tests;

@@ -58,6 +58,7 @@ fn small_pages_of_one_table_retire_and_revive_by_one_look_without_a_flush() {
 
 #[test]
 fn pages_that_say_different_things_retire_and_say_nothing() {
+    use PageSize::{Large, Section, Small};
     let (machine, mut pool) = (Machine::new(), Pool::new(2));
     let mut mapper = machine.mapper(Live::Broken);
     let mut retired = |places: &[(u64, u64, Prot, PageSize)]| {
@@ -68,13 +69,12 @@ fn pages_that_say_different_things_retire_and_say_nothing() {
         let said = mapper.retire(at(first), (last - first) * PAGE).unwrap();
         let mut frames = Vec::new();
         mapper
-            .reap(at(first), (last - first) * PAGE, PageSize::Small, &mut pool, |_, out| frames.extend_from_slice(out))
+            .reap(at(first), (last - first) * PAGE, Small, &mut pool, |_, out| frames.extend_from_slice(out))
             .unwrap();
         assert_eq!(frames, (first..last).map(|page| Pfn::new(page as u32)).collect::<Vec<_>>());
         assert!(all_back(&pool) && machine.first(MIB_AT + 1) == &0);
         said
     };
-    use PageSize::{Large, Section, Small};
     let local = Prot { global: false, ..RW };
     assert_eq!(retired(&[(3, 1, RW, Small), (4, 1, RO, Small)]), None);
     assert_eq!(retired(&[(3, 1, RW, Small), (4, 1, local, Small), (5, 1, RW, Small)]), None);

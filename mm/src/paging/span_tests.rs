@@ -14,11 +14,11 @@ fn a_span_is_whole_pages_up_to_4_gib() {
     let new = |va, bytes| Span::new(VirtAddr::new(va), bytes).map(|span| (span.va, span.end));
     assert_eq!(new(0xffff_f000, PAGE), Ok((0xffff_f000, 1 << 32)));
     assert_eq!(new(0, 1 << 32), Ok((0, 1 << 32)));
-    assert_eq!(new(PAGE as u32, PAGE), Ok((PAGE, 2 * PAGE)));
+    assert_eq!(new(0x1000, PAGE), Ok((PAGE, 2 * PAGE)));
     for (va, bytes) in [(1, PAGE), (0x800, PAGE), (0x1000, 0), (0x1000, 1), (0x1000, PAGE + 1), (0x1000, PAGE - 1)] {
         assert_eq!(new(va, bytes), Err(MapError::Unaligned(VirtAddr::new(va))));
     }
-    for (va, bytes) in [(0xffff_f000, 2 * PAGE), (PAGE as u32, 1 << 32), (PAGE as u32, !(PAGE - 1))] {
+    for (va, bytes) in [(0xffff_f000, 2 * PAGE), (0x1000, 1 << 32), (0x1000, !(PAGE - 1))] {
         assert_eq!(new(va, bytes), Err(MapError::TooLong(VirtAddr::new(va))));
     }
 }
