@@ -108,6 +108,8 @@ fn pages_of_two_tables_are_protected_table_by_table_and_flushed_together() {
     // what may be joined is looked at: no look for each page.
     assert_eq!(told.0, wanted);
     assert!(told.1 <= 12, "{} looks", told.1);
+    let more = machine.record(|| mapper.protect(at(200), 112 * PAGE, RO, &mut pool).unwrap());
+    assert_eq!(more.1, told.1, "however many pages there are");
     for prot in other_kinds() {
         mapper.protect(at(254), 4 * PAGE, RW, &mut pool).unwrap();
         let told = machine.told(|| mapper.protect(at(254), 4 * PAGE, prot, &mut pool).unwrap());

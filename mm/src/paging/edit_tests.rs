@@ -61,12 +61,12 @@ fn a_table_is_linked_by_its_half_in_the_domain_and_with_the_pxn_of_the_editor() 
         let mut editor = machine.editor();
         assert_eq!(editor.domain(), Domain::KERNEL);
         editor.link(index, TABLE).unwrap();
-        assert_eq!(u64::from(*machine.first(index)), POOL + half | 1);
+        assert_eq!(u64::from(*machine.first(index)), POOL + half + 1);
         for (pxn, bit) in [(false, 0), (true, 1 << 2)] {
             let mut editor = machine.editor().of_user(pxn);
             assert_eq!(editor.domain(), Domain::USER);
             editor.link(index, TABLE).unwrap();
-            assert_eq!(u64::from(*machine.first(index)), POOL + half | 1 | 1 << 5 | bit);
+            assert_eq!(u64::from(*machine.first(index)), (POOL + half) | 1 | 1 << 5 | bit);
         }
         let before = *machine.first(index);
         assert!(editor.link(index, PhysAddr::new(1 << 32)).is_err() && *machine.first(index) == before);

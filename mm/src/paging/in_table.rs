@@ -54,7 +54,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
             return false;
         };
         let is_large = largest >= PageSize::Large && hardware.len() >= LARGE_WORDS;
-        if is_large && (span.va | span.end | pa.raw()) & LARGE_MASK != 0 {
+        // A frame that is not aligned has no encoding.
+        if is_large && (span.va | span.end) & LARGE_MASK != 0 {
             return false;
         }
         let word = if is_large { SecondLevel::Large { base: pa, prot } } else { SecondLevel::Small { base: pa, prot } };

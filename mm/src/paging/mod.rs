@@ -52,6 +52,8 @@ pub use walk::{Mapping, Mappings, PageSize, Translation};
 #[cfg(test)]
 mod change_tests;
 #[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
 mod recording;
 #[cfg(test)]
 mod recording_tests;

@@ -44,13 +44,13 @@ fn sections_and_supersections_are_found_with_all_that_they_say() {
 fn pages_of_tables_with_and_without_pxn_are_found_with_all_that_they_say() {
     let machine = Machine::new();
     let mmu = model(&machine.ram.ram);
-    for (quarter, pxn) in [(0, false), (1, true), (2, true), (3, false)] {
+    for (quarter, pxn) in [(0_usize, false), (1, true), (2, true), (3, false)] {
         machine.page(POOL).fill(0);
-        let table = PhysAddr::new(POOL + quarter * 1024);
+        let table = PhysAddr::new(POOL + quarter as u64 * 1024);
         *machine.first(0x9c3) = FirstLevel::PageTable { table, domain: Domain::KERNEL, pxn }.encode().unwrap();
         for said in every_prot().into_iter().filter(|prot| prot.exec != Exec::UserOnly) {
             let prot = if pxn && said.exec == Exec::Allowed { Prot { exec: Exec::UserOnly, ..said } } else { said };
-            let word = &mut machine.page(POOL)[quarter as usize * 256 + 0xa6];
+            let word = &mut machine.page(POOL)[quarter * 256 + 0xa6];
             *word = SecondLevel::Small { base: PhysAddr::new(0x5a5a_9000), prot: said }.encode().unwrap();
             assert_eq!(mmu.translate(0x9c3a_65a5), Some(expected(0x5a5a_95a5, prot, 12)), "{prot:?}");
             *word = SecondLevel::Large { base: PhysAddr::new(0x5a5a_0000), prot: said }.encode().unwrap();
@@ -58,7 +58,7 @@ fn pages_of_tables_with_and_without_pxn_are_found_with_all_that_they_say() {
         }
         assert_eq!((mmu.translate(0x9c3a_5fff), mmu.translate(0x9c3a_7000)), (None, None));
         // A fault, whatever its other bits.
-        machine.page(POOL)[quarter as usize * 256 + 0xa6] = 0xffff_fffc;
+        machine.page(POOL)[quarter * 256 + 0xa6] = 0xffff_fffc;
         assert_eq!(mmu.translate(0x9c3a_65a5), None);
     }
     *machine.first(0x9c3) = 0xffff_fffc;
@@ -101,7 +101,7 @@ fn each_field_of_prrr_and_nmrr_counts_for_its_index_alone() {
     for n in 0..8 {
         // Inner and outer policies differ, and so do those of the other indices.
         for (inner, outer) in [(1, 2), (2, 1), (3, 0), (0, 3)] {
-            let others = 0xffff_ffff_u32 & !(3 << (2 * n)) & !(3 << (2 * n + 16));
+            let others = !(3_u32 << (2 * n)) & !(3 << (2 * n + 16));
             let nmrr = inner << (2 * n) | outer << (2 * n + 16) | others & 0x9999_9999;
             let normal = section(ram, machine.first(0), n, 0, (2 << (2 * n), nmrr));
             assert_eq!((normal.kind, normal.cache, normal.shareable), (2, [inner, outer], false));

@@ -61,6 +61,24 @@ fn a_new_table_is_visible_before_it_is_linked_and_pages_before_the_map_returns()
 }
 
 #[test]
+fn pages_whose_ends_are_no_multiples_of_64_kib_are_large_only_in_between() {
+    let (machine, mut pool) = (Machine::new(), Pool::new(2));
+    let mut mapper = machine.mapper(Live::Broken);
+    mapper.map(at(0), PAGE, to(0, RW), PageSize::Small, &mut pool).unwrap();
+    // Both ends have the same offset, and the frames none.
+    for (first, frame, large) in [(1, 64, false), (33, 97, true), (65, 0x101, true)] {
+        let (count, last) = (31 + u64::from(!large), PhysAddr::new((frame + 30) * PAGE));
+        mapper.map(at(first), count * PAGE, to(frame, RO), PageSize::Large, &mut pool).unwrap();
+        let found =
+            [first, first + 14, first + 15, first + 30].map(|page| mapper.tables().walk(at(page)).unwrap().unwrap());
+        let wanted = if large { PageSize::Large } else { PageSize::Small };
+        assert_eq!(found.map(|found| found.size), [PageSize::Small, PageSize::Small, wanted, wanted], "from {first}");
+        assert_eq!((found[0].pa, found[3].pa), (PhysAddr::new(frame * PAGE), last));
+        mapper.unmap(at(first), count * PAGE, &mut pool).unwrap();
+    }
+}
+
+#[test]
 fn the_other_half_of_a_table_is_cleared_and_linked_without_another_table() {
     let (machine, mut pool) = (Machine::new(), Pool::new(2));
     let mut mapper = machine.mapper(Live::Broken);

@@ -173,6 +173,11 @@ fn what_is_not_retired_is_named_by_a_revival_and_left_by_a_reaper() {
         assert_eq!(mapped, [at(first + 2), at(first + 3)]);
         mapper.unmap(at(first + 2), 2 * PAGE, &mut pool).unwrap();
     }
+    // Where the general way is taken no page is walked to: one look at each table to check, one to change.
+    mapper.map(at(200), 112 * PAGE, to(200, RW), PageSize::Small, &mut pool).unwrap();
+    assert_eq!(machine.record(|| mapper.retire(at(200), 112 * PAGE).unwrap()).1, 4);
+    assert_eq!(machine.record(|| mapper.revive(at(200), 112 * PAGE, RW, small).unwrap()).1, 4);
+    mapper.unmap(at(200), 112 * PAGE, &mut pool).unwrap();
     // A section: all of it or nothing.
     mapper.map(AT, MIB, to(256, RW), PageSize::Section, &mut pool).unwrap();
     mapper.retire(AT, MIB).unwrap();
