@@ -1,7 +1,7 @@
 //! What may be cut and what becomes of it: the borders of a range inside larger descriptors.
 #![expect(clippy::cast_possible_truncation, reason = "addresses of the tests are below 4 GiB")]
 
-use super::recording::{Machine, all_back, first_page};
+use super::recording::{Machine, Told, all_back, first_page};
 use super::tests::{MIB, PAGE, Pool, supersection};
 use super::*;
 use crate::addr::{PhysAddr, VirtAddr};
@@ -101,7 +101,7 @@ fn a_cut_that_has_no_second_table_clears_the_half_that_it_filled() {
         let result = mapper.unmap(at(300), 256 * PAGE, &mut pool);
         assert_eq!(result, Err(MapError::NoTable(at(556))));
     });
-    let filled = super::recording::Told::Table(first_page(1), 4096);
+    let filled = Told::Table(first_page(1), 4096);
     assert_eq!(told, [filled], "a table that was filled in vain, and nothing live");
     let words = machine.page(first_page(1));
     assert_eq!(words[..256], before);
@@ -128,6 +128,24 @@ fn large_pages_stay_large_whatever_their_kind_of_memory() {
             }
         }
     }
+}
+
+#[test]
+fn a_border_between_two_mibs_needs_no_look_at_the_table_behind_it() {
+    // The bit of a supersection is one of a table's address, too: tables with it and without.
+    for tables in [2, 70] {
+        let looks = |behind: u64| {
+            let (machine, mut pool) = (Machine::new(), Pool::new(tables));
+            let mut mapper = machine.mapper(Live::Broken);
+            mapper.map(at(200), 312 * PAGE, to(200, RW), PageSize::Small, &mut pool).unwrap();
+            if behind != 0 {
+                mapper.map(at(512), behind * PAGE, to(512, RW), PageSize::Small, &mut pool).unwrap();
+            }
+            machine.record(|| mapper.protect(at(200), 312 * PAGE, RO, &mut pool).unwrap()).1
+        };
+        assert_eq!(looks(1), looks(0), "{tables} tables");
+    }
+    assert_eq!((first_page(70) & 1 << 18, first_page(2) & 1 << 18), (1 << 18, 0));
 }
 
 #[test]

@@ -65,15 +65,25 @@ fn pages_whose_ends_are_no_multiples_of_64_kib_are_large_only_in_between() {
     let (machine, mut pool) = (Machine::new(), Pool::new(2));
     let mut mapper = machine.mapper(Live::Broken);
     mapper.map(at(0), PAGE, to(0, RW), PageSize::Small, &mut pool).unwrap();
-    // Both ends have the same offset, and the frames none.
-    for (first, frame, large) in [(1, 64, false), (33, 97, true), (65, 0x101, true)] {
-        let (count, last) = (31 + u64::from(!large), PhysAddr::new((frame + 30) * PAGE));
-        mapper.map(at(first), count * PAGE, to(frame, RO), PageSize::Large, &mut pool).unwrap();
-        let found =
-            [first, first + 14, first + 15, first + 30].map(|page| mapper.tables().walk(at(page)).unwrap().unwrap());
-        let wanted = if large { PageSize::Large } else { PageSize::Small };
-        assert_eq!(found.map(|found| found.size), [PageSize::Small, PageSize::Small, wanted, wanted], "from {first}");
-        assert_eq!((found[0].pa, found[3].pa), (PhysAddr::new(frame * PAGE), last));
+    use PageSize::{Large, Small};
+    for (first, count, frame, sizes) in [
+        (1, 32, 64, [Small; 4]),
+        (1, 31, 64, [Small; 4]),
+        (17, 31, 97, [Small, Small, Large, Large]),
+        (33, 32, 0x101, [Small, Small, Large, Small]),
+        (16, 20, 64, [Large, Large, Small, Small]),
+        (16, 32, 65, [Small; 4]),
+    ] {
+        mapper.map(at(first), count * PAGE, to(frame, RO), Large, &mut pool).unwrap();
+        for (page, size) in [0, 14, 16, count - 1].into_iter().zip(sizes) {
+            let found = mapper.tables().walk(at(first + page)).unwrap().unwrap();
+            assert_eq!(
+                (found.size, found.pa),
+                (size, to(frame + page, RO).0),
+                "page {page} of {count} from {first} on"
+            );
+        }
+        assert_eq!(mapper.tables().mappings().count() as u64, 1 + count);
         mapper.unmap(at(first), count * PAGE, &mut pool).unwrap();
     }
 }
