@@ -62,10 +62,10 @@ fn a_new_table_is_visible_before_it_is_linked_and_pages_before_the_map_returns()
 
 #[test]
 fn pages_whose_ends_are_no_multiples_of_64_kib_are_large_only_in_between() {
+    use PageSize::{Large, Small};
     let (machine, mut pool) = (Machine::new(), Pool::new(2));
     let mut mapper = machine.mapper(Live::Broken);
-    mapper.map(at(0), PAGE, to(0, RW), PageSize::Small, &mut pool).unwrap();
-    use PageSize::{Large, Small};
+    mapper.map(at(0), PAGE, to(0, RW), Small, &mut pool).unwrap();
     for (first, count, frame, sizes) in [
         (1, 32, 64, [Small; 4]),
         (1, 31, 64, [Small; 4]),
