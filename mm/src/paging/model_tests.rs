@@ -5,7 +5,7 @@ use super::super::recording::Machine;
 use super::super::tests::{POOL, ROOT, any_prot, expected, model};
 use super::super::{Access, Domain, Exec, MemType, Prot};
 use super::*;
-use crate::testing::FakeRam;
+use crate::testing::{FakeRam, scaled};
 use proptest::prelude::*;
 
 const RW: Prot = Prot::KERNEL_RW;
@@ -161,6 +161,8 @@ fn every_page_that_answers_is_listed_once_lowest_first() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: scaled(64), failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_page_anywhere_is_found_at_its_byte(va in any::<u32>(), frame in 0..0x10_0000_u64, prot in any_prot()) {
         let machine = Machine::new();
