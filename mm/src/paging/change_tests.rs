@@ -110,6 +110,8 @@ fn pages_of_two_tables_are_protected_table_by_table_and_flushed_together() {
     assert!(told.1 <= 12, "{} looks", told.1);
     let more = machine.record(|| mapper.protect(at(200), 112 * PAGE, RO, &mut pool).unwrap());
     assert_eq!(more.1, told.1, "however many pages there are");
+    let twins = |mapping: Mapping| twins_agree(mapper.tables(), &mapping) == Ok(true);
+    assert!(mapper.tables().mappings().all(|mapping| twins(mapping.unwrap())));
     for prot in other_kinds() {
         mapper.protect(at(254), 4 * PAGE, RW, &mut pool).unwrap();
         let told = machine.told(|| mapper.protect(at(254), 4 * PAGE, prot, &mut pool).unwrap());

@@ -149,6 +149,16 @@ fn a_border_between_two_mibs_needs_no_look_at_the_table_behind_it() {
 }
 
 #[test]
+fn large_pages_that_are_cut_at_the_same_offset_lose_nothing_else() {
+    let (machine, mut pool) = (Machine::new(), Pool::new(1));
+    let mut mapper = machine.mapper(Live::Broken);
+    mapper.map(at(16), 32 * PAGE, to(16, RW), PageSize::Large, &mut pool).unwrap();
+    mapper.unmap(at(21), 16 * PAGE, &mut pool).unwrap();
+    let left: Vec<_> = mapper.tables().mappings().map(|mapping| mapping.unwrap().to).collect();
+    assert!(left.len() == 16 && left.iter().all(|to| to.size == PageSize::Small), "{left:?}");
+}
+
+#[test]
 fn what_is_mapped_already_is_named_by_its_first_page() {
     let (machine, mut pool) = (Machine::new(), Pool::new(3));
     let mut mapper = machine.mapper(Live::Broken);

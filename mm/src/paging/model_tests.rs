@@ -70,10 +70,11 @@ fn only_a_domain_that_is_a_client_answers_and_supersections_are_in_domain_0() {
     let machine = Machine::new();
     for raw in 0..16_u8 {
         let domain = Domain::new(raw).unwrap();
-        let table = PhysAddr::new(POOL);
+        // Bit 18 of a table's word is its address.
+        let table = PhysAddr::new(ROOT + (1 << 18));
         *machine.first(1) = FirstLevel::Section { base: PhysAddr::ZERO, prot: RW, domain }.encode().unwrap();
         *machine.first(2) = FirstLevel::PageTable { table, domain, pxn: false }.encode().unwrap();
-        machine.page(POOL)[0] = SecondLevel::Small { base: PhysAddr::ZERO, prot: RW }.encode().unwrap();
+        machine.page(table.raw())[0] = SecondLevel::Small { base: PhysAddr::ZERO, prot: RW }.encode().unwrap();
         // The high base stands in the bits of a domain.
         let high = PhysAddr::new(u64::from(raw) << 36);
         *machine.first(3) = FirstLevel::Supersection { base: high, prot: RW }.encode().unwrap();

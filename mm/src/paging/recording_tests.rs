@@ -125,6 +125,8 @@ fn scattered_frames_are_visible_table_by_table() {
         let result = mapper.map_frames(at(10), &frames, RW, &mut pool);
         assert_eq!(result, Err(MapError::BadFrame(PhysAddr::new(u64::from(bad) * PAGE))));
     }
+    let alike = mapper.map_frames(at(10), &[Pfn::new(1 << 20); 2], RW, &mut pool);
+    assert_eq!(alike, Err(MapError::BadFrame(PhysAddr::new(1 << 32))));
     mapper.map_frames(at(10), &[Pfn::new(0xf_ffff)], RW, &mut pool).unwrap();
     assert_eq!(mapper.tables().walk(at(10)).unwrap().unwrap().pa, PhysAddr::new(0xffff_f000));
     // Two that together would have more than 20 bits, but for a sum.
@@ -149,7 +151,7 @@ fn pages_of_one_table_are_unmapped_by_one_look_and_one_flush_a_descriptor() {
     assert_eq!(unmap(64, 33), (vec![hardware(TABLE, 1, 64, 33), All], 2));
     let large = vec![hardware(TABLE, 1, 208, 32), Page(at(208).raw()), Page(at(224).raw())];
     assert_eq!(unmap(208, 32), (large, 2));
-    // A large page that is cut goes the general way.
+    // Large pages that are cut go the general way, also where both ends have the same offset.
     let (told, looks) = unmap(241, 1);
     let small = hardware(TABLE, 1, 240, 16);
     let cut = [small, Page(at(240).raw()), small];
