@@ -202,3 +202,7 @@ pub(crate) fn twins_agree<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, at: &Mapp
     let said = Prot { exec: if pxn { at.to.prot.exec } else { soft.prot.exec }, ..soft.prot };
     Ok(soft.base == at.to.pa && said == at.to.prot && soft.young && soft.dirty)
 }
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

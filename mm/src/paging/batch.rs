@@ -96,3 +96,7 @@ impl Range {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

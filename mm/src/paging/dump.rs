@@ -146,3 +146,7 @@ impl<P: PhysMap + ?Sized> Iterator for Dump<'_, '_, P> {
         Some(DumpLine::Range { start: first.va, end, size, prot, domain })
     }
 }
+
+#[cfg(test)]
+#[path = "dump_tests.rs"]
+mod tests;

@@ -307,3 +307,7 @@ pub(super) fn is_clear(words: &[AtomicU32]) -> bool {
 fn run_va(run: Run) -> VirtAddr {
     page_va(run.index, run.page)
 }
+
+#[cfg(test)]
+#[path = "edit_tests.rs"]
+mod tests;

@@ -67,3 +67,7 @@ pub(super) fn edit(va: VirtAddr, error: EditError) -> MapError {
         EditError::Run(at) => MapError::TooLong(at),
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

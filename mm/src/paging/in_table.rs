@@ -26,7 +26,7 @@ use crate::platform::{PhysMap, TlbControl};
 /// What makes a word a small page; one without it is nothing, a large page, or retired.
 const SMALL: u32 = 1 << 1;
 /// What makes a word without [`SMALL`] a large page.
-const LARGE: u32 = 1 << 0;
+const LARGE: u32 = 1;
 /// Bits of a word of a small page that are no part of its frame.
 const OFFSET: u32 = PAGE_SIZE - 1;
 /// Bytes of a large page less one.
@@ -54,7 +54,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
             return false;
         };
         let is_large = largest >= PageSize::Large && hardware.len() >= LARGE_WORDS;
-        if is_large && (span.va | span.end | pa.raw()) & LARGE_MASK != 0 {
+        // A frame that is not aligned has no encoding.
+        if is_large && (span.va | span.end) & LARGE_MASK != 0 {
             return false;
         }
         let word = if is_large { SecondLevel::Large { base: pa, prot } } else { SecondLevel::Small { base: pa, prot } };

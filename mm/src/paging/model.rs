@@ -137,3 +137,7 @@ impl<P: PhysMap> ModelMmu<'_, P> {
         found
     }
 }
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

@@ -187,8 +187,7 @@ impl Prot {
     pub const DEVICE_RW: Self = Self { mem: MemType::Device, ..Self::KERNEL_RW };
 
     /// Data of a user (nG: of one address space).
-    pub const USER_RW: Self =
-        Self { access: Access::UserRw, mem: MemType::WriteBackWriteAllocate, global: false, ..Self::KERNEL_RW };
+    pub const USER_RW: Self = Self { access: Access::UserRw, global: false, ..Self::KERNEL_RW };
     /// Constants of a user.
     pub const USER_RO: Self = Self { access: Access::UserRo, ..Self::USER_RW };
     /// Instructions of a user. The kernel never executes them: its domain and PXN are the tables' business.
@@ -235,3 +234,7 @@ impl Domain {
         self.0
     }
 }
+
+#[cfg(test)]
+#[path = "prot_tests.rs"]
+mod tests;

@@ -136,6 +136,30 @@ mod tests {
     }
 
     #[test]
+    fn ttbr0_says_of_every_kind_of_memory_what_the_manual_says() {
+        // IRGN and RGN as one code (B4.1.154): 00 not cached, 01 write-back, write-allocate, 10 write-through, 11 write-back.
+        let table = [
+            (MemType::StronglyOrdered, 0b00),
+            (MemType::NormalNonCacheable, 0b00),
+            (MemType::Device, 0b00),
+            (MemType::WriteBackWriteAllocate, 0b01),
+            (MemType::WriteThrough, 0b10),
+            (MemType::WriteBack, 0b11),
+        ];
+        for (mem, code) in table {
+            let several = [0x00, 0x40, 0x01, 0x41][code] | [0x00, 0x08, 0x10, 0x18][code];
+            assert_eq!([false, true].map(|s| ttbr0_attributes(mem, s)), [several, several | 0x22], "{mem:?}");
+            let single = [0x00, 0x09, 0x11, 0x19][code];
+            assert_eq!([false, true].map(|s| ttbr0_attributes_uniprocessor(mem, s)), [single, single | 2], "{mem:?}");
+        }
+    }
+
+    #[test]
+    fn the_bits_of_control_registers_stand_where_the_manual_has_them() {
+        assert_eq!((SCTLR_TRE, SCTLR_AFE, TTBR0_S, TTBCR), (0x1000_0000, 0x2000_0000, 2, 0));
+    }
+
+    #[test]
     fn only_the_kernels_domain_is_a_client() {
         assert_eq!(DACR, 1);
         // D1, bits 3:2, is a client as well.

@@ -22,6 +22,11 @@ use crate::platform::{PhysMap, TlbControl};
 const KIND: u32 = 1 << 18 | 1 << 1;
 const SECTION: u32 = 1 << 1;
 
+/// Whether a first-level word is a sixteenth of a supersection.
+pub(super) const fn is_supersection(word: u32) -> bool {
+    word & KIND == KIND
+}
+
 impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// Maps all of `span` by sections from `pa` on, if all of it is whole MiBs of nothing; `false` if it is not.
     pub(super) fn map_sections(

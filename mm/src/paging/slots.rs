@@ -131,3 +131,7 @@ impl SlotWords<'_> {
         (NonNull::from(self.hard).cast(), 4)
     }
 }
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

@@ -92,3 +92,7 @@ const fn pages(bytes: u64) -> usize {
 }
 
 const _: () = assert!(HALF_WORDS * PAGE_SIZE as usize == SECTION_SIZE as usize);
+
+#[cfg(test)]
+#[path = "span_tests.rs"]
+mod tests;

@@ -32,6 +32,7 @@ use super::edit::{EditError, LARGE_WORDS, Run};
 use super::error::{MapError, edit};
 use super::map::{Mapper, TableSource};
 use super::prot::{Domain, Exec, Prot};
+use super::sections::is_supersection;
 use super::soft::SoftEntry;
 use super::span::{Piece, Span};
 use super::table::{HALF_WORDS, half_address, page_index, section_index, section_va};
@@ -70,14 +71,13 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
 
     /// The descriptor that `position` lies inside of, if it is not at its begin.
     fn cut_leaf(&self, position: u64) -> Result<Option<Leaf>, MapError> {
-        if position >= 1 << 32 || position.is_multiple_of(u64::from(PageSize::Supersection.bytes())) {
+        // The end of the address space is such a multiple, too.
+        if position.is_multiple_of(u64::from(PageSize::Supersection.bytes())) {
             return Ok(None);
         }
         let va = Span::at(position);
-        // Bit 18 makes a section a sixteenth of a supersection; nothing else reaches over the border of a MiB.
-        let word = self.tables().first_word(section_index(va));
-        if va.is_aligned(SECTION_SIZE) && word & (1 << 18 | 3) != (1 << 18 | 2) && word & (1 << 18 | 3) != (1 << 18 | 3)
-        {
+        // Nothing but a supersection reaches over the border of a MiB.
+        if va.is_aligned(SECTION_SIZE) && !is_supersection(self.tables().first_word(section_index(va))) {
             return Ok(None);
         }
         match self.leaf(va) {

@@ -12,7 +12,7 @@ use super::model::Answer;
 use super::tests::{MIB, PAGE, Pool, ROOT, any_prot, expected, model, ram, ram_words, supersection};
 use super::*;
 use crate::addr::{Pfn, PhysAddr, VirtAddr};
-use crate::platform::TlbControl;
+use crate::platform::{PhysMap, TlbControl};
 use crate::testing::{CountingTlb, FakeRam, scaled};
 
 /// Where the window of the tests begins: 4 MiB, at the end of the address space.
@@ -86,7 +86,7 @@ fn at(page: u64) -> VirtAddr {
 }
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     Map {
         page: u64,
         pages: u64,
@@ -126,7 +126,7 @@ fn few_prots() -> impl Strategy<Value = Prot> {
     prop_oneof![8 => prop::sample::select(vec![Prot::KERNEL_RW, Prot::KERNEL_RO, Prot::DEVICE_RW]), 1 => any_prot()]
 }
 
-fn any_op() -> impl Strategy<Value = Op> {
+pub(super) fn any_op() -> impl Strategy<Value = Op> {
     let largest = prop::sample::select(vec![PageSize::Small, PageSize::Large, PageSize::Section, PageSize::Section]);
     prop_oneof![
         3 => (place(), few_prots(), largest)
@@ -141,10 +141,15 @@ fn any_op() -> impl Strategy<Value = Op> {
 /// Every frame is its page's own, so that neighbours are contiguous however they were mapped.
 const FRAME: u64 = 0x5000_0000;
 
-type Wanted = BTreeMap<u64, Prot>;
+pub(super) type Wanted = BTreeMap<u64, Prot>;
 
 /// Applies `op` to both; whether it was accepted.
-fn apply<T: TlbControl>(mapper: &mut Mapper<'_, FakeRam, T>, pool: &mut Pool, wanted: &mut Wanted, op: &Op) -> bool {
+pub(super) fn apply<P: PhysMap, T: TlbControl>(
+    mapper: &mut Mapper<'_, P, T>,
+    pool: &mut Pool,
+    wanted: &mut Wanted,
+    op: &Op,
+) -> bool {
     let whole = |wanted: &Wanted, page: u64, pages: u64| (page..page + pages).all(|page| wanted.contains_key(&page));
     let result = match *op {
         Op::Map { page, pages, prot, largest } => {

@@ -239,3 +239,7 @@ unsafe fn words<P: PhysMap + ?Sized>(ram: &P, at: PhysAddr, count: usize) -> Opt
     // keeps every other reference away; any bytes are valid words.
     Some(unsafe { NonNull::slice_from_raw_parts(bytes.cast(), count).as_ref() })
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
