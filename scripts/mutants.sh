@@ -113,9 +113,9 @@ for part in "${parts[@]}"; do
     mkdir -p "$out"
     case $part in buddy* | page_alloc* | zone*) export QUIRE_TEST_SCALE=1/100 ;; *) export QUIRE_TEST_SCALE=1 ;; esac
     read -ra tests <<<"$(tests_of "$part")"
-    # A mutant that hangs is caught. The model that paging's tests judge by is a test itself.
+    # A mutant that hangs is caught.
     PATH="$TOOLS/bin:$PATH" cargo_host mutants --package mm "${files[@]}" "${shard[@]}" --jobs "$jobs" --output "$out" \
-        --exclude mm/src/paging/model.rs --no-shuffle --minimum-test-timeout 20 --timeout-multiplier 3 --colors never \
+        --no-shuffle --minimum-test-timeout 20 --timeout-multiplier 3 --colors never \
         -- --lib -- "${tests[@]}" --skip churn_leaves -Zunstable-options --fail-fast
     found=$out/mutants.out
     same=$(is_equivalent <"$found/missed.txt" | wc -l)
