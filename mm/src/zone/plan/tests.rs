@@ -257,7 +257,7 @@ fn a_plan_that_does_not_match_the_memory_is_found_out() {
         .find_map(|(at, (zone, kind))| (!zone.span.is_empty()).then_some((at, kind)))
         .unwrap();
     let with = |harm: &dyn Fn(&mut NodePlan)| {
-        let mut plan = good.clone();
+        let mut plan = good;
         harm(&mut plan.nodes[0]);
         plan.validate(ranges.iter().copied())
     };
