@@ -106,6 +106,8 @@ need_tool cargo-mutants 27.1.0
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=0 CARGO_INCREMENTAL=1
 runner=CARGO_TARGET_${HOST^^}_RUNNER
 export "${runner//-/_}=env RUSTC_BOOTSTRAP=1"
+# Each job builds in its own copy: in one place for all they would run each other's mutants.
+unset CARGO_TARGET_DIR
 for part in "${parts[@]}"; do
     case $part in *.rs) files=(--file "mm/src/$part") ;; *) files=(--file "mm/src/$part/**" --file "mm/src/$part.rs") ;; esac
     [ -e "$ROOT/mm/src/$part" ] || usage_error "mm has no '$part'"
