@@ -280,6 +280,11 @@ fn guards_stand_beside_an_allocation_and_go_with_it<C: FreeCore<'static>>() {
     core.give(Pfn::new(0), Order::ZERO).unwrap();
     assert_eq!(core.counts(), FreeCounts { free: 1024, ..FreeCounts::default() });
     core.validate().unwrap();
+    // Of several, too: each is cut out by itself.
+    let mut runs = Vec::new();
+    core.take_many(Order::ZERO, Wanted::exactly(4), MigrateType::Movable, Holder::Pageset, |_, pages| runs.push(pages));
+    assert!(runs.len() > 1 && runs.iter().all(|pages| *pages == 1) && core.counts().guard > 0, "{runs:?}");
+    core.validate().unwrap();
 }
 
 /// A core of one pageblock of which every second page is free; the others are returned.
