@@ -262,22 +262,31 @@ impl<'m> Pageset<'m> {
     }
 
     /// Hands blocks of `wanted` pages or a little more at the cold ends, a ring's at a time, to `each`, which takes as many of
-    /// them as it likes and says how many it left; returns how many pages it took. Those to be returned come first, if the core `gathers` and there are such, then one ring
-    /// after the other, every time beginning with another ring.
+    /// them as it likes and says how many it left; returns how many pages it took. Those to be returned come first, if the core
+    /// `gathers` and there are such, then one ring after the other, every time beginning with another ring. It ends when
+    /// some were left.
     pub(super) fn take_coldest(&self, wanted: u32, gathers: bool, mut each: impl FnMut(Cold<'_>, Order) -> u32) -> u32 {
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
         let mut taken = 0;
         if gathers {
             for number in (RETURNS..16).step_by(LANES) {
-                taken += self.take_ring(RingIndex(number), wanted.saturating_sub(taken), &mut each);
+                let (more, are_left) = self.take_ring(RingIndex(number), wanted.saturating_sub(taken), &mut each);
+                taken += more;
+                if are_left {
+                    return taken;
+                }
             }
         }
         for step in 0..16 {
             if taken >= wanted {
                 break;
             }
-            taken += self.take_ring(RingIndex(turn.wrapping_add(step) & 0xf), wanted - taken, &mut each);
+            let (more, are_left) = self.take_ring(RingIndex(turn.wrapping_add(step) & 0xf), wanted - taken, &mut each);
+            taken += more;
+            if are_left {
+                break;
+            }
         }
         taken
     }
@@ -291,23 +300,24 @@ impl<'m> Pageset<'m> {
         gathers: bool,
         each: &mut impl FnMut(Cold<'_>, Order) -> u32,
     ) -> u32 {
-        let taken = if gathers { self.take_ring(ring.returns(), wanted, each) } else { 0 };
-        if taken < wanted { taken + self.take_ring(ring, wanted - taken, each) } else { taken }
+        let (taken, are_left) = if gathers { self.take_ring(ring.returns(), wanted, each) } else { (0, false) };
+        if taken < wanted && !are_left { taken + self.take_ring(ring, wanted - taken, each).0 } else { taken }
     }
 
-    /// The same from one ring.
+    /// The same from one ring; whether some were left, too.
     #[inline]
-    fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order) -> u32) -> u32 {
+    fn take_ring(&self, ring: RingIndex, wanted: u32, each: &mut impl FnMut(Cold<'_>, Order) -> u32) -> (u32, bool) {
         let place = &self.rings[ring.index()];
         let (start, len) = (place.start.load(Relaxed), place.len());
         if len == 0 {
-            return 0;
+            return (0, false);
         }
         let order = ring.order();
-        let left = len.min(wanted.div_ceil(order.pages()));
-        let taken = left - each(Cold { slots: &self.slots[ring.index()], next: start, left }, order);
+        let offered = len.min(wanted.div_ceil(order.pages()));
+        let left = each(Cold { slots: &self.slots[ring.index()], next: start, left: offered }, order);
+        let taken = offered - left;
         place.start.store(start.wrapping_add(taken), Relaxed);
-        taken << order.log2()
+        (taken << order.log2(), left > 0)
     }
 
     /// Puts a block that a caller freed where it belongs, to the hot end or among those to be returned, after `claim` took

@@ -75,6 +75,35 @@ fn pages_beyond_the_front_are_not_reused_but_returned_first() {
 }
 
 #[test]
+fn a_drain_asks_no_further_ring_when_one_has_blocks_left() {
+    let slots = slots();
+    for gathers in [false, true] {
+        let set = Pageset::new(&slots, PagesetSize { high: 16, batch: 8 }).unwrap();
+        if gathers {
+            set.set_front(ring(MigrateType::Reclaimable), Pfn::new(100));
+        }
+        for pfn in [1, 2, 3, 4, 101, 102] {
+            assert!(push(&set, pfn, [MigrateType::Unmovable, MigrateType::Reclaimable][pfn as usize % 2]));
+        }
+        // One block less than there are is taken from each ring that is asked.
+        let mut asked = Vec::new();
+        let taken = set.take_coldest(6, gathers, |blocks, _| {
+            asked.push(blocks.left());
+            1
+        });
+        // With a front 101 waits alone to be returned: it is asked for, and stays.
+        assert_eq!((asked, taken), if gathers { (Vec::from([1]), 0) } else { (Vec::from([3]), 2) });
+        let mut asked = 0;
+        let reclaimable = ring(MigrateType::Reclaimable);
+        let taken = set.take_like(reclaimable, 6, gathers, &mut |_: Cold<'_>, _| {
+            asked += 1;
+            1
+        });
+        assert_eq!((asked, taken), if gathers { (1, 0) } else { (1, 2) });
+    }
+}
+
+#[test]
 fn what_was_freed_is_known_without_hits_that_count() {
     let slots = slots();
     let set = Pageset::new(&slots, PagesetSize { high: 20, batch: 4 }).unwrap();
