@@ -71,7 +71,7 @@ fn how_much_background_compaction_does_is_what_the_policy_says() {
     let off = riddled(0, true);
     assert_eq!((off.step(), off.fragmentation(), off.runs()), (CompactStep::Balanced, 100, 0));
     // Below the upper bound no run begins: 512 of 1,536 pages lie in small blocks, a third.
-    for (proactiveness, runs) in [(70, 0), (80, 1)] {
+    for (proactiveness, runs) in [(70, 0), (77, 0), (78, 1), (80, 1)] {
         let lent = riddled(proactiveness, true);
         let upper: Vec<_> = { lent.owner.pages.lock().unwrap() }
             .iter()
@@ -138,6 +138,25 @@ fn a_run_that_is_switched_off_is_not_gone_on_with() {
     let lent = lent.riddle(true);
     lent.machine.set_compaction_proactiveness(100);
     assert_eq!((lent.steps().0, lent.runs()), (vec![512], 2));
+}
+
+#[test]
+fn a_run_ends_when_no_more_is_fragmented_than_its_lower_bound() {
+    for (proactiveness, end) in [(67, CompactStep::Balanced), (68, CompactStep::More { moved: 0 })] {
+        let lent = riddled(100, true);
+        assert_eq!(lent.step(), CompactStep::More { moved: 512 });
+        // The lower pageblock is whole, the upper one full: every second page of that is given back, and there is no place
+        // above for the others.
+        let upper: Vec<_> = { lent.owner.pages.lock().unwrap() }
+            .iter()
+            .filter(|(_, (pfn, _))| pfn.raw() % 2 == 0)
+            .map(|(handle, _)| *handle)
+            .collect();
+        upper.into_iter().for_each(|handle| lent.owner.drop_page(&lent.machine, handle));
+        lent.machine.drain_local();
+        lent.machine.set_compaction_proactiveness(proactiveness);
+        assert_eq!((lent.fragmentation(), lent.step(), lent.runs()), (33, end, 1));
+    }
 }
 
 #[test]

@@ -83,6 +83,21 @@ fn poison_tells_a_flipped_bit_from_more_and_is_silent_about_pages_that_were_free
 }
 
 #[test]
+fn a_hook_that_is_switched_on_again_or_another_one_forgets_no_poison() {
+    for more in [Hooks::POISON, Hooks::CHECK, Hooks::POISON | Hooks::CHECK] {
+        let (machine, ram, _) = machine();
+        machine.set_hooks(Hooks::POISON, true);
+        let page = machine.alloc_page(KERNEL).unwrap();
+        machine.free_pages(page, Order::ZERO).unwrap();
+        machine.set_hooks(more, true);
+        machine.set_hooks(Hooks::CHECK, false);
+        bytes(ram, page, Order::ZERO)[7] = 0;
+        let lines = capture_log(|| assert_eq!(machine.alloc_page(KERNEL), Ok(page)));
+        assert!(lines.len() == 1 && lines[0].contains("byte 0x7 "), "{more:?}: {lines:?}");
+    }
+}
+
+#[test]
 fn zeroing_on_alloc_and_on_free_each_do_so_and_poison_goes_before_them() {
     let dirty_then = |hooks: Hooks| {
         let (machine, ram, _) = machine();

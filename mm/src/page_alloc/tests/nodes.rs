@@ -362,6 +362,26 @@ fn fair_batches_spread_over_the_zones_of_the_local_node_in_proportion() {
 }
 
 #[test]
+fn a_request_that_fails_gives_new_batches_only_if_one_was_used_up() {
+    let machine = machine(Policies { fair_zones: true, ..Policies::default() });
+    for zone in [HIGH, normal(0)] {
+        machine.set_watermarks(zone, &Watermarks { min: 0, low: 0, high: 10, lowmem_reserve: [0; 4] });
+    }
+    let batches = |machine: &Allocator| [HIGH, normal(0)].map(|zone| machine.zone(zone).unwrap().alloc_batch());
+    let here = GfpFlags::GFP_HIGHUSER | GfpFlags::THISNODE | GfpFlags::NORETRY | GfpFlags::NOWARN;
+    let blocks: Vec<_> = core::iter::from_fn(|| machine.alloc_pages(here, Order::LARGEST).ok()).collect();
+    // The last one failed with both used up.
+    assert_eq!(batches(&machine), [10, 10]);
+    let high = blocks.iter().find(|block| machine.zone(HIGH).unwrap().stats().span.contains(**block)).unwrap();
+    machine.free_pages(*high, Order::LARGEST).unwrap();
+    (0..4).for_each(|_| _ = machine.alloc_page(here).unwrap());
+    assert_eq!(batches(&machine), [6, 10]);
+    assert!(machine.alloc_pages(here, Order::LARGEST).is_err());
+    assert_eq!(batches(&machine), [6, 10]);
+    machine.validate().unwrap();
+}
+
+#[test]
 fn depleted_batches_make_nobody_fail() {
     let machine = machine(Policies { fair_zones: true, ..Policies::default() });
     // Without watermarks every batch is 0.

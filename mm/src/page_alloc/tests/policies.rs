@@ -1,7 +1,11 @@
 //! Which zone and which end: the walk, the watermarks, the pagesets.
 
+use std::vec::Vec;
+
+use super::super::Core;
 use super::fixture::{HIGH, Machine, NORMAL};
-use crate::addr::PAGE_SIZE;
+use crate::addr::{PAGE_SIZE, Pfn};
+use crate::buddy::FreeCore;
 use crate::buddy::model::{order, range};
 use crate::gfp::{GfpError, GfpFlags};
 use crate::order::Order;
@@ -85,6 +89,35 @@ fn a_hit_takes_no_zone_lock_and_high_is_never_passed() {
     machine.validate().unwrap();
     machine.drain_local();
     assert_eq!(zone.stats().pageset, 0);
+}
+
+#[test]
+fn pages_of_pageblocks_that_should_empty_go_back_at_the_next_count_though_there_is_room() {
+    let machine = Machine::full().with_pagesets(1);
+    let (zone, gfp) = (machine.zone(NORMAL).unwrap(), GfpFlags::GFP_KERNEL);
+    let set = &zone.pagesets()[0];
+    let mut pages: Vec<_> = (0..1500).map(|_| machine.alloc_page(gfp).unwrap()).collect();
+    pages.sort_unstable();
+    let of = |page: &Pfn| page.raw() >> Order::LARGEST.log2();
+    let other = pages.iter().position(|page| of(page) != of(&pages[0])).unwrap();
+    // The next pages come from the lower of two pageblocks.
+    pages[..8].iter().for_each(|page| machine.free_pages(*page, Order::ZERO).unwrap());
+    machine.drain_local();
+    let page = machine.alloc_page(gfp).unwrap();
+    pages[other..other + 3].iter().for_each(|page| machine.free_pages(*page, Order::ZERO).unwrap());
+    let before = (zone.stats().counts.free, set.count());
+    machine.free_pages(page, Order::ZERO).unwrap();
+    for _ in 0..42 {
+        let page = machine.alloc_page(gfp).unwrap();
+        machine.free_pages(page, Order::ZERO).unwrap();
+    }
+    let (stocked, free) = (set.count(), zone.stats().counts.free);
+    if Core::GATHERS {
+        assert!(free >= before.0 + 3 && stocked < before.1, "{stocked} in stock and {free} free, not {before:?}");
+    } else {
+        assert_eq!((free, stocked), (before.0, before.1 + 1));
+    }
+    machine.validate().unwrap();
 }
 
 #[test]
