@@ -204,5 +204,5 @@ pub(crate) fn twins_agree<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, at: &Mapp
 }
 
 #[cfg(test)]
-#[path = "audit_tests.rs"]
+#[path = "tests/audit.rs"]
 mod tests;

@@ -98,5 +98,5 @@ impl Range {
 }
 
 #[cfg(test)]
-#[path = "batch_tests.rs"]
+#[path = "tests/batch.rs"]
 mod tests;

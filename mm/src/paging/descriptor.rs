@@ -252,5 +252,5 @@ impl SecondLevel {
 }
 
 #[cfg(test)]
-#[path = "descriptor_tests.rs"]
+#[path = "tests/descriptor.rs"]
 mod tests;

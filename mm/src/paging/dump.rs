@@ -148,5 +148,5 @@ impl<P: PhysMap + ?Sized> Iterator for Dump<'_, '_, P> {
 }
 
 #[cfg(test)]
-#[path = "dump_tests.rs"]
+#[path = "tests/dump.rs"]
 mod tests;

@@ -309,5 +309,5 @@ fn run_va(run: Run) -> VirtAddr {
 }
 
 #[cfg(test)]
-#[path = "edit_tests.rs"]
+#[path = "tests/edit.rs"]
 mod tests;

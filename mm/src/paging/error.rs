@@ -69,5 +69,5 @@ pub(super) fn edit(va: VirtAddr, error: EditError) -> MapError {
 }
 
 #[cfg(test)]
-#[path = "error_tests.rs"]
+#[path = "tests/error.rs"]
 mod tests;

@@ -50,16 +50,4 @@ pub use table::{
 pub use walk::{Mapping, Mappings, PageSize, Translation};
 
 #[cfg(test)]
-mod change_tests;
-#[cfg(test)]
-mod cut_tests;
-#[cfg(test)]
-mod recording;
-#[cfg(test)]
-mod recording_tests;
-#[cfg(test)]
-mod retire_tests;
-#[cfg(test)]
-mod split_tests;
-#[cfg(test)]
 mod tests;

@@ -139,5 +139,5 @@ impl<P: PhysMap> ModelMmu<'_, P> {
 }
 
 #[cfg(test)]
-#[path = "model_tests.rs"]
+#[path = "tests/model.rs"]
 mod tests;

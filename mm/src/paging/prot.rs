@@ -236,5 +236,5 @@ impl Domain {
 }
 
 #[cfg(test)]
-#[path = "prot_tests.rs"]
+#[path = "tests/prot.rs"]
 mod tests;

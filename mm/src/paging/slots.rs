@@ -133,5 +133,5 @@ impl SlotWords<'_> {
 }
 
 #[cfg(test)]
-#[path = "slots_tests.rs"]
+#[path = "tests/slots.rs"]
 mod tests;

@@ -94,5 +94,5 @@ const fn pages(bytes: u64) -> usize {
 const _: () = assert!(HALF_WORDS * PAGE_SIZE as usize == SECTION_SIZE as usize);
 
 #[cfg(test)]
-#[path = "span_tests.rs"]
+#[path = "tests/span.rs"]
 mod tests;

@@ -241,5 +241,5 @@ unsafe fn words<P: PhysMap + ?Sized>(ram: &P, at: PhysAddr, count: usize) -> Opt
 }
 
 #[cfg(test)]
-#[path = "table_tests.rs"]
+#[path = "tests/table.rs"]
 mod tests;

@@ -1,117 +1,32 @@
 //! The mapper, walk, dump and audit against the model MMU and a map of what should be there.
+//!
+//! Beside it tests of more than one module; those of one are in the file of its name, as a part of that module.
 #![expect(clippy::cast_possible_truncation, reason = "addresses of the tests are below 4 GiB")]
+
+mod change;
+mod cut;
+pub(super) mod fixture;
+pub(super) mod recording;
+mod retire;
+mod split;
+mod told;
 
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::model::{Answer, ModelMmu};
 use super::*;
 use crate::addr::{PhysAddr, PhysRange, VirtAddr};
 use crate::layout::{LinearMap, VirtualLayout};
+use crate::paging::tests::fixture::{MIB, PAGE, Pool, ROOT, any_prot, expected, model, ram, ram_words, supersection};
 use crate::testing::{CountingTlb, FakeRam, scaled};
-
-pub(super) const MIB: u64 = 1 << 20;
-pub(super) const PAGE: u64 = 1 << 12;
-/// Frames of the tables: the first level, then table pages.
-pub(super) const ROOT: u64 = 0x4000_0000;
-pub(super) const POOL: u64 = ROOT + 0x4000;
-
-/// Table frames that are counted, dirty when handed out, and finite.
-pub(super) struct Pool {
-    free: Vec<PhysAddr>,
-    total: usize,
-}
-
-impl Pool {
-    pub(super) fn new(pages: u64) -> Self {
-        let free: Vec<_> = (0..pages).map(|page| PhysAddr::new(POOL + page * PAGE)).collect();
-        Self { total: free.len(), free }
-    }
-
-    pub(super) fn taken(&self) -> usize {
-        self.total - self.free.len()
-    }
-}
-
-impl TableSource for Pool {
-    fn take_table(&mut self) -> Option<PhysAddr> {
-        self.free.pop()
-    }
-
-    fn give_back(&mut self, table: PhysAddr) {
-        assert!(!self.free.contains(&table), "{table} was given back twice");
-        self.free.push(table);
-    }
-}
-
-pub(super) fn ram() -> FakeRam {
-    let ram = FakeRam::new(&[PhysRange::new(PhysAddr::new(ROOT), PhysAddr::new(ROOT + MIB))]);
-    let pool = ram_words(&ram, POOL, (MIB - 0x4000) as usize / 4);
-    // Table frames hold rubbish that looks like mappings until somebody clears them.
-    pool.fill(0xdead_bfff);
-    ram
-}
-
-#[expect(clippy::mut_from_ref, reason = "a test looks at and spoils RAM while nobody else does")]
-pub(super) fn ram_words(ram: &FakeRam, at: u64, words: usize) -> &mut [u32] {
-    let frame = crate::addr::Pfn::containing(PhysAddr::new(at)).unwrap();
-    let ptr = crate::platform::PhysMap::frames_ptr(ram, frame, words.div_ceil(1024) as u32).unwrap();
-    // SAFETY: the frames are in the fake RAM, and this thread alone uses them.
-    unsafe { std::slice::from_raw_parts_mut(ptr.as_ptr().cast(), words) }
-}
 
 fn mapper<'m>(ram: &'m FakeRam, tlb: &'m CountingTlb) -> Mapper<'m, FakeRam, CountingTlb> {
     // SAFETY: the test uses these frames as tables only.
     let tables = unsafe { Tables::new(ram, PhysAddr::new(ROOT)) }.unwrap();
     // SAFETY: the only editor; no MMU walks these tables.
     Mapper::new(unsafe { Editor::new(tables, tlb) })
-}
-
-pub(super) fn model(ram: &FakeRam) -> ModelMmu<'_, FakeRam> {
-    // The registers' values are typed in, so that a wrong constant in `regs` shows here.
-    ModelMmu { ram, ttbr: ROOT, prrr: 0xff0a_81a8, nmrr: 0x40e0_40e0, dacr: 1 }
-}
-
-/// What the MMU should find for `prot` at `pa`.
-pub(super) fn expected(pa: u64, prot: Prot, shift: u32) -> Answer {
-    let access = match prot.access {
-        Access::None => [false; 4],
-        Access::KernelRw => [true, true, false, false],
-        Access::KernelRwUserRo => [true, true, true, false],
-        Access::UserRw => [true; 4],
-        Access::KernelRo => [true, false, false, false],
-        Access::UserRo => [true, false, true, false],
-    };
-    let fetch = match prot.exec {
-        Exec::Allowed => [access[0], access[2]],
-        Exec::UserOnly => [false, access[2]],
-        Exec::Never => [false; 2],
-    };
-    let (kind, policy) = match prot.mem {
-        MemType::StronglyOrdered => (0, 0),
-        MemType::Device => (1, 0),
-        MemType::NormalNonCacheable => (2, 0),
-        MemType::WriteBackWriteAllocate => (2, 1),
-        MemType::WriteThrough => (2, 2),
-        MemType::WriteBack => (2, 3),
-    };
-    let shareable = prot.shareable || prot.mem == MemType::StronglyOrdered;
-    Answer { pa, access, fetch, kind, cache: [policy; 2], shareable, non_global: !prot.global, shift }
-}
-
-pub(super) fn any_prot() -> impl Strategy<Value = Prot> {
-    let access = prop::sample::select(Access::ALL.to_vec());
-    let exec = prop::sample::select(vec![Exec::Allowed, Exec::Never]);
-    let mem = prop::sample::select(MemType::ALL.to_vec());
-    (access, exec, mem, any::<bool>(), any::<bool>()).prop_map(|(access, exec, mem, shareable, global)| Prot {
-        access,
-        exec,
-        mem,
-        shareable,
-        global,
-    })
 }
 
 #[derive(Clone, Debug)]
@@ -439,11 +354,6 @@ fn single_pages_of_a_window_are_what_the_mmu_sees_and_the_audit_accepts() {
     assert!(mapper.tables().walk(VirtAddr::new(0x7fef_f000)).unwrap().is_some(), "its neighbours stay");
     mapper.unmap(VirtAddr::new(0x7fef_f000), 2 * PAGE, &mut pool).unwrap();
     assert_eq!(pool.taken(), 0, "software entries are cleared, too");
-}
-
-/// A supersection, which `Mapper` does not make by itself.
-pub(super) fn supersection(base: u64, prot: Prot) -> u32 {
-    descriptor::FirstLevel::Supersection { base: PhysAddr::new(base), prot }.encode().unwrap()
 }
 
 /// A linear map of 4 MiB, all sections, that passes the audit; `spoil` then writes to the tables.

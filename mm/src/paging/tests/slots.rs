@@ -1,9 +1,10 @@
 //! Windows of single pages: which are accepted, and which words a slot has.
 
-use super::super::recording::{Machine, first_page, hardware};
-use super::super::tests::{PAGE, Pool};
-use super::super::{Exec, Live, PageSize, recording::Told};
 use super::*;
+use crate::paging::tests::fixture::{PAGE, Pool};
+use crate::paging::tests::recording::Told;
+use crate::paging::tests::recording::{Machine, first_page, hardware};
+use crate::paging::{Exec, Live, PageSize};
 
 const BASE: VirtAddr = VirtAddr::new(0x7fe0_0000);
 const INDEX: usize = 0x7fe;

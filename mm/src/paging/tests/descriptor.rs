@@ -1,8 +1,8 @@
 //! The encoder against tables that were typed in from the manual, and against its own inverse over every value.
 #![expect(clippy::cast_possible_truncation, reason = "fields are cut to their width on purpose")]
 
-use super::super::soft::SoftEntry;
 use super::*;
+use crate::paging::soft::SoftEntry;
 
 fn every_prot() -> Vec<Prot> {
     let mut all = Vec::new();

@@ -1,10 +1,10 @@
 //! The judge: what it counts, and each thing that it refuses, spoilt alone.
 
-use super::super::recording::Machine;
-use super::super::tests::{MIB, PAGE, Pool, supersection};
-use super::super::{Access, Exec, Live, MemType};
 use super::*;
 use crate::layout::VirtualLayout;
+use crate::paging::tests::fixture::{MIB, PAGE, Pool, supersection};
+use crate::paging::tests::recording::Machine;
+use crate::paging::{Access, Exec, Live, MemType};
 
 const RW: Prot = Prot::KERNEL_RW;
 const RO: Prot = Prot::KERNEL_RO;

@@ -1,25 +1,13 @@
 //! What may be cut and what becomes of it: the borders of a range inside larger descriptors.
 #![expect(clippy::cast_possible_truncation, reason = "addresses of the tests are below 4 GiB")]
 
+use super::fixture::{AT, MIB, MIB_AT, PAGE, Pool, RO, RW, at, supersection, to};
 use super::recording::{Machine, Told, all_back, first_page};
-use super::tests::{MIB, PAGE, Pool, supersection};
-use super::*;
-use crate::addr::{PhysAddr, VirtAddr};
+use crate::addr::PhysAddr;
+use crate::paging::*;
 
-const AT: VirtAddr = VirtAddr::new(0xa000_0000);
-const MIB_AT: usize = 0xa00;
-const RW: Prot = Prot::KERNEL_RW;
-const RO: Prot = Prot::KERNEL_RO;
 /// A section can say it, a page cannot.
 const USER_ONLY: Prot = Prot { exec: Exec::UserOnly, access: Access::UserRo, ..RW };
-
-fn at(page: u64) -> VirtAddr {
-    VirtAddr::new(AT.raw() + (page * PAGE) as u32)
-}
-
-fn to(frame: u64, prot: Prot) -> (PhysAddr, Prot) {
-    (PhysAddr::new(frame * PAGE), prot)
-}
 
 #[test]
 fn what_pages_cannot_say_is_refused_where_a_section_would_be_cut_at_either_end() {

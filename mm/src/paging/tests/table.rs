@@ -1,8 +1,8 @@
 //! Where the words of a table lie, and which tables there are.
 
-use super::super::recording::Machine;
-use super::super::tests::{POOL, ROOT};
 use super::*;
+use crate::paging::tests::fixture::{POOL, ROOT};
+use crate::paging::tests::recording::Machine;
 
 const SECTION: u32 = 0x8000_0402;
 

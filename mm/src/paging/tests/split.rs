@@ -8,10 +8,10 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::model::Answer;
-use super::tests::{MIB, PAGE, Pool, ROOT, any_prot, expected, model, ram, ram_words, supersection};
-use super::*;
+use super::fixture::{MIB, PAGE, Pool, ROOT, any_prot, expected, model, ram, ram_words, supersection};
 use crate::addr::{Pfn, PhysAddr, VirtAddr};
+use crate::paging::model::Answer;
+use crate::paging::*;
 use crate::platform::{PhysMap, TlbControl};
 use crate::testing::{CountingTlb, FakeRam, scaled};
 

@@ -1,27 +1,15 @@
 //! Ranges that are unmapped in two steps: what they say, what is refused, and how the frames are handed out.
 #![expect(clippy::cast_possible_truncation, reason = "addresses of the tests are below 4 GiB")]
 
+use super::fixture::{AT, MIB, MIB_AT, PAGE, Pool, RO, RW, at, supersection, to};
 use super::recording::Told::First;
 use super::recording::{Machine, all_back, first_page, hardware};
-use super::retire::RETIRED;
-use super::tests::{MIB, PAGE, Pool, supersection};
-use super::*;
-use crate::addr::{Pfn, PhysAddr, VirtAddr};
+use crate::addr::{Pfn, PhysAddr};
+use crate::paging::retire::RETIRED;
+use crate::paging::*;
 
-const AT: VirtAddr = VirtAddr::new(0xa000_0000);
-const MIB_AT: usize = 0xa00;
-const RW: Prot = Prot::KERNEL_RW;
-const RO: Prot = Prot::KERNEL_RO;
 /// Where the first table of a `Pool::new(2)` lies.
 const TABLE: u64 = first_page(2);
-
-fn at(page: u64) -> VirtAddr {
-    VirtAddr::new(AT.raw() + (page * PAGE) as u32)
-}
-
-fn to(frame: u64, prot: Prot) -> (PhysAddr, Prot) {
-    (PhysAddr::new(frame * PAGE), prot)
-}
 
 /// What the descriptors of `size` with `prot` say.
 fn said(size: PageSize, prot: Prot) -> Said {

@@ -1,8 +1,8 @@
 //! Which addresses a batch flushes, and when it is everything.
 
-use super::super::recording::Machine;
-use super::super::recording::Told::{self, All, Page};
 use super::*;
+use crate::paging::tests::recording::Machine;
+use crate::paging::tests::recording::Told::{self, All, Page};
 
 fn at(page: u32) -> VirtAddr {
     VirtAddr::new(0x9000_0000 + page * PAGE_SIZE)

@@ -1,10 +1,10 @@
 //! The lines of a dump: every word of them, and where one ends.
 
-use super::super::Live;
-use super::super::recording::Machine;
-use super::super::tests::{MIB, PAGE, Pool, supersection};
 use super::*;
 use crate::addr::PhysAddr;
+use crate::paging::Live;
+use crate::paging::tests::fixture::{MIB, PAGE, Pool, supersection};
+use crate::paging::tests::recording::Machine;
 
 const RW: Prot = Prot::KERNEL_RW;
 

@@ -1,10 +1,10 @@
 //! The model MMU against words and registers whose meaning is written out: the judge is judged, too.
 
-use super::super::descriptor::{FirstLevel, SecondLevel};
-use super::super::recording::Machine;
-use super::super::tests::{POOL, ROOT, any_prot, expected, model};
-use super::super::{Access, Domain, Exec, MemType, Prot};
 use super::*;
+use crate::paging::descriptor::{FirstLevel, SecondLevel};
+use crate::paging::tests::fixture::{POOL, ROOT, any_prot, expected, model};
+use crate::paging::tests::recording::Machine;
+use crate::paging::{Access, Domain, Exec, MemType, Prot};
 use crate::testing::{FakeRam, scaled};
 use proptest::prelude::*;
 

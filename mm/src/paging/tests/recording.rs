@@ -7,15 +7,15 @@ use core::ptr::NonNull;
 use core::sync::atomic::AtomicU32;
 use std::vec::Vec;
 
-use super::tests::{PAGE, POOL, Pool, ROOT, ram, ram_words};
-use super::*;
+use super::fixture::{PAGE, POOL, Pool, ROOT, ram, ram_words};
 use crate::addr::{Pfn, PhysAddr, VirtAddr};
+use crate::paging::*;
 use crate::platform::{PhysMap, TlbControl};
 use crate::testing::FakeRam;
 
 /// What the caches or TLBs were told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Told {
+pub(in crate::paging) enum Told {
     /// To make these bytes of a table page visible: where, how many.
     Table(u64, usize),
     /// To make these first-level words visible: the first, how many.
@@ -28,8 +28,8 @@ pub(super) enum Told {
 
 /// RAM that counts how often it is asked where a frame lies.
 #[derive(Debug)]
-pub(super) struct CountedRam {
-    pub(super) ram: FakeRam,
+pub(in crate::paging) struct CountedRam {
+    pub(in crate::paging) ram: FakeRam,
     asked: Cell<usize>,
 }
 
@@ -43,20 +43,20 @@ unsafe impl PhysMap for CountedRam {
 
 /// Remembers what it is told, and what a walk that is not coherent sees: only what was made visible.
 #[derive(Debug)]
-pub(super) struct RecordingTlb {
+pub(in crate::paging) struct RecordingTlb {
     base: NonNull<u8>,
     told: RefCell<Vec<Told>>,
     visible: RefCell<Vec<u32>>,
 }
 
 impl RecordingTlb {
-    pub(super) fn new(ram: &FakeRam) -> Self {
+    pub(in crate::paging) fn new(ram: &FakeRam) -> Self {
         let base = ram.frames_ptr(Pfn::containing(PhysAddr::new(ROOT)).unwrap(), 256).unwrap();
         Self { base, told: RefCell::default(), visible: RefCell::new(all_words(ram).to_vec()) }
     }
 
     /// What was told since the last call.
-    pub(super) fn told(&self) -> Vec<Told> {
+    pub(in crate::paging) fn told(&self) -> Vec<Told> {
         self.told.take()
     }
 
@@ -70,7 +70,7 @@ impl RecordingTlb {
     }
 
     /// The first level and every hardware word below it are visible as they are; of faults, that they are.
-    pub(super) fn check_visible(&self, ram: &FakeRam) {
+    pub(in crate::paging) fn check_visible(&self, ram: &FakeRam) {
         let (words, visible) = (all_words(ram), self.visible.borrow());
         let check = |at: usize| {
             let (now, seen) = (words[at], visible[at]);
@@ -111,33 +111,33 @@ fn all_words(ram: &FakeRam) -> &[u32] {
 }
 
 /// Tables, their machine and their frames.
-pub(super) struct Machine {
-    pub(super) ram: CountedRam,
-    pub(super) tlb: RecordingTlb,
+pub(in crate::paging) struct Machine {
+    pub(in crate::paging) ram: CountedRam,
+    pub(in crate::paging) tlb: RecordingTlb,
 }
 
 impl Machine {
-    pub(super) fn new() -> Self {
+    pub(in crate::paging) fn new() -> Self {
         let ram = ram();
         Self { tlb: RecordingTlb::new(&ram), ram: CountedRam { ram, asked: Cell::new(0) } }
     }
 
-    pub(super) fn mapper(&self, live: Live) -> Mapper<'_, CountedRam, RecordingTlb> {
+    pub(in crate::paging) fn mapper(&self, live: Live) -> Mapper<'_, CountedRam, RecordingTlb> {
         Mapper::with_live(self.editor(), live)
     }
 
-    pub(super) fn tables(&self) -> Tables<'_, CountedRam> {
+    pub(in crate::paging) fn tables(&self) -> Tables<'_, CountedRam> {
         // SAFETY: the test uses these frames as tables only.
         unsafe { Tables::new(&self.ram, PhysAddr::new(ROOT)) }.unwrap()
     }
 
-    pub(super) fn editor(&self) -> Editor<'_, CountedRam, RecordingTlb> {
+    pub(in crate::paging) fn editor(&self) -> Editor<'_, CountedRam, RecordingTlb> {
         // SAFETY: a test changes the tables through one editor at a time, and no MMU walks them.
         unsafe { Editor::new(self.tables(), &self.tlb) }
     }
 
     /// Runs `body`; returns what was told meanwhile, and how often a frame was looked up.
-    pub(super) fn record<R>(&self, body: impl FnOnce() -> R) -> (Vec<Told>, usize) {
+    pub(in crate::paging) fn record<R>(&self, body: impl FnOnce() -> R) -> (Vec<Told>, usize) {
         self.tlb.told();
         self.ram.asked.set(0);
         body();
@@ -145,32 +145,32 @@ impl Machine {
     }
 
     /// As [`Self::record`], for who wants no counts.
-    pub(super) fn told<R>(&self, body: impl FnOnce() -> R) -> Vec<Told> {
+    pub(in crate::paging) fn told<R>(&self, body: impl FnOnce() -> R) -> Vec<Told> {
         self.record(body).0
     }
 
     /// The first-level word of the MiB `index`.
-    pub(super) fn first(&self, index: usize) -> &mut u32 {
+    pub(in crate::paging) fn first(&self, index: usize) -> &mut u32 {
         &mut ram_words(&self.ram.ram, ROOT, 4096)[index]
     }
 
     /// The 1,024 words of the table page at `page`.
-    pub(super) fn page(&self, page: u64) -> &mut [u32] {
+    pub(in crate::paging) fn page(&self, page: u64) -> &mut [u32] {
         ram_words(&self.ram.ram, page, 1024)
     }
 }
 
 /// The table page that a [`Pool`] of `pages` gives first.
-pub(super) const fn first_page(pages: u64) -> u64 {
+pub(in crate::paging) const fn first_page(pages: u64) -> u64 {
     POOL + (pages - 1) * PAGE
 }
 
 /// The hardware words of `count` pages from `page` on, of the half `half` of the table page at `table`, as a told sync.
-pub(super) const fn hardware(table: u64, half: u64, page: u64, count: usize) -> Told {
+pub(in crate::paging) const fn hardware(table: u64, half: u64, page: u64, count: usize) -> Told {
     Told::Table(table + (2 + half) * 1024 + page * 4, count * 4)
 }
 
 /// That all tables of `pool` are back.
-pub(super) fn all_back(pool: &Pool) -> bool {
+pub(in crate::paging) fn all_back(pool: &Pool) -> bool {
     pool.taken() == 0
 }

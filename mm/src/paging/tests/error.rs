@@ -1,7 +1,7 @@
 //! What each error says, and what a failed edit becomes.
 
-use super::super::Exec;
 use super::*;
+use crate::paging::Exec;
 
 const VA: VirtAddr = VirtAddr::new(0x9000_1000);
 const PA: PhysAddr = PhysAddr::new(0x1_8000_0000);

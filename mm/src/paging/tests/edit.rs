@@ -1,10 +1,10 @@
 //! Single writes to the tables: what is written, what is refused, and that a refusal writes nothing.
 
-use super::super::prot::Exec;
-use super::super::recording::Told::{All, First, Page};
-use super::super::recording::{Machine, hardware};
-use super::super::tests::{PAGE, POOL};
 use super::*;
+use crate::paging::prot::Exec;
+use crate::paging::tests::fixture::{PAGE, POOL};
+use crate::paging::tests::recording::Told::{All, First, Page};
+use crate::paging::tests::recording::{Machine, hardware};
 
 const TABLE: PhysAddr = PhysAddr::new(POOL);
 const RW: Prot = Prot::KERNEL_RW;

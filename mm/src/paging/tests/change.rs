@@ -1,27 +1,14 @@
 //! Protections and other frames: what is broken before it is made, what is flushed, what is refused.
 #![expect(clippy::cast_possible_truncation, reason = "addresses of the tests are below 4 GiB")]
 
+use super::fixture::{MIB, MIB_AT, PAGE, Pool, RO, RW, at, expected, model, supersection, to};
 use super::recording::Told::{All, First, Page, Table};
 use super::recording::{Machine, Told, all_back, first_page, hardware};
-use super::tests::{MIB, PAGE, Pool, expected, model, supersection};
-use super::*;
-use crate::addr::{PhysAddr, VirtAddr};
+use crate::addr::PhysAddr;
+use crate::paging::*;
 
-/// An even MiB, and its index.
-const AT: VirtAddr = VirtAddr::new(0xa000_0000);
-const MIB_AT: usize = 0xa00;
-const RW: Prot = Prot::KERNEL_RW;
-const RO: Prot = Prot::KERNEL_RO;
 /// Where the first table of a `Pool::new(2)` lies.
 const TABLE: u64 = first_page(2);
-
-fn at(page: u64) -> VirtAddr {
-    VirtAddr::new(AT.raw() + (page * PAGE) as u32)
-}
-
-fn to(frame: u64, prot: Prot) -> (PhysAddr, Prot) {
-    (PhysAddr::new(frame * PAGE), prot)
-}
 
 /// Hardware words of the even half.
 const fn words(page: u64, count: usize) -> Told {

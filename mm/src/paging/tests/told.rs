@@ -3,28 +3,22 @@
 
 use proptest::prelude::*;
 
+use super::fixture::{MIB, PAGE, Pool, RO, RW, to};
 use super::recording::Told::{All, First, Page, Table};
 use super::recording::{Machine, Told, all_back, first_page, hardware};
-use super::split_tests::{any_op, apply};
-use super::tests::{MIB, PAGE, Pool};
-use super::*;
+use super::split::{any_op, apply};
 use crate::addr::{Pfn, PhysAddr, VirtAddr};
+use crate::paging::*;
 use crate::testing::scaled;
 
 /// The odd MiB of a pair, and its index.
 const AT: VirtAddr = VirtAddr::new(0xa010_0000);
 const MIB_AT: usize = 0xa01;
-const RW: Prot = Prot::KERNEL_RW;
-const RO: Prot = Prot::KERNEL_RO;
 /// Where the first table of a `Pool::new(2)` lies.
 const TABLE: u64 = first_page(2);
 
 fn at(page: u64) -> VirtAddr {
     VirtAddr::new(AT.raw() + (page * PAGE) as u32)
-}
-
-const fn to(frame: u64, prot: Prot) -> (PhysAddr, Prot) {
-    (PhysAddr::new(frame * PAGE), prot)
 }
 
 /// The addresses of `count` descriptors of `step` pages from page `first` on.
