@@ -6,6 +6,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::scaled;
 
 const CPUS: usize = 4;
 
@@ -70,7 +71,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(scaled(48)))]
 
     #[test]
     fn no_cpu_runs_two_spaces_under_one_number_without_a_flush_between(

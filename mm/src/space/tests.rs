@@ -12,7 +12,7 @@ use super::*;
 use crate::addr::PhysRange;
 use crate::paging::model::ModelMmu;
 use crate::paging::{Access, Domain, Exec, FIRST_LEVEL_SIZE, MapError};
-use crate::testing::{CountingTlb, FakeRam};
+use crate::testing::{CountingTlb, FakeRam, scaled};
 
 const PAGE: u64 = 1 << 12;
 const MIB: u64 = 1 << 20;
@@ -295,7 +295,7 @@ fn run(ops: &[Op], pxn: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(scaled(24)))]
 
     #[test]
     fn spaces_show_each_its_own_pages_one_kernel_half_and_give_every_table_back(

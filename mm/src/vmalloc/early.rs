@@ -131,13 +131,13 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::testing::with_log;
+    use crate::testing::{scaled, with_log};
     use crate::vmalloc::tree_tests::Random;
 
     #[test]
     fn windows_are_given_out_once_and_keep_what_they_map() {
         let (mut early, mut taken, mut random) = (EarlyIo::new(), Vec::<EarlyWindow>::new(), Random(7));
-        for _ in 0..20_000 {
+        for _ in 0..scaled(20_000) {
             let pa = PhysAddr::new(u64::from(random.below(1 << 30)) * 3);
             let bytes = random.below(40 * PAGE_SIZE);
             let pages = (pa.raw() % 4096 + u64::from(bytes)).div_ceil(4096);

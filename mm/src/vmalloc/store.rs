@@ -313,7 +313,7 @@ mod tests {
 
     use super::*;
     use crate::addr::{PhysAddr, PhysRange};
-    use crate::testing::FakeRam;
+    use crate::testing::{FakeRam, scaled};
     use crate::vmalloc::tree_tests::Random;
 
     struct Pages {
@@ -340,7 +340,7 @@ mod tests {
         let (ram, mut pages) = ram(40);
         let mut store = PagedNodes::new(&ram, &mut pages);
         let (mut taken, mut random) = (Vec::<(NodeId, u32)>::new(), Random(11));
-        for step in 0..30_000_u32 {
+        for step in 0..scaled(30_000) {
             // Waves, so that pages fill and empty.
             if random.below(8) < if step / 3000 % 2 == 0 { 5 } else { 3 } {
                 let id = store.take().unwrap();

@@ -91,6 +91,7 @@ impl<'m, const COUNT: usize> Sets<'m, COUNT> {
 mod tests {
     use super::*;
     use crate::buddy::model::XorShift;
+    use crate::testing::scaled;
     use std::collections::BTreeSet;
     use std::vec;
 
@@ -102,7 +103,7 @@ mod tests {
             let mut sets = Sets::<3>::new(&mut words, blocks);
             let mut set = BTreeSet::new();
             let mut rng = XorShift(0x1234_5678);
-            for step in 0..4000 {
+            for step in 0..scaled(4000) {
                 let block = rng.below(blocks);
                 // Few members at times, so that whole words become 0.
                 if rng.below(8) < if step / 500 % 2 == 0 { 5 } else { 1 } {

@@ -61,7 +61,9 @@ impl TableSource for Pool {
 
 pub(in crate::paging) fn ram() -> FakeRam {
     let ram = FakeRam::new(&[PhysRange::new(PhysAddr::new(ROOT), PhysAddr::new(ROOT + MIB))]);
-    let pool = ram_words(&ram, POOL, (MIB - 0x4000) as usize / 4);
+    // Miri would take longer for all of it than for the tests.
+    let pages = if cfg!(miri) { 32 } else { (MIB - 0x4000) / PAGE };
+    let pool = ram_words(&ram, POOL, (pages * PAGE) as usize / 4);
     // Table frames hold rubbish that looks like mappings until somebody clears them.
     pool.fill(0xdead_bfff);
     ram
