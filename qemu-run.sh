@@ -42,7 +42,7 @@ Builds the image, installing what that takes, and runs it on an emulated board.
 
 Environment: QUIRE_TOOLCHAIN=rustup|debian forces a toolchain; CARGO_TARGET_DIR is honoured.
 Files: build/<release|debug>[-compact]/quire.bin is the image, quire.elf its symbols; build/boot.log
-and build/bench.log are the last logs.
+and build/bench.log are the last logs, with -compact in the name those of that core.
 PAGE
 }
 
@@ -265,6 +265,7 @@ fi
 [ "$command" != monitor ] || { echo "$ME: the monitor comes later" >&2; exit 2; }
 select_board "$board" "$mem" # a wrong name or size is told before anything is built
 LOG=$BUILD/$command.log
+[ "$core" = classic ] || LOG=$BUILD/$command-$core.log # benches of both cores may run side by side
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 ERRORS=$(mktemp)

@@ -15,6 +15,7 @@ usage: scripts/soak.sh [--record] PART...
   torture         10,000,000 operations of torture in the image, on 64 MiB, with failures injected
   fuzz[:TARGET]   an hour of fuzzing for each target, two at a time, or for one
   miri            Miri over all that it can do in an hour or so
+  asan            AddressSanitizer over mm's and boot's tests
 
   --record        writes what came of it into docs/soaks.tsv, with the commit
   --recorded      runs nothing: says what docs/soaks.tsv holds, as the test run's summary does
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
         -h | --help) help; exit 0 ;;
         --record) record=1 ;;
         --recorded) recorded=1 ;;
-        model | torture | fuzz | fuzz:[a-z]* | miri) parts+=("$1") ;;
+        model | torture | fuzz | fuzz:[a-z]* | miri | asan) parts+=("$1") ;;
         *) usage_error "unknown argument '$1'" ;;
     esac
     shift
@@ -82,6 +83,12 @@ miri() {
     local log=$BUILD/soak-miri.log since=$SECONDS
     QUIRE_LONG=1 "$ROOT/scripts/miri.sh" >"$log" 2>&1 || { tail -n 5 "$log"; die "Miri failed, or is left out"; }
     came "Miri, long" "$(sed -n 's/^summary: Miri: //p' "$log"), $((SECONDS - since)) s"
+}
+
+asan() {
+    local log=$BUILD/soak-asan.log
+    "$ROOT/scripts/asan.sh" >"$log" 2>&1 || { tail -n 5 "$log"; die "AddressSanitizer failed, or is left out"; }
+    came "AddressSanitizer" "$(sed -n 's/^summary: AddressSanitizer: //p' "$log")"
 }
 
 if [ -n "$recorded" ]; then
