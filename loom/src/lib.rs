@@ -21,10 +21,13 @@ pub mod platform {
     }
 }
 
-pub use mm::{addr, migrate, order, zone};
+pub use mm::{addr, buddy, migrate, order, zone};
 
 pub mod memmap;
+pub mod page_alloc;
 pub mod sync;
+#[path = "../../mm/src/vmstat/mod.rs"]
+pub mod vmstat;
 
 /// A CPU in a model takes no interrupts.
 #[derive(Clone, Copy, Debug)]
@@ -37,4 +40,24 @@ unsafe impl platform::IrqControl for NoIrq {
     fn save_and_disable() {}
 
     unsafe fn restore((): ()) {}
+}
+
+/// CPU `N` of a model, which one of its threads is.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu<const N: u32>;
+
+// SAFETY: as above.
+unsafe impl<const N: u32> platform::IrqControl for Cpu<N> {
+    type Saved = ();
+
+    fn save_and_disable() {}
+
+    unsafe fn restore((): ()) {}
+}
+
+// SAFETY: a model gives each of its threads a number of its own.
+unsafe impl<const N: u32> sync::CurrentCpu for Cpu<N> {
+    fn current_cpu() -> sync::CpuId {
+        sync::CpuId::new(N)
+    }
 }

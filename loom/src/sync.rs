@@ -1,5 +1,7 @@
 //! mm's `sync`, file by file.
 
+#[path = "../../mm/src/sync/cpu.rs"]
+mod cpu;
 #[path = "../../mm/src/sync/init_once.rs"]
 mod init_once;
 #[path = "../../mm/src/sync/irq_lock.rs"]
@@ -28,8 +30,10 @@ mod rank {
 #[path = "../../mm/src/sync/seqcount.rs"]
 mod seqcount;
 #[path = "../../mm/src/sync/task_lock.rs"]
+#[allow(dead_code, reason = "ranks are told elsewhere")]
 mod task_lock;
 
+pub use cpu::{CpuId, CurrentCpu};
 pub use init_once::InitOnce;
 pub use irq_lock::{IrqLock, IrqLockGuard, IrqOff};
 pub use seqcount::{SeqCount, Snapshot};

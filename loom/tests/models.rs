@@ -3,9 +3,13 @@
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
-use quire_loom::NoIrq;
-use quire_loom::memmap::Block;
+use quire_loom::addr::NodeId;
+use quire_loom::memmap::{Block, ZoneTag};
+use quire_loom::page_alloc::Stock;
 use quire_loom::sync::{InitOnce, IrqLock, SeqCount, TaskLock};
+use quire_loom::vmstat::{Counters, CpuCounters, VmEvent, ZoneItem};
+use quire_loom::zone::ZoneType;
+use quire_loom::{Cpu, NoIrq};
 
 /// A lock that was used once, so that loom knows it.
 fn lock<T>(value: T) -> Arc<IrqLock<T, NoIrq>> {
@@ -203,5 +207,100 @@ fn a_mark_and_a_reference_that_are_set_at_once_are_both_there() {
         let (marked, got, block) = on_two_cpus(Block::mark_moving, Block::get);
         assert!(marked && got);
         assert!(block.is_moving() && block.references() == 2);
+    });
+}
+
+const ITEM: (ZoneTag, ZoneItem) = (ZoneTag::new(NodeId::ZERO, ZoneType::Normal), ZoneItem::NumaMiss);
+
+/// Counters of two CPUs that fold from 2 pages on; each has counted one, and was read.
+fn counters() -> Arc<Counters<'static>> {
+    let mut counters = Counters::default();
+    counters.set_cpus(Box::leak(Box::new([CpuCounters::new(), CpuCounters::new()])));
+    counters.set_threshold(ITEM.0, 1);
+    counters.add::<Cpu<0>>(ITEM.0, ITEM.1, 1);
+    counters.add::<Cpu<1>>(ITEM.0, ITEM.1, 1);
+    assert_eq!((counters.zone(ITEM.0, ITEM.1), counters.event(VmEvent::OomKill)), (2, 0));
+    Arc::new(counters)
+}
+
+#[test]
+fn what_two_cpus_count_is_all_there_at_the_end() {
+    loom::model(|| {
+        let counters = counters();
+        let theirs = counters.clone();
+        let cpu = thread::spawn(move || {
+            theirs.add::<Cpu<1>>(ITEM.0, ITEM.1, 3);
+            theirs.count::<Cpu<1>>(VmEvent::OomKill, 1);
+        });
+        counters.add::<Cpu<0>>(ITEM.0, ITEM.1, 1);
+        counters.count::<Cpu<0>>(VmEvent::OomKill, 1);
+        // A CPU without a place counts in the totals.
+        counters.add::<Cpu<2>>(ITEM.0, ITEM.1, 5);
+        cpu.join().unwrap();
+        assert_eq!((counters.zone(ITEM.0, ITEM.1), counters.event(VmEvent::OomKill)), (11, 2));
+    });
+}
+
+#[test]
+fn who_reads_while_a_cpu_folds_sees_no_page_twice() {
+    loom::model(|| {
+        let counters = counters();
+        let theirs = counters.clone();
+        let cpu = thread::spawn(move || theirs.add::<Cpu<1>>(ITEM.0, ITEM.1, 1));
+        let seen = counters.zone(ITEM.0, ITEM.1);
+        assert!((1..=3).contains(&seen), "{seen} of 3 pages");
+        cpu.join().unwrap();
+    });
+}
+
+#[test]
+fn a_pageset_that_other_cpus_count_is_never_seen_with_more_than_it_may_hold() {
+    loom::model(|| {
+        let stock = Arc::new(Stock::new());
+        let theirs = stock.clone();
+        let cpu = thread::spawn(move || theirs.count());
+        // Two ends that move: a start seen with an older end lies beyond it.
+        assert!(stock.free(2));
+        assert_eq!((stock.drain(), stock.drain()), (Some(1), Some(2)));
+        assert!(stock.free(3));
+        let seen = cpu.join().unwrap();
+        assert!(seen <= Stock::HIGH, "{seen} pages");
+        assert_eq!(stock.count(), 1);
+    });
+}
+
+#[test]
+fn a_pageset_that_is_closed_has_no_hits_once_its_cpu_has_looked_after_it() {
+    loom::model(|| {
+        let shared = Arc::new((Stock::new(), lock(()), AtomicU32::new(0)));
+        shared.2.load(Ordering::Relaxed);
+        let theirs = shared.clone();
+        let closing = thread::spawn(move || {
+            let (stock, zone, asked) = &*theirs;
+            let held = zone.lock();
+            stock.close(true);
+            drop(held);
+            // Its CPU is asked to drain.
+            asked.store(1, Ordering::Release);
+        });
+        let theirs = shared.clone();
+        let telling = thread::spawn(move || {
+            let (stock, zone, _) = &*theirs;
+            let _held = zone.lock();
+            stock.tell();
+        });
+        let (stock, _, asked) = &*shared;
+        let mut pages = Vec::from_iter(stock.alloc());
+        if asked.load(Ordering::Acquire) == 1 {
+            stock.look_after();
+            assert!(!stock.free(9), "room in a closed pageset");
+        }
+        closing.join().unwrap();
+        telling.join().unwrap();
+        // It had no room before, or loses it now; whoever was told later, it stays closed.
+        stock.look_after();
+        assert!(stock.alloc().is_none() && !stock.free(9));
+        pages.extend(stock.drain());
+        assert_eq!(pages, [1]);
     });
 }

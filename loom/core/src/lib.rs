@@ -104,6 +104,22 @@ pub mod sync {
             )*};
         }
 
+        macro_rules! arithmetic {
+            ($($name:ident $value:ty,)*) => {$(
+                impl $name {
+                    /// As `core`'s.
+                    pub fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                        self.real().fetch_add(value, order)
+                    }
+
+                    /// As `core`'s.
+                    pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                        self.real().swap(value, order)
+                    }
+                }
+            )*};
+        }
+
         impl AtomicU32 {
             /// As `core`'s.
             pub fn fetch_or(&self, bits: u32, order: Ordering) -> u32 {
@@ -140,7 +156,8 @@ pub mod sync {
             }
         }
 
-        atomics! { AtomicBool bool, AtomicU8 u8, AtomicU32 u32, AtomicUsize usize, }
+        atomics! { AtomicBool bool, AtomicU8 u8, AtomicU32 u32, AtomicI32 i32, AtomicUsize usize, }
+        arithmetic! { AtomicU32 u32, AtomicI32 i32, }
     }
 }
 

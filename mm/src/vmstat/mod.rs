@@ -17,7 +17,7 @@
 #[cfg(test)]
 mod tests;
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicI32, AtomicU32};
 
 use crate::memmap::ZoneTag;
@@ -164,9 +164,9 @@ impl<'m> Counters<'m> {
         let place = &cpu.zones[zone.index()][item as usize];
         let sum = place.load(Relaxed).wrapping_add(delta);
         if sum.unsigned_abs() > self.threshold(zone) {
-            // A reader between the two sees too little, never a page twice.
+            // A reader between the two sees too little; with the new total it sees the new place, so never a page twice.
             place.store(0, Relaxed);
-            total.fetch_add(sum, Relaxed);
+            total.fetch_add(sum, Release);
         } else {
             place.store(sum, Relaxed);
         }
@@ -187,10 +187,9 @@ impl<'m> Counters<'m> {
     /// A zone's counter, exact while the CPUs are at rest (Linux: `zone_page_state_snapshot`).
     #[must_use]
     pub fn zone(&self, zone: ZoneTag, item: ZoneItem) -> u32 {
-        let of =
-            |zones: &[[AtomicI32; ZoneItem::COUNT]; ZoneTag::COUNT]| zones[zone.index()][item as usize].load(Relaxed);
-        let parts = self.cpus.iter().map(|cpu| of(&cpu.zones));
-        parts.fold(of(&self.zones), i32::wrapping_add).cast_unsigned()
+        let total = self.zones[zone.index()][item as usize].load(Acquire);
+        let parts = self.cpus.iter().map(|cpu| cpu.zones[zone.index()][item as usize].load(Relaxed));
+        parts.fold(total, i32::wrapping_add).cast_unsigned()
     }
 
     /// An event's count, exact while the CPUs are at rest (Linux: `all_vm_events`).

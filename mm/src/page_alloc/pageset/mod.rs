@@ -135,11 +135,18 @@ impl<'m> Pageset<'m> {
         PagesetSize { high: self.high.load(Relaxed), batch: self.batch.load(Relaxed) }
     }
 
-    /// Pages in stock; exact on its own CPU.
+    /// Pages in stock; exact on its own CPU. To another CPU it is a number that there may be: no two rings are seen at one
+    /// moment.
     #[must_use]
     pub fn count(&self) -> u32 {
+        self.pages(Ring::seen)
+    }
+
+    /// Pages in all rings, each of which has `len` blocks.
+    #[inline]
+    fn pages(&self, len: impl Fn(&Ring) -> u32) -> u32 {
         let (orders, _) = self.rings.as_chunks::<LANES>();
-        let blocks = |lanes: &[Ring; LANES]| lanes.iter().map(Ring::len).sum::<u32>();
+        let blocks = |lanes: &[Ring; LANES]| lanes.iter().map(&len).sum::<u32>();
         orders.iter().zip(0..).map(|(lanes, order)| blocks(lanes) << order).sum()
     }
 
@@ -180,7 +187,7 @@ impl<'m> Pageset<'m> {
     pub(super) fn recount(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
         add(&self.freed, by_hits);
-        let room = self.size().high.saturating_sub(self.count());
+        let room = self.size().high.saturating_sub(self.pages(Ring::len));
         self.recounted(room);
         room
     }

@@ -99,9 +99,16 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    /// How many blocks it has, on its own CPU.
     #[inline]
     pub(super) fn len(&self) -> u32 {
         self.end.load(Relaxed).wrapping_sub(self.start.load(Relaxed))
+    }
+
+    /// The same on any CPU: the ends may be of two moments, and the start beyond the end.
+    pub(super) fn seen(&self) -> u32 {
+        let len = self.len();
+        if len > RING_SLOTS { 0 } else { len }
     }
 }
 
