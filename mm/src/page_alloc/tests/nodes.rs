@@ -342,6 +342,20 @@ fn zone_reclaim_keeps_an_allocation_near() {
 }
 
 #[test]
+fn a_request_without_marks_is_served_by_the_local_node_first_whichever_it_prefers() {
+    let machine = machine(Policies::default());
+    let first = |gfp| machine.alloc_pages_nodemask(node(1), gfp, Order::ZERO, None).map(|pfn| zone_of(&machine, pfn));
+    let rights = KERNEL | GfpFlags::MEMALLOC;
+    assert_eq!(first(rights), Ok(normal(1)));
+    for zone in [HIGH, normal(0), normal(1), normal(2)] {
+        machine.set_watermarks(zone, &Watermarks { min: 9000, low: 9000, high: 9000, lowmem_reserve: [0; 4] });
+    }
+    assert_eq!(first(rights), Ok(normal(0)));
+    assert_eq!(first(rights | GfpFlags::THISNODE), Ok(normal(1)));
+    assert!(first(KERNEL | GfpFlags::NORETRY).is_err());
+}
+
+#[test]
 fn fair_batches_spread_over_the_zones_of_the_local_node_in_proportion() {
     let spread = |fair_zones| {
         let mut machine = machine(Policies { fair_zones, ..Policies::default() });

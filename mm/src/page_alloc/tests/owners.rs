@@ -58,6 +58,8 @@ pub(super) struct Owner {
     /// How often the next move is to be asked for again.
     pub(super) again: AtomicU32,
     pub(super) isolated: AtomicU32,
+    /// How often it was asked for a page, whatever it said.
+    pub(super) asked: AtomicU32,
 }
 
 pub(super) const NOBODY: u32 = u32::MAX;
@@ -105,6 +107,7 @@ impl Owner {
 
 impl MigrationOps for Owner {
     fn isolate_page(&self, pfn: Pfn, private: u32) -> bool {
+        self.asked.fetch_add(1, SeqCst);
         let known = self.pages.lock().unwrap().get(&private).is_some_and(|(at, _)| *at == pfn);
         let willing = known && self.unwilling.load(SeqCst) != private;
         self.isolated.fetch_add(u32::from(willing), SeqCst);
@@ -170,6 +173,7 @@ impl Lent {
             stuck: AtomicU32::new(NOBODY),
             again: AtomicU32::new(0),
             isolated: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
         }));
         let id = machine.register_owner(owner).unwrap();
         let words = Box::leak(std::vec![0; CmaArea::<HostIrq>::words_for(AREA.pages())].into_boxed_slice());
