@@ -17,12 +17,13 @@ LARGE=(report:: memmap:: phase:: paging::table paging::slots paging::edit space:
     page_alloc::pageset buddy::tests::classic)
 LARGE+=(page_alloc::tests::classic::cases::{following,owned,turns})
 # So many steps that Miri would take longer for one of them than for all others.
-TOO_SLOW=(random every_word every_base model threads grows_from plan::tests zonelist::tests a_batch whatever_values)
+TOO_SLOW=(random every_word every_base model threads grows_from plan::tests zonelist::tests a_batch_takes
+    whatever_values)
 BODIES=(memblock buddy page_alloc)
 
 setup_toolchain
 need_nightly miri rust-src
-export QUIRE_TEST_SCALE=${QUIRE_TEST_SCALE:-1/100}
+export QUIRE_TEST_SCALE=1/100 # whatever other tests are given
 strict="-Zmiri-strict-provenance -Zmiri-disable-isolation -Zmiri-ignore-leaks"
 log=$BUILD/miri.log skip=()
 for part in "${TOO_SLOW[@]}"; do skip+=(--skip "$part"); done
@@ -39,5 +40,11 @@ long() {
     under "" "${@:-${SMALL[@]}}" && { [ $# -gt 0 ] || [ -z "${QUIRE_LONG:-}" ] || long; }
 } 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
-printf 'summary: Miri: %s tests of mm without undefined behaviour\n' "$(grep -c '^test .* ok$' "$log")"
+names=("${SMALL[@]}")
+[ -z "${QUIRE_LONG:-}" ] || names+=("${LARGE[@]}" "${BODIES[@]}")
+[ $# = 0 ] || names=("$@")
+for name in "${names[@]}"; do
+    grep -q "^test .*$name.* ok$" "$log" || die "Miri ran no test of the name '$name'"
+done
+printf 'summary: Miri: %s tests without undefined behaviour\n' "$(grep -c '^test .* ok$' "$log")"
 exit "$status"

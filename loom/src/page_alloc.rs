@@ -6,7 +6,7 @@ mod pageset;
 
 use core::sync::atomic::AtomicU32;
 
-use pageset::{Heat, Pageset, PagesetSize, RingIndex, open_rings};
+use pageset::{Pageset, PagesetSize, RingIndex, open_rings};
 
 use crate::addr::Pfn;
 use crate::migrate::MigrateType;
@@ -25,7 +25,7 @@ impl Stock {
         let set = Pageset::new(slots, PagesetSize { high: Self::HIGH, batch: 1 }).unwrap();
         set.set_open(open_rings(u32::MAX));
         let stock = Self(set);
-        assert!(stock.free(1) && stock.count() == 1);
+        assert!(stock.free(1) && stock.count() == 1 && stock.freed() == 1);
         stock
     }
 
@@ -43,9 +43,19 @@ impl Stock {
         self.0.push_hit(Pfn::new(page), Order::ZERO, false, || Some(MigrateType::Movable as u32))
     }
 
-    /// Its own CPU takes the coldest page for the zone.
+    /// Its own CPU, or one that holds the zone's lock after that has stopped, takes the coldest page for the zone.
     pub fn drain(&self) -> Option<u32> {
-        self.0.pop(Self::ring(), Heat::Cold).map(Pfn::raw)
+        let mut page = None;
+        self.0.take_coldest(1, false, |mut blocks, _| {
+            page = blocks.next().map(Pfn::raw);
+            blocks.left()
+        });
+        page
+    }
+
+    /// Pages that callers freed, on any CPU.
+    pub fn freed(&self) -> u32 {
+        self.0.freed()
     }
 
     /// Its own CPU looks after it; returns how many pages fit.

@@ -99,14 +99,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         found.pagesets().iter().for_each(|set| set.set_size(size));
         found.trim_local();
         if let Some(cpus) = self.services().cpus {
-            for (cpu, set) in (0..).zip(found.pagesets()) {
-                if set.count() > size.high {
-                    // One that does not run keeps what it has until it is drained.
-                    let _ = cpus.run_on(CpuId::new(cpu), &|| found.trim_local());
-                } else {
-                    // Its room may still be of the old size.
-                    let _ = cpus.run_on(CpuId::new(cpu), &|| found.recount_local());
-                }
+            for (cpu, _) in (0..).zip(found.pagesets()) {
+                // Its room may still be of the old size, even if it holds little. One that does not run keeps what it has until
+                // it is drained.
+                let _ = cpus.run_on(CpuId::new(cpu), &|| found.trim_local());
             }
         }
         Ok(())

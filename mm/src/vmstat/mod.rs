@@ -164,7 +164,7 @@ impl<'m> Counters<'m> {
         let place = &cpu.zones[zone.index()][item as usize];
         let sum = place.load(Relaxed).wrapping_add(delta);
         if sum.unsigned_abs() > self.threshold(zone) {
-            // A reader between the two sees too little; with the new total it sees the new place, so never a page twice.
+            // A reader between the two sees nothing of the sum; with the new total it sees the new place, so never it twice.
             place.store(0, Relaxed);
             total.fetch_add(sum, Release);
         } else {
@@ -195,8 +195,8 @@ impl<'m> Counters<'m> {
     /// An event's count, exact while the CPUs are at rest (Linux: `all_vm_events`).
     #[must_use]
     pub fn event(&self, event: VmEvent) -> u32 {
-        let of = |events: &[AtomicU32; EVENTS]| events[event as usize].load(Relaxed);
-        self.cpus.iter().map(|cpu| of(&cpu.events)).fold(of(&self.events), u32::wrapping_add)
+        let total = self.events[event as usize].load(Acquire);
+        self.cpus.iter().map(|cpu| cpu.events[event as usize].load(Relaxed)).fold(total, u32::wrapping_add)
     }
 
     /// Folds what a CPU that has stopped counted into the totals (Linux: `cpu_vm_stats_fold`, `vm_events_fold_cpu`).
@@ -204,11 +204,11 @@ impl<'m> Counters<'m> {
         let Some(cpu) = self.cpus.get(cpu.index()) else { return };
         for (places, totals) in cpu.zones.iter().zip(&self.zones) {
             for (place, total) in places.iter().zip(totals) {
-                total.fetch_add(place.swap(0, Relaxed), Relaxed);
+                total.fetch_add(place.swap(0, Relaxed), Release);
             }
         }
         for (place, total) in cpu.events.iter().zip(&self.events) {
-            total.fetch_add(place.swap(0, Relaxed), Relaxed);
+            total.fetch_add(place.swap(0, Relaxed), Release);
         }
     }
 }

@@ -8,7 +8,7 @@
 //!              little as can be: at 0 the pages are counted anew, and the zone is looked after. What `room` lost since
 //!              are the pages that were freed, so that hits need not count them.
 //!              A pageset that is closed gives hits neither types nor room, so that every block takes the long way.
-//! Invariants.  1. Pages in all rings + `room` never exceed `high`. 2. Every frame in a ring has the state `pageset` of
+//! Invariants.  1. Pages in all rings + `room` never exceed `high`, as it was at the last count. 2. Every frame in a ring has the state `pageset` of
 //!              the ring's order. 3. Only the owning CPU, with interrupts masked, changes a pageset; others may read its
 //!              counts, and write `open` and `closed`.
 //! Picture.     slots of one ring     cold -> | 7 | 3 | 9 |   |   | <- hot
@@ -95,7 +95,12 @@ pub struct Pageset<'m> {
     granted: AtomicU32,
     /// Pages that callers freed, up to the last count.
     freed: AtomicU32,
+    /// The `high` of the last count, or [`NO_BOUND`] when there was more.
+    bound: AtomicU32,
 }
+
+/// No `high` is as large.
+const NO_BOUND: u32 = u32::MAX;
 
 fn add(counter: &AtomicU32, pages: u32) {
     counter.store(counter.load(Relaxed).wrapping_add(pages), Relaxed);
@@ -126,6 +131,7 @@ impl<'m> Pageset<'m> {
             closed: zero(),
             granted: AtomicU32::new(size.high),
             freed: zero(),
+            bound: AtomicU32::new(size.high),
         })
     }
 
@@ -135,8 +141,8 @@ impl<'m> Pageset<'m> {
         PagesetSize { high: self.high.load(Relaxed), batch: self.batch.load(Relaxed) }
     }
 
-    /// Pages in stock; exact on its own CPU. To another CPU it is a number that there may be: no two rings are seen at one
-    /// moment.
+    /// Pages in stock; exact on its own CPU. Another CPU may see too few or too many, as it sees no two ends of rings at
+    /// one moment, but never more than the rings have places.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.pages(Ring::seen)
@@ -156,10 +162,13 @@ impl<'m> Pageset<'m> {
         orders.iter().zip(0..).map(|(lanes, order)| lanes[RETURNS as usize].len() << order).sum()
     }
 
-    /// Pages that callers gave to it; exact on its own CPU. It wraps.
+    /// Pages that callers gave to it; exact on its own CPU. It wraps. Another CPU may see those since the last count twice,
+    /// or not yet: they are at most `high`.
     #[must_use]
     pub fn freed(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
+        // More was never granted: the two are of different moments.
+        let by_hits = if by_hits > RING_SLOTS { 0 } else { by_hits };
         self.freed.load(Relaxed).wrapping_add(by_hits)
     }
 
@@ -187,7 +196,9 @@ impl<'m> Pageset<'m> {
     pub(super) fn recount(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
         add(&self.freed, by_hits);
-        let room = self.size().high.saturating_sub(self.pages(Ring::len));
+        let (pages, high) = (self.pages(Ring::len), self.size().high);
+        self.bound.store(if pages <= high { high } else { NO_BOUND }, Relaxed);
+        let room = high.saturating_sub(pages);
         self.recounted(room);
         room
     }
@@ -249,14 +260,16 @@ impl<'m> Pageset<'m> {
     }
 
     /// Whether there may be no room for `pages` more because of this ring and, if the core `gathers`, that of its blocks to be
-    /// returned: they have most of what the pageset may hold, and more than a drain takes.
+    /// returned: they have most of what the pageset may hold, and more than a drain takes. `false` when the bound has
+    /// changed since the last count, or there was more: then only a count knows.
     #[inline]
     pub(super) fn fills(&self, ring: RingIndex, pages: u32, gathers: bool) -> bool {
         let returns = if gathers { self.rings[ring.returns().index()].len() } else { 0 };
         let stocked = (self.rings[ring.index()].len() + returns) << ring.order().log2();
         let size = self.size();
         let is_large = stocked > size.high / 2 && stocked > size.drain();
-        is_large && self.room.load(Relaxed) < pages && self.closed.load(Relaxed) == 0
+        let is_known = self.bound.load(Relaxed) == size.high && self.closed.load(Relaxed) == 0;
+        is_large && is_known && self.room.load(Relaxed) < pages
     }
 
     /// Adds to the room what went to the zone; a closed pageset has none.

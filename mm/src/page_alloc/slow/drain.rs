@@ -19,6 +19,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// a time, so that its interrupts are never off for long. Without a [`CrossCall`](crate::platform::CrossCall) only
     /// this CPU's are.
     ///
+    /// A CPU that uses its pagesets meanwhile may keep some pages, or be seen with none.
     /// Context: interrupts on, no lock held. Linux: `drain_all_pages`.
     pub fn drain_all(&self) {
         self.drain_local();

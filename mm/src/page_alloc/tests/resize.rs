@@ -98,6 +98,45 @@ fn after_a_resize_no_cpu_that_runs_holds_more_than_high() {
 }
 
 #[test]
+fn without_cross_calls_a_cpu_that_only_frees_comes_down_to_the_new_bound() {
+    let machine = Machine::full().with_pagesets(2);
+    machine.resize_pagesets(NORMAL, PagesetSize { high: 186, batch: 31 }).unwrap();
+    let pages: Vec<_> = (0..1000).map(|_| machine.alloc_page(KERNEL).unwrap()).collect();
+    let free = |pages: &[Pfn]| on(1, || pages.iter().for_each(|page| machine.free_pages(*page, Order::ZERO).unwrap()));
+    free(&pages[..400]);
+    assert!(counts(&machine)[1] > 100, "{:?}", counts(&machine));
+    machine.resize_pagesets(NORMAL, PagesetSize { high: 20, batch: 5 }).unwrap();
+    assert!(counts(&machine)[1] > 100, "{:?}", counts(&machine));
+    free(&pages[400..]);
+    assert!(counts(&machine)[1] <= 20, "{:?}", counts(&machine));
+    machine.validate().unwrap();
+}
+
+#[test]
+fn a_cpu_that_frees_more_before_it_takes_the_call_is_trimmed_too() {
+    struct Late(&'static Machine, std::sync::Mutex<Vec<Pfn>>);
+    impl CrossCall for Late {
+        fn run_on(&self, cpu: CpuId, work: &(dyn Fn() + Sync)) -> bool {
+            on(u32::try_from(cpu.index()).unwrap(), || {
+                let pages = if cpu.index() == 1 { core::mem::take(&mut *self.1.lock().unwrap()) } else { Vec::new() };
+                pages.iter().for_each(|page| self.0.free_pages(*page, Order::ZERO).unwrap());
+                work();
+            });
+            true
+        }
+    }
+    let machine: &'static Machine = leak(Machine::full().with_pagesets(2));
+    let pages: Vec<_> = (0..30).map(|_| machine.alloc_page(KERNEL).unwrap()).collect();
+    // CPU 1 has room, and few pages when it is looked at.
+    on(1, || machine.free_pages(machine.alloc_page(KERNEL).unwrap(), Order::ZERO).unwrap());
+    let late = leak(Late(machine, pages.into()));
+    assert!(machine.install_services(Services { cpus: Some(late), ..Services::default() }));
+    machine.resize_pagesets(NORMAL, SMALL).unwrap();
+    assert!(counts(machine).iter().all(|pages| *pages <= SMALL.high), "{:?}", counts(machine));
+    machine.validate().unwrap();
+}
+
+#[test]
 fn a_larger_pageset_stocks_more_from_then_on() {
     let machine = Machine::full().with_pagesets(1);
     let stock = |machine: &Machine| {
