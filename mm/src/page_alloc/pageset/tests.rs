@@ -72,6 +72,11 @@ fn pages_beyond_the_front_are_not_reused_but_returned_first() {
     });
     assert_eq!(set.pop_hot(movable), Some(Pfn::new(99)));
     assert_eq!(set.pop_hot(movable), None);
+    // Of larger blocks each page counts.
+    let pairs = RingIndex::of(Order::new(1).unwrap(), MigrateType::Movable);
+    set.set_front(pairs, Pfn::new(100));
+    set.push_freed(Pfn::new(102), pairs, Heat::Hot, true);
+    assert_eq!((set.count(), set.returns()), (2, 2));
 }
 
 #[test]
@@ -166,4 +171,69 @@ fn the_boot_pageset_stocks_nothing_and_too_few_slots_are_refused() {
     assert!(Pageset::new(&slots[1..], PagesetSize::BOOT).is_none());
     assert!(Pageset::new(&slots, PagesetSize { high: 257, batch: 31 }).is_none());
     assert!(Pageset::new(&slots, PagesetSize { high: 256, batch: 0 }).is_none());
+}
+
+#[test]
+fn a_ring_fills_its_pageset_with_more_than_half_of_the_bound_and_than_a_drain_takes() {
+    let slots = slots();
+    let (unmovable, movable) = (ring(MigrateType::Unmovable), ring(MigrateType::Movable));
+    // So many movable pages, and as many others as fit.
+    let filled = |size: PagesetSize, most: u32| {
+        let set = Pageset::new(&slots, size).unwrap();
+        for pfn in 0..size.high {
+            assert!(push(&set, pfn, if pfn < most { MigrateType::Movable } else { MigrateType::Unmovable }));
+        }
+        set
+    };
+    let (usual, small) = (PagesetSize { high: 20, batch: 5 }, PagesetSize { high: 8, batch: 6 });
+    for (size, most, fills) in
+        [(usual, 10, false), (usual, 11, true), (usual, 20, true), (small, 6, false), (small, 7, true)]
+    {
+        let set = filled(size, most);
+        assert_eq!((set.fills(movable, 1, false), set.fills(unmovable, 1, false)), (fills, false), "{size:?} {most}");
+    }
+    // Not while there is room.
+    let set = filled(usual, 20);
+    set.take_like(movable, 1, false, &mut |_: Cold<'_>, _| 0);
+    set.make_room(1);
+    assert!(!set.fills(movable, 1, false) && set.fills(movable, 2, false));
+    // Only a count knows when it is closed, when the bound has changed, or when there was more.
+    let set = filled(usual, 20);
+    set.set_closed(true);
+    assert!(!set.fills(movable, 1, false));
+    set.set_closed(false);
+    assert!(set.fills(movable, 1, false));
+    set.high.store(12, Relaxed);
+    assert!(!set.fills(movable, 1, false));
+    set.recount();
+    assert!(!set.fills(movable, 1, false));
+    set.take_like(movable, 8, false, &mut |_: Cold<'_>, _| 0);
+    set.recount();
+    assert!(set.fills(movable, 1, false));
+}
+
+#[test]
+fn blocks_to_be_returned_count_where_the_core_gathers_and_blocks_by_their_pages() {
+    let slots = slots();
+    let set = Pageset::new(&slots, PagesetSize { high: 20, batch: 5 }).unwrap();
+    let pairs = RingIndex::of(Order::new(1).unwrap(), MigrateType::Movable);
+    set.set_front(pairs, Pfn::new(8));
+    for pfn in (0..20).step_by(2) {
+        assert!(set.push_hit(Pfn::new(pfn), pairs.order(), true, || Some(MigrateType::Movable as u32)));
+    }
+    assert_eq!((set.count(), set.returns()), (20, 12));
+    // Eight pages are in the ring itself.
+    assert!(set.fills(pairs, 2, true) && !set.fills(pairs, 2, false));
+    assert_eq!(set.take_like(pairs, 3, true, &mut |_: Cold<'_>, _| 0), 4);
+    assert_eq!((set.count(), set.returns()), (16, 8));
+}
+
+#[test]
+fn a_refill_brings_a_batch_rounded_up_or_two_blocks_and_a_drain_no_more_than_a_free_should_wait_for() {
+    let size = |batch| PagesetSize { high: 186, batch };
+    let refills = |batch| [0, 1, 2, 3].map(|order| size(batch).refill(Order::new(order).unwrap()));
+    assert_eq!(refills(1), [1, 2, 2, 2]);
+    assert_eq!(refills(7), [8, 4, 2, 2]);
+    assert_eq!(refills(31), [32, 16, 8, 4]);
+    assert_eq!([7, 32, 33, 96].map(|batch| size(batch).drain()), [7, 32, 32, 32]);
 }

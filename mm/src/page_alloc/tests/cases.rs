@@ -15,10 +15,12 @@ mod policies;
 mod pressure;
 mod random_model;
 mod random_pressure;
+mod ranges;
 mod replays;
 mod reports;
 mod resize;
 mod services;
+mod stocks;
 mod stress;
 mod turns;
 mod whole;
@@ -28,8 +30,8 @@ use std::vec::Vec;
 
 use self::fixture::{Machine, NORMAL};
 use crate::addr::{PfnRange, PhysAddr, PhysRange};
-use crate::buddy::CoreOptions;
 use crate::buddy::model::{order, range};
+use crate::buddy::{CoreOptions, FreeError};
 use crate::memmap::PageState;
 use crate::page_alloc::*;
 use crate::zone::NodeSet;
@@ -93,6 +95,8 @@ fn contiguous_areas_follow_the_hand_over_and_serve_movable_requests_only() {
     assert_eq!(machine.release_cma(area), Err(HandOverError::NotReserved(area.start)));
     let stats = machine.zone(NORMAL).unwrap().stats();
     assert_eq!((stats.cma, stats.counts.cma, stats.managed), (2048, 2048, 2048 + 16));
+    let node = machine.node_stats(NodeSet::ALL);
+    assert_eq!((node.cma, node.free_cma, node.free), (2048, 2048, 2048 + 16));
     let pages = machine.take_all(GfpFlags::GFP_KERNEL, Order::ZERO);
     assert!(pages.iter().all(|pfn| range(0x400, 0x410).contains(*pfn)));
     assert_eq!(pages.len(), 16);
@@ -203,6 +207,17 @@ fn a_block_is_free_with_its_last_reference() {
     machine.put_page(pfn).unwrap();
     assert_eq!(machine.map().count(pfn), Some(0));
     assert!(machine.get_page(pfn).is_err());
+    machine.validate().unwrap();
+}
+
+#[test]
+fn a_block_has_as_many_owners_as_can_be_counted_and_the_next_is_refused() {
+    let machine = Machine::full();
+    let pfn = machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap();
+    (1..0x1_0000).for_each(|_| machine.get_page(pfn).unwrap());
+    assert_eq!(machine.get_page(pfn), Err(FreeError::NotReferenced { pfn, count: 0x1_0000 }));
+    (0..0x1_0000).for_each(|_| machine.put_page(pfn).unwrap());
+    assert_eq!(machine.map().count(pfn), Some(0));
     machine.validate().unwrap();
 }
 

@@ -342,6 +342,25 @@ fn zone_reclaim_keeps_an_allocation_near() {
 }
 
 #[test]
+fn a_zone_that_reclaim_may_still_help_is_not_remembered_as_full() {
+    let next_choice = |says| {
+        let machine = machine(Policies { zone_reclaim: true, zonelist_cache: true, ..Policies::default() });
+        // It says that it freed something, and did not.
+        let service = leak(Reclaims { shelf: Mutex::default(), says, near: NodeSet::ALL, calls: AtomicU32::new(0) });
+        assert!(machine.install_services(Services { zone_reclaim: Some(service), ..Services::default() }));
+        fill(&machine, NodeSet::of(node(0)));
+        let mut pages = fill(&machine, NodeSet::of(node(1)));
+        assert_eq!(alloc(&machine, KERNEL), Ok(normal(2)));
+        machine.free_pages(pages.pop().unwrap(), Order::ZERO).unwrap();
+        alloc(&machine, KERNEL).unwrap()
+    };
+    use ZoneReclaimed::{Full, NotScanned, Success};
+    assert_eq!([NotScanned, Full].map(next_choice), [normal(1); 2]);
+    // Their last attempt, with the min mark, found nothing either.
+    assert_eq!([ZoneReclaimed::Some, Success].map(next_choice), [normal(2); 2]);
+}
+
+#[test]
 fn a_request_without_marks_is_served_by_the_local_node_first_whichever_it_prefers() {
     let machine = machine(Policies::default());
     let first = |gfp| machine.alloc_pages_nodemask(node(1), gfp, Order::ZERO, None).map(|pfn| zone_of(&machine, pfn));

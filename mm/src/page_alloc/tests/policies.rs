@@ -9,7 +9,7 @@ use crate::buddy::FreeCore;
 use crate::buddy::model::{order, range};
 use crate::gfp::{GfpError, GfpFlags};
 use crate::order::Order;
-use crate::page_alloc::{AllocError, Options, Watermarks};
+use crate::page_alloc::{AllocError, Options, Policies, Watermarks};
 use crate::platform::PhysMap;
 use crate::testing::FakeRam;
 
@@ -24,6 +24,12 @@ fn requests_stay_below_their_highest_zone_and_begin_with_it() {
     assert_eq!(zone_of(GfpFlags::GFP_HIGHUSER_MOVABLE), HIGH.zone);
     // There is no DMA zone: all of lowmem can be reached by devices.
     assert_eq!(zone_of(GfpFlags::GFP_DMA), NORMAL.zone);
+}
+
+#[test]
+fn an_allocator_has_the_policies_that_it_was_built_with() {
+    let policies = Policies { watermark_boost: 12_345, zone_reclaim: true, ..Policies::default() };
+    assert_eq!(*Machine::with_options(Options { policies, ..Options::default() }).policies(), policies);
 }
 
 #[test]

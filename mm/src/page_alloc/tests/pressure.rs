@@ -7,14 +7,14 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::SeqCst;
 
 use super::fixture::{HIGH, Machine, NORMAL};
-use super::services::{Boaster, Context, Shelf, exhausted, leak};
+use super::services::{Boaster, Context, Shelf, Wakes, exhausted, leak};
 use crate::addr::{NodeId, Pfn};
 use crate::buddy::model::order;
 use crate::gfp::GfpFlags;
 use crate::order::Order;
 use crate::page_alloc::{
-    AllocError, BackgroundReclaim, Balance, Compactor, OomHandler, Options, Pages, Policies, SHRINKERS, Scopes,
-    Services, Shortage, Shrinker, Watermarks,
+    AllocError, Balance, Compactor, OomHandler, Options, Pages, Policies, SHRINKERS, Scopes, Services, Shortage,
+    Shrinker, Watermarks,
 };
 use crate::zone::ZoneRef;
 
@@ -286,15 +286,6 @@ fn with_the_context_checked_hits_are_reported_too() {
         crate::testing::capture_log(|| assert!(machine.alloc_page(KERNEL).is_ok())).len()
     };
     assert_eq!((lines(false), lines(true)), (0, 1));
-}
-
-#[derive(Default)]
-struct Wakes(Mutex<Vec<(ZoneRef, Order)>>);
-
-impl BackgroundReclaim for Wakes {
-    fn wake(&self, zone: ZoneRef, order: Order) {
-        self.0.lock().unwrap().push((zone, order));
-    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::fixture::Machine;
 use super::services::exhausted;
+use crate::addr::Pfn;
 use crate::buddy::model::order;
 use crate::gfp::GfpFlags;
 use crate::order::Order;
@@ -71,4 +72,23 @@ fn injected_failures_reach_hits_too_and_end_when_they_are_switched_off() {
     machine.free_pages(page, Order::ZERO).unwrap();
     machine.drain_local();
     assert_eq!(machine.totals(), before);
+}
+
+#[test]
+fn a_page_is_dumped_with_all_that_is_known_of_it() {
+    let machine = Machine::full();
+    let pfn = machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap();
+    machine.get_page(pfn).unwrap();
+    machine.add_mapping(pfn).unwrap();
+    let dump = |pfn| std::format!("{}", machine.dump_page(pfn));
+    let word = machine.map().page(pfn).unwrap().word().raw();
+    let expected = std::format!(
+        "page: pfn {pfn} count:2 mapcount:1 private:0x0 owner:0 word:{word:#x} flags:0x1 (allocated, order 0)\n\
+         page: node 0 zone Normal, pageblock Unmovable"
+    );
+    assert_eq!(dump(pfn), expected);
+    let hole = "page: pfn 0x1810 count:0 mapcount:0 private:0x0 owner:0 word:0x10 flags:0x0 (in a hole)";
+    assert_eq!(dump(Pfn::new(0x1810)), hole);
+    assert_eq!(dump(Pfn::new(0x3ff)), "page: pfn 0x3ff is in no zone");
+    assert!(std::format!("{:?}", machine.dump_page(pfn)).contains(&std::format!("{pfn:?}")));
 }

@@ -11,7 +11,8 @@ use super::fixture::Machine;
 use crate::addr::Pfn;
 use crate::gfp::GfpFlags;
 use crate::order::Order;
-use crate::page_alloc::{OomHandler, Pages, Shortage, Shrinker, Task, TaskContext};
+use crate::page_alloc::{BackgroundReclaim, OomHandler, Pages, Shortage, Shrinker, Task, TaskContext};
+use crate::zone::ZoneRef;
 
 pub(super) fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
@@ -63,6 +64,16 @@ impl OomHandler for Shelf {
     fn out_of_memory(&self, _shortage: &Shortage, pages: &dyn Pages) -> bool {
         self.scans.fetch_add(1, SeqCst);
         self.free(1, pages) > 0
+    }
+}
+
+/// Which zones' background reclaim was woken for, and for which order.
+#[derive(Default)]
+pub(super) struct Wakes(pub(super) Mutex<Vec<(ZoneRef, Order)>>);
+
+impl BackgroundReclaim for Wakes {
+    fn wake(&self, zone: ZoneRef, order: Order) {
+        self.0.lock().unwrap().push((zone, order));
     }
 }
 
