@@ -26,6 +26,7 @@ pub use mm::{addr, buddy, migrate, order, zone};
 pub mod memmap;
 pub mod page_alloc;
 pub mod sync;
+pub mod trace;
 #[path = "../../mm/src/vmstat/mod.rs"]
 pub mod vmstat;
 

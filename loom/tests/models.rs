@@ -7,6 +7,7 @@ use quire_loom::addr::NodeId;
 use quire_loom::memmap::{Block, ZoneTag};
 use quire_loom::page_alloc::Stock;
 use quire_loom::sync::{CpuId, InitOnce, IrqLock, SeqCount, TaskLock};
+use quire_loom::trace::Slot;
 use quire_loom::vmstat::{Counters, CpuCounters, VmEvent, ZoneItem};
 use quire_loom::zone::ZoneType;
 use quire_loom::{Cpu, NoIrq};
@@ -340,5 +341,46 @@ fn a_pageset_that_is_closed_has_no_hits_once_its_cpu_has_looked_after_it() {
         assert!(stock.alloc().is_none() && !stock.free(9));
         pages.extend(stock.drain());
         assert_eq!(pages, [1]);
+    });
+}
+
+#[test]
+fn an_event_is_read_whole_or_not_at_all_however_late_its_writer_is() {
+    loom::model(|| {
+        let slot = Arc::new(Slot::new());
+        let writers = [1, 2].map(|number| {
+            let slot = slot.clone();
+            thread::spawn(move || slot.write(number))
+        });
+        [2, 1].into_iter().for_each(|number| _ = slot.has(number));
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let left = [1, 2].map(|number| slot.has(number));
+        assert!(left == [true, false] || left == [false, true], "one of them is there: {left:?}");
+    });
+}
+
+#[test]
+fn an_event_whose_writer_was_lapped_replaces_no_later_one() {
+    loom::model(|| {
+        let slot = Arc::new(Slot::new());
+        let theirs = slot.clone();
+        let late = thread::spawn(move || theirs.write(1));
+        slot.write(2);
+        // The other one may have the slot, and this one's words are lost; but what is there stays.
+        let was_there = slot.has(2);
+        late.join().unwrap();
+        assert_eq!([1, 2].map(|number| slot.has(number)), [!was_there, was_there]);
+    });
+}
+
+#[test]
+fn an_event_that_is_overwritten_is_read_whole_or_not_at_all() {
+    loom::model(|| {
+        let slot = Arc::new(Slot::new());
+        let theirs = slot.clone();
+        let writer = thread::spawn(move || theirs.write(1));
+        [0, 1].into_iter().for_each(|number| _ = slot.has(number));
+        writer.join().unwrap();
+        assert_eq!([0, 1].map(|number| slot.has(number)), [false, true]);
     });
 }
