@@ -18,6 +18,8 @@ data=$BUILD/coverage
 rm -rf "$data"
 mkdir -p "$data"
 export RUSTFLAGS="-Cinstrument-coverage -Zcoverage-options=branch" LLVM_PROFILE_FILE=$data/%p-%m.profraw
+# Counters need no debug info.
+export CARGO_PROFILE_DEV_DEBUG=0
 
 # covered CRATE SCALE [SKIPPED...]: runs a crate's tests; what each took is in the log.
 covered() {
@@ -29,6 +31,9 @@ covered() {
         die "a test fails: $(grep -m 1 'FAILED\|^error' "$data/test.log")"
 }
 
+# All of them are built at once.
+cargo_nightly test --no-run --target-dir "$TARGET_DIR/coverage" -p mm -p boot -p tests --lib --test fuzz --test host_boot \
+    >>"$data/test.log" 2>&1 || die "the tests do not build: $(grep -m 1 '^error' "$data/test.log")"
 # Counters make tests slow. A tenth of mm's random cases goes the same ways, boot's machines by chance do not; and the fuzz
 # bodies below stand for the longest sequences.
 covered mm 1/10 random_operations random_requests_of_all_kinds

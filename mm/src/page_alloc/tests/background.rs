@@ -3,10 +3,13 @@
 use std::vec;
 use std::vec::Vec;
 
+use core::sync::atomic::Ordering::SeqCst;
+
 use super::fixture::{HIGH, NORMAL};
 use super::owners::{AREA, Lent};
+use super::services::{Shelf, leak};
 use crate::addr::{NodeId, Pfn};
-use crate::buddy::model::range;
+use crate::buddy::model::{order, range};
 use crate::gfp::GfpFlags;
 use crate::memmap::ZoneTag;
 use crate::order::Order;
@@ -63,6 +66,18 @@ fn background_compaction_gathers_the_free_memory_a_pageblock_a_step_and_then_res
     assert_eq!(lent.machine.zone(NORMAL).unwrap().stats().counts.free, free);
     assert_eq!((lent.step(), lent.runs()), (CompactStep::Balanced, 1));
     lent.machine.alloc_pages(GfpFlags::GFP_ATOMIC, Order::LARGEST).unwrap();
+}
+
+#[test]
+fn a_request_that_its_own_compaction_helps_is_served_before_anything_is_reclaimed() {
+    let lent = riddled(0, true);
+    let shelf = leak(Shelf::of([lent.machine.alloc_page(GfpFlags::MOVABLE).unwrap()]));
+    assert!(lent.machine.register_shrinker(shelf));
+    lent.machine.alloc_pages(GfpFlags::GFP_KERNEL, order(3)).unwrap();
+    let counted = [VmEvent::CompactStall, VmEvent::CompactSuccess, VmEvent::CompactFail];
+    let counted = counted.map(|event| lent.machine.counters().event(event));
+    assert_eq!((shelf.scans.load(SeqCst), counted), (0, [1, 1, 0]));
+    lent.check();
 }
 
 #[test]

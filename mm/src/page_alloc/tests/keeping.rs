@@ -97,6 +97,20 @@ fn a_pageblock_in_which_an_atomic_request_found_a_block_is_kept_for_more() {
 }
 
 #[test]
+fn a_single_page_of_an_atomic_request_keeps_no_pageblock_and_comes_from_a_kept_one_last() {
+    let machine = with_reserve(ReservePolicy::HighAtomic);
+    let zone = machine.zone(NORMAL).unwrap();
+    machine.set_watermarks(NORMAL, &Watermarks { min: 400, low: 9000, high: 9000, lowmem_reserve: [0; 4] });
+    machine.alloc_page(ATOMIC).unwrap();
+    assert_eq!(reserve_blocks(&machine), 0);
+    machine.alloc_pages(ATOMIC, order(4)).unwrap();
+    assert_eq!(reserve_blocks(&machine), 1);
+    let page = machine.alloc_page(ATOMIC).unwrap();
+    assert_ne!(zone.block_type(page), MigrateType::Reserve);
+    machine.validate().unwrap();
+}
+
+#[test]
 fn kept_pageblocks_are_given_up_before_a_request_fails() {
     let machine = with_reserve(ReservePolicy::HighAtomic);
     let held = machine.take_all(KERNEL, order(9));
