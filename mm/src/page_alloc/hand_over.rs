@@ -31,7 +31,7 @@ pub struct HandOver {
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Frees every range of `free` (lowest first, so that highmem comes last) and of `retired`, the places of
-    /// memblock's grown arrays. Managed counts begin at 0.
+    /// memblock's grown arrays. What was handed over before stays so.
     ///
     /// Cost: a few instructions a page at most; nothing is done for reserved frames. Linux: `memblock_free_all`.
     ///
@@ -42,7 +42,6 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         free: impl IntoIterator<Item = PfnRange>,
         retired: impl IntoIterator<Item = PhysRange>,
     ) -> Result<HandOver, HandOverError> {
-        self.zones.iter_mut().for_each(super::Zone::reset_managed);
         let mut done = HandOver::default();
         for range in free {
             self.free_range(range, &mut done)?;

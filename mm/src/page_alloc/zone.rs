@@ -336,10 +336,6 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         Ok(())
     }
 
-    pub(super) fn reset_managed(&mut self) {
-        *self.managed.get_mut() = 0;
-    }
-
     pub(super) fn add_cma(&self, pages: u32) {
         self.cma.fetch_add(pages, Relaxed);
         self.managed.fetch_add(pages, Relaxed);

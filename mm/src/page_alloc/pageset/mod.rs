@@ -145,15 +145,20 @@ impl<'m> Pageset<'m> {
     /// one moment, but never more than the rings have places.
     #[must_use]
     pub fn count(&self) -> u32 {
-        self.pages(Ring::seen)
+        self.pages(|lanes| lanes.iter().map(Ring::seen).sum())
     }
 
-    /// Pages in all rings, each of which has `len` blocks.
+    /// Pages in all rings; those of an order have so many `blocks`.
     #[inline]
-    fn pages(&self, len: impl Fn(&Ring) -> u32) -> u32 {
+    fn pages(&self, blocks: impl Fn(&[Ring; LANES]) -> u32) -> u32 {
         let (orders, _) = self.rings.as_chunks::<LANES>();
-        let blocks = |lanes: &[Ring; LANES]| lanes.iter().map(&len).sum::<u32>();
         orders.iter().zip(0..).map(|(lanes, order)| blocks(lanes) << order).sum()
+    }
+
+    /// Blocks of an order. Not inlined: the ends of all rings at once do not fit into registers.
+    #[inline(never)]
+    fn blocks(lanes: &[Ring; LANES]) -> u32 {
+        lanes.iter().map(Ring::len).sum()
     }
 
     /// Pages that wait to be returned.
@@ -196,7 +201,7 @@ impl<'m> Pageset<'m> {
     pub(super) fn recount(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
         add(&self.freed, by_hits);
-        let (pages, high) = (self.pages(Ring::len), self.size().high);
+        let (pages, high) = (self.pages(Self::blocks), self.size().high);
         self.bound.store(if pages <= high { high } else { NO_BOUND }, Relaxed);
         let room = high.saturating_sub(pages);
         self.recounted(room);

@@ -73,11 +73,33 @@ fn a_request_that_its_own_compaction_helps_is_served_before_anything_is_reclaime
     let lent = riddled(0, true);
     let shelf = leak(Shelf::of([lent.machine.alloc_page(GfpFlags::MOVABLE).unwrap()]));
     assert!(lent.machine.register_shrinker(shelf));
+    let before = lent.owner.pages.lock().unwrap().clone();
     lent.machine.alloc_pages(GfpFlags::GFP_KERNEL, order(3)).unwrap();
+    // One cluster is enough: every second page of 64 moves, and what they leave is whole.
+    let moved = lent.owner.pages.lock().unwrap().iter().filter(|(handle, place)| before[*handle] != **place).count();
+    assert!((4..=32).contains(&moved), "{moved}");
     let counted = [VmEvent::CompactStall, VmEvent::CompactSuccess, VmEvent::CompactFail];
     let counted = counted.map(|event| lent.machine.counters().event(event));
     assert_eq!((shelf.scans.load(SeqCst), counted), (0, [1, 1, 0]));
     lent.check();
+}
+
+#[test]
+fn larger_blocks_stay_where_they_are_when_a_zone_is_compacted() {
+    let lent = Lent::with_policies(2, Policies::new());
+    let is_outside = |block: &Pfn| !AREA.contains(*block);
+    let blocks = lent.machine.take_all(GfpFlags::MOVABLE, order(2));
+    let (kept, freed): (Vec<_>, Vec<_>) = blocks.into_iter().partition(|pfn| is_outside(pfn) && pfn.raw() % 64 == 0);
+    let handles = kept.iter().map(|block| lent.owner.adopt(&lent.machine, lent.id, *block, order(2)));
+    let handles: Vec<_> = handles.collect();
+    freed.iter().for_each(|block| lent.machine.free_pages(*block, order(2)).unwrap());
+    let lent = lent.riddle(true);
+    let before = lent.owner.pages.lock().unwrap().clone();
+    lent.machine.compact_zone(ZoneTag::from(NORMAL), Order::LARGEST);
+    lent.check();
+    let after = lent.owner.pages.lock().unwrap().clone();
+    assert!(handles.len() > 20 && handles.iter().all(|handle| before[handle] == after[handle]));
+    assert!(before != after);
 }
 
 #[test]

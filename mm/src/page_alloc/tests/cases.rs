@@ -75,6 +75,14 @@ fn memory_that_is_handed_over_twice_or_is_not_there_is_refused() {
 }
 
 #[test]
+fn what_is_handed_over_in_parts_adds_up() {
+    let mut machine = Machine::empty();
+    let parts = [range(0x400, 0x800), range(0x1300, 0x1500)].map(|part| machine.free_all([part], []).unwrap().managed);
+    assert_eq!((parts, machine.totals().managed, machine.totals().free), ([0x400, 0x200], 0x600, 0x600));
+    machine.validate().unwrap();
+}
+
+#[test]
 fn memblocks_own_arrays_are_freed_with_the_rest() {
     let mut machine = Machine::empty();
     let array = PhysRange::new(PhysAddr::new(0x80_0800), PhysAddr::new(0x80_3000));

@@ -10,8 +10,8 @@ use crate::buddy::model::range;
 use crate::gfp::GfpFlags;
 use crate::migrate::MigrateType;
 use crate::order::Order;
-use crate::page_alloc::PagesetSize;
 use crate::page_alloc::pageset::{Pageset, RingIndex};
+use crate::page_alloc::{PagesetSize, Watermarks};
 
 const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN);
 const RING: fn() -> RingIndex = || RingIndex::of(Order::ZERO, MigrateType::Unmovable);
@@ -44,6 +44,21 @@ fn a_free_that_fills_the_stock_drains_a_whole_batch_however_long_the_merges_take
     let before = set(&machine).count();
     free(&machine, last.iter().copied().skip(60).take(1));
     assert!(before <= 60 && set(&machine).count() <= (before + 1).saturating_sub(31).max(30), "{before}");
+    machine.validate().unwrap();
+}
+
+#[test]
+fn hits_end_below_the_low_mark_and_are_allowed_again_above_it() {
+    let machine = Machine::full().with_pagesets(1);
+    let is_open = || set(&machine).is_open(RING());
+    machine.set_watermarks(NORMAL, &Watermarks { min: 100, low: 125, high: 150, lowmem_reserve: [0; 4] });
+    for _ in 0..2 {
+        assert!(is_open());
+        let pages = machine.take_all(KERNEL | GfpFlags::NORETRY, Order::ZERO);
+        assert!(!is_open());
+        free(&machine, pages);
+        machine.drain_local();
+    }
     machine.validate().unwrap();
 }
 
