@@ -119,6 +119,7 @@ mod tests {
         let two = NodeId::new(2).unwrap();
         let set = NodeSet::of(NodeId::ZERO).with(two);
         assert_eq!(set.iter().map(NodeId::raw).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(std::format!("{set:?}"), "{0, 2}");
         assert_eq!(set.without(NodeId::ZERO), NodeSet::of(two));
         assert_eq!(NodeSet::ALL.len() as usize, NodeId::MAX_NODES);
         assert_eq!(NodeSet::from_bits(set.bits() | 0xf0), set);

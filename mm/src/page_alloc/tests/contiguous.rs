@@ -26,6 +26,7 @@ fn an_area_full_of_movable_pages_is_taken_whole_and_given_back_with_equal_counts
     let before: Vec<_> = lent.machine.zones().iter().map(|zone| zone.stats()).collect();
     let taken = lent.machine.cma_alloc(&lent.area, WHOLE, Order::LARGEST).unwrap();
     assert_eq!(taken, AREA);
+    assert!(std::format!("{:?}", lent.area).starts_with("CmaArea { name: \"linux,cma\", frames: "));
     assert_eq!((lent.area.used(), lent.owner.pages_in(AREA)), (WHOLE, 0));
     assert!(AREA.iter().all(|pfn| lent.machine.map().state(pfn) == Some(PageState::Allocated(Order::ZERO))));
     lent.check();

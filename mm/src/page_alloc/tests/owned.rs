@@ -161,7 +161,7 @@ fn a_block_can_be_written_only_by_its_only_owner() {
     let machine = machine();
     let first = OwnedPages::alloc(&machine, GFP | GfpFlags::ZERO, Order::ZERO).unwrap().share();
     let second = first.try_clone().unwrap();
-    assert_eq!(first.bytes(), second.bytes());
+    assert_eq!((first.bytes(), first.bytes().unwrap().len()), (second.bytes(), PAGE_SIZE as usize));
     let second = second.try_into_owned().unwrap_err();
     drop(first);
     let mut owned = second.try_into_owned().unwrap();
@@ -232,6 +232,10 @@ fn values_say_what_they_own() {
     assert_eq!(std::format!("{shared:?}"), words);
     let pages = OwnedRange::alloc_exact(&machine, GFP, 3).unwrap();
     assert_eq!(std::format!("{pages:?}"), std::format!("OwnedRange {{ frames: {:?} }}", pages.frames()));
+    let mut numbers = [Pfn::new(0); 3];
+    let batch = OwnedBatch::alloc(&machine, GFP, &mut numbers).unwrap();
+    assert_eq!(std::format!("{batch:?}"), std::format!("OwnedBatch {{ pages: {:?} }}", batch.pfns()));
+    assert_eq!(std::format!("{:?}", PageOwnerInfo(&*machine)), "PageOwnerInfo");
     let machine = std::format!("{:?}", *machine);
     assert!(machine.starts_with("PageAllocator { map: ") && machine.contains("zones: 2"), "{machine}");
     let options = std::format!("{:?}", Options::default());
