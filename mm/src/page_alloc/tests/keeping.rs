@@ -152,6 +152,13 @@ fn one_pageblock_in_a_hundred_and_one_more_is_kept() {
     // 4,096 / 100 + 1,024 = 1,064 is passed by the second one.
     assert_eq!((zone.reserved_pages(), reserve_blocks(&machine)), (2048, 2));
     machine.validate().unwrap();
+    // In a zone of less than a hundred pages that is one.
+    let policies = Policies { reserve: ReservePolicy::HighAtomic, ..Policies::default() };
+    let mut small = Machine::reserved(Options { policies, ..Options::default() });
+    small.free_all([range(0x400, 0x410), range(0x800, 0x810)], []).unwrap();
+    let zone = small.zone(NORMAL).unwrap();
+    [0x400, 0x800].into_iter().for_each(|pfn| zone.reserve_one(Pfn::new(pfn)));
+    assert_eq!((zone.reserved_pages(), reserve_blocks(&small)), (1024, 1));
 }
 
 #[test]
