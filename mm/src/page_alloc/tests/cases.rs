@@ -243,6 +243,33 @@ fn guard_pages_are_part_of_the_sum() {
 }
 
 #[test]
+fn what_all_zones_come_to_is_the_sum_of_each_count() {
+    let core = CoreOptions { guard_minorder: order(3), ..CoreOptions::default() };
+    let mut machine = Machine::reserved(Options { core, ..Options::default() });
+    // Of each zone some is reserved, some lent, some free.
+    machine.free_all([range(0x400, 0xc00), range(0x1410, 0x1800)], []).unwrap();
+    machine.release_cma(range(0xc00, 0x1000)).unwrap();
+    let machine = machine.with_pagesets(1);
+    for gfp in [GfpFlags::GFP_KERNEL, GfpFlags::GFP_HIGHUSER] {
+        let pages = [(); 9].map(|()| machine.alloc_page(gfp).unwrap());
+        pages[..3].iter().for_each(|page| machine.free_pages(*page, Order::ZERO).unwrap());
+    }
+    machine.start_isolate_page_range(range(0x800, 0xc00)).unwrap();
+    machine.start_isolate_page_range(range(0x1600, 0x1700)).unwrap();
+    for gfp in [GfpFlags::GFP_KERNEL, GfpFlags::GFP_HIGHUSER] {
+        machine.alloc_page(gfp).unwrap();
+    }
+    let counts = |tally: &crate::buddy::Tally| {
+        [tally.free, tally.cma, tally.isolated, tally.guard, tally.pageset, tally.allocated, tally.reserved]
+    };
+    let zones = machine.zones().iter().map(|zone| counts(&zone.validate().unwrap())).collect::<Vec<_>>();
+    let sum = counts(&machine.validate().unwrap());
+    let expected: Vec<_> = (0..7).map(|index| zones.iter().map(|zone| zone[index]).sum::<u32>()).collect();
+    assert_eq!(sum.to_vec(), expected);
+    assert!(sum.iter().all(|count| *count > 0), "{sum:?}");
+}
+
+#[test]
 fn an_allocator_can_be_shared_between_cpus() {
     fn is_shareable<T: Send + Sync>(_: &T) {}
     is_shareable(&*Machine::empty());

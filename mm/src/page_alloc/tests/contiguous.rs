@@ -498,3 +498,15 @@ fn references_that_come_and_go_do_not_keep_an_owner_from_registering() {
     machine.free_pages(page, Order::ZERO).unwrap();
     machine.validate().unwrap();
 }
+
+#[test]
+fn a_zone_with_less_free_than_twice_the_block_is_not_compacted() {
+    let outcome = |free: usize| {
+        let machine = Machine::full();
+        let all = machine.take_all(GfpFlags::GFP_KERNEL, Order::ZERO);
+        let singles: Vec<_> = all.into_iter().filter(|pfn| pfn.raw() % 2 == 0).take(free).collect();
+        machine.free_pages_bulk(&singles).unwrap();
+        machine.compact_zone(ZoneTag::from(NORMAL), order(3))
+    };
+    assert_eq!([15, 16].map(outcome), [CompactOutcome::Skipped, CompactOutcome::Complete]);
+}

@@ -60,6 +60,17 @@ fn poison_names_the_first_byte_that_was_written_after_the_free() {
 }
 
 #[test]
+fn many_pages_that_are_freed_at_once_are_poisoned_each() {
+    let (machine, ram, _) = machine();
+    machine.set_hooks(Hooks::POISON, true);
+    let mut pages = [Pfn::new(0); 5];
+    assert_eq!(machine.alloc_pages_bulk(KERNEL, &mut pages), Ok(5));
+    machine.free_pages_bulk(&pages).unwrap();
+    assert!(pages.iter().all(|pfn| bytes(ram, *pfn, Order::ZERO).iter().all(|byte| *byte == 0xaa)));
+    machine.validate().unwrap();
+}
+
+#[test]
 fn poison_tells_a_flipped_bit_from_more_and_is_silent_about_pages_that_were_free_before() {
     let (machine, ram, _) = machine();
     let old = machine.alloc_page(KERNEL).unwrap();

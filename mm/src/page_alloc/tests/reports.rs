@@ -67,8 +67,13 @@ fn injected_failures_reach_hits_too_and_end_when_they_are_switched_off() {
     assert_eq!(lines, [line]);
     let page = machine.alloc_page(GfpFlags::GFP_KERNEL | GfpFlags::NOFAIL).unwrap();
     machine.set_fail_page_alloc(None);
+    assert_eq!(machine.injected_failures(), 1);
     machine.free_pages(page, Order::ZERO).unwrap();
     assert_eq!(machine.alloc_page(GfpFlags::GFP_KERNEL), Ok(page));
+    machine.set_fail_page_alloc(Some(EVERY));
+    assert!(machine.alloc_page(GfpFlags::GFP_KERNEL).is_err());
+    machine.set_fail_page_alloc(None);
+    assert_eq!(machine.injected_failures(), 2, "since the boot");
     machine.free_pages(page, Order::ZERO).unwrap();
     machine.drain_local();
     assert_eq!(machine.totals(), before);
