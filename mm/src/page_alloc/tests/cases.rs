@@ -259,7 +259,7 @@ fn what_all_zones_come_to_is_the_sum_of_each_count() {
     for gfp in [GfpFlags::GFP_KERNEL, GfpFlags::GFP_HIGHUSER] {
         machine.alloc_page(gfp).unwrap();
     }
-    let counts = |tally: &crate::buddy::Tally| {
+    let counts = |tally: &Tally| {
         [tally.free, tally.cma, tally.isolated, tally.guard, tally.pageset, tally.allocated, tally.reserved]
     };
     let zones = machine.zones().iter().map(|zone| counts(&zone.validate().unwrap())).collect::<Vec<_>>();

@@ -9,7 +9,6 @@ use crate::addr::Pfn;
 use crate::buddy::FreeError;
 use crate::buddy::model::range;
 use crate::gfp::GfpFlags;
-use crate::memmap::PageState;
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::{ContigError, Scopes, Services, Watermarks};
