@@ -237,3 +237,27 @@ fn a_refill_brings_a_batch_rounded_up_or_two_blocks_and_a_drain_no_more_than_a_f
     assert_eq!(refills(31), [32, 16, 8, 4]);
     assert_eq!([7, 32, 33, 96].map(|batch| size(batch).drain()), [7, 32, 32, 32]);
 }
+
+#[test]
+fn a_drain_takes_what_is_wanted_from_one_ring_after_the_other_and_less_than_a_block_more() {
+    let slots = slots();
+    let pairs = RingIndex::of(Order::new(1).unwrap(), MigrateType::Reclaimable);
+    for wanted in 1..=12 {
+        let set = Pageset::new(&slots, PagesetSize { high: 20, batch: 5 }).unwrap();
+        for pfn in 0..8 {
+            assert!(push(&set, pfn, [MigrateType::Movable, MigrateType::Unmovable][pfn as usize % 2]));
+        }
+        set.set_front(pairs, Pfn::new(102));
+        for pfn in [100, 102, 104] {
+            assert!(set.push_hit(Pfn::new(pfn), pairs.order(), true, || Some(MigrateType::Reclaimable as u32)));
+        }
+        // Two pairs wait to be returned.
+        for gathers in [false, true] {
+            let (before, returns) = (set.count(), set.returns());
+            let taken = set.take_coldest(wanted.min(before), gathers, |_, _| 0);
+            assert!((wanted.min(before)..=wanted + 1).contains(&taken), "{taken} of {wanted}");
+            assert_eq!(set.count(), before - taken);
+            assert!(!gathers || set.returns() <= returns.saturating_sub(wanted), "{wanted}");
+        }
+    }
+}

@@ -87,12 +87,19 @@ fn a_moved_compound_page_stays_one() {
     let all = lent.machine.take_all(GfpFlags::MOVABLE | GfpFlags::COMP, order(4));
     let inside = *all.iter().find(|pfn| super::owners::AREA.contains(**pfn)).unwrap();
     all.iter().filter(|pfn| **pfn != inside).for_each(|pfn| lent.machine.free_pages(*pfn, order(4)).unwrap());
+    let destroyed: &'static Destroyed = Box::leak(Box::default());
+    let id = lent.machine.register_compound_dtor(destroyed).unwrap();
+    lent.machine.set_compound_dtor(inside, id).unwrap();
     let handle = lent.owner.adopt(&lent.machine, lent.id, inside, order(4));
     lent.machine.alloc_contig_range(super::owners::AREA).unwrap();
     let (moved, _) = lent.owner.pages.lock().unwrap()[&handle];
     assert!(!super::owners::AREA.contains(moved));
     assert_eq!(lent.machine.compound_order(moved), order(4));
     lent.check();
+    // What is to be done at its end is done to what it is then.
+    assert!(destroyed.0.lock().unwrap().is_empty());
+    lent.owner.drop_page(&lent.machine, handle);
+    assert_eq!(destroyed.0.lock().unwrap().drain(..).collect::<Vec<_>>(), [(moved, order(4))]);
 }
 
 #[test]
