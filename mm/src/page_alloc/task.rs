@@ -194,6 +194,12 @@ mod tests {
     }
 
     #[test]
+    fn a_new_task_may_use_every_node() {
+        assert_eq!(Task::new().mems().0, Mems::ALL);
+        assert_eq!(Task::default().mems().0, Mems::ALL);
+    }
+
+    #[test]
     fn a_hard_wall_keeps_to_the_own_nodes_and_others_to_the_walls() {
         let [zero, one, two] = [0, 1, 2].map(|raw| NodeId::new(raw).unwrap());
         let mems = Mems { own: NodeSet::of(zero), wall: NodeSet::of(zero).with(one) };

@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn lent_pages_open_hits_for_movable_requests_alone() {
+        let (all, movable) = ((1 << PAGESET_TYPES) - 1, 1 << MigrateType::Movable as u32);
+        let open = |free| open_types(100, free, 50);
+        assert_eq!([100, 101, 150, 151].map(open), [0, movable, movable, all]);
+    }
+
+    #[test]
     fn a_single_page_needs_more_free_pages_than_the_mark() {
         assert!(!allows(100, 0, NONE, 100));
         assert!(allows(100, 0, NONE, 101));

@@ -8,6 +8,7 @@ use crate::addr::{PAGE_SIZE, Pfn};
 use crate::buddy::FreeCore;
 use crate::buddy::model::{order, range};
 use crate::gfp::{GfpError, GfpFlags};
+use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::{AllocError, Options, Policies, Watermarks};
 use crate::platform::PhysMap;
@@ -188,4 +189,20 @@ fn zeroed_pages_are_zero_and_unreachable_ones_are_given_back() {
     let before = machine.totals();
     assert!(matches!(machine.alloc_page(HIGHMEM | GfpFlags::ZERO), Err(AllocError::Unreachable { .. })));
     assert_eq!(machine.totals(), before);
+}
+
+#[test]
+fn a_change_of_a_pageblocks_type_has_ended_when_the_request_that_began_it_returns() {
+    for cpus in [0, 1] {
+        let machine = Machine::full().with_pagesets(cpus);
+        let all = machine.take_all(GfpFlags::GFP_KERNEL | GfpFlags::MOVABLE, Order::ZERO);
+        let freed: Vec<_> = all.into_iter().filter(|pfn| pfn.raw() % 3 != 1).collect();
+        machine.free_pages_bulk(&freed).unwrap();
+        machine.drain_local();
+        let zone = machine.zone(NORMAL).unwrap();
+        let page = machine.alloc_page(GfpFlags::GFP_KERNEL).unwrap();
+        assert_eq!(zone.block_type(page), MigrateType::Unmovable);
+        assert!(!zone.with_core(|core| core.is_moving()));
+        machine.validate().unwrap();
+    }
 }

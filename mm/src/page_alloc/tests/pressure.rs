@@ -16,6 +16,7 @@ use crate::page_alloc::{
     AllocError, Balance, Compactor, OomHandler, Options, Pages, Policies, SHRINKERS, Scopes, Services, Shortage,
     Shrinker, Watermarks,
 };
+use crate::vmstat::VmEvent;
 use crate::zone::ZoneRef;
 
 const KERNEL: GfpFlags = GfpFlags::GFP_KERNEL.union(GfpFlags::NOWARN);
@@ -371,4 +372,25 @@ fn errors_carry_the_request_and_highmem_pressure_reaches_the_shrinker() {
     let last = *zones.0.lock().unwrap().last().unwrap();
     assert_eq!((last.gfp, last.order), (gfp, order(2)));
     assert!(last.highest >= HIGH.zone && last.nodes.contains(NodeId::ZERO) && last.nodes.len() == 1);
+}
+
+#[test]
+fn a_compactor_that_helped_in_several_zones_has_helped() {
+    /// Frees a block when it is asked first, and says every time that it moved something.
+    struct Helps(Shelf);
+    impl Compactor for Helps {
+        fn compact_zone(&self, _zone: ZoneRef, _shortage: &Shortage, pages: &dyn Pages) -> bool {
+            let block = self.0.blocks.lock().unwrap().pop();
+            block.into_iter().for_each(|(pfn, order)| pages.free_pages(pfn, order).unwrap());
+            true
+        }
+    }
+    let machine = Machine::full();
+    let block = machine.alloc_pages(GfpFlags::GFP_HIGHUSER, order(3)).unwrap();
+    machine.take_all(GfpFlags::GFP_HIGHUSER | GfpFlags::NOWARN, Order::ZERO);
+    let helps = leak(Helps(Shelf { blocks: Mutex::new(Vec::from([(block, order(3))])), ..Shelf::default() }));
+    assert!(machine.install_services(Services { compactor: Some(helps), ..Services::default() }));
+    assert_eq!(machine.alloc_pages(GfpFlags::GFP_HIGHUSER, order(3)), Ok(block));
+    let counted = [VmEvent::CompactStall, VmEvent::CompactSuccess].map(|event| machine.counters().event(event));
+    assert_eq!(counted, [1, 1]);
 }

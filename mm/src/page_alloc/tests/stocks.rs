@@ -6,7 +6,7 @@ use super::super::Core;
 use super::fixture::{Machine, NORMAL};
 use crate::addr::Pfn;
 use crate::buddy::FreeCore;
-use crate::buddy::model::range;
+use crate::buddy::model::{order, range};
 use crate::gfp::GfpFlags;
 use crate::migrate::MigrateType;
 use crate::order::Order;
@@ -44,6 +44,19 @@ fn a_free_that_fills_the_stock_drains_a_whole_batch_however_long_the_merges_take
     let before = set(&machine).count();
     free(&machine, last.iter().copied().skip(60).take(1));
     assert!(before <= 60 && set(&machine).count() <= (before + 1).saturating_sub(31).max(30), "{before}");
+    machine.validate().unwrap();
+}
+
+#[test]
+fn a_refill_brings_no_more_than_fits() {
+    let machine = Machine::full().with_pagesets(1);
+    let pages: Vec<_> = (0..40).map(|_| machine.alloc_page(KERNEL).unwrap()).collect();
+    machine.drain_local();
+    free(&machine, pages);
+    let before = set(&machine).count();
+    let pair = machine.alloc_pages(KERNEL, order(1)).unwrap();
+    assert!(before <= 40 && set(&machine).count() <= 40, "{before}, then {}", set(&machine).count());
+    machine.free_pages(pair, order(1)).unwrap();
     machine.validate().unwrap();
 }
 
