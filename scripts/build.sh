@@ -24,7 +24,7 @@ out=$BUILD/$profile artefacts=$TARGET_DIR
 flags=(-p kernel --bin kernel)
 [ $profile = release ] && flags+=(--release)
 # For a debugger.
-export CARGO_PROFILE_DEV_DEBUG=2
+export CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG:-2}
 case $core in
     classic) ;;
     # With a directory of its own, neither image is built anew because of the other.

@@ -85,7 +85,7 @@ impl FaultInjection {
             return false;
         }
         self.count = self.count.wrapping_add(1);
-        if attr.interval > 1 && !self.count.is_multiple_of(attr.interval) {
+        if !self.count.is_multiple_of(attr.interval.max(1)) {
             return false;
         }
         self.chance ^= self.chance << 13;

@@ -102,7 +102,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             let tag = ZoneTag::from(*first).index();
             let lane = u8::try_from(tag).unwrap_or(NOWHERE);
             self.routes.lanes[combination] = lane << 2 | request.kind as u8;
-            self.routes.zones[combination] = self.by_tag.get(tag).copied().unwrap_or(u8::MAX);
+            // Where mixed pageblocks raise the marks, each block that is not stocked yet is looked at on the long way.
+            let is_easy = self.policies.watermark_boost == 0;
+            let zone = self.by_tag.get(tag).copied().filter(|_| is_easy);
+            self.routes.zones[combination] = zone.unwrap_or(u8::MAX);
         }
     }
 

@@ -221,7 +221,8 @@ impl Floor {
         if flags.contains(AllocFlags::HARDER) {
             min -= min / 4;
         }
-        let usable = free.saturating_sub(order.pages() - 1);
+        let others = order.pages() - 1;
+        let usable = free.saturating_sub(others);
         let lent = if flags.contains(AllocFlags::CMA) { 0 } else { cma };
         if usable.saturating_sub(lent) <= min.saturating_add(self.reserve) {
             return false;
@@ -231,7 +232,7 @@ impl Floor {
         }
         // Largest blocks beyond the mark alone would pass each step below: no need to count the smaller ones.
         let in_largest = blocks(Order::LARGEST) << Order::LARGEST.log2();
-        if in_largest.saturating_sub(order.pages() - 1) > min {
+        if in_largest.saturating_sub(others) > min {
             return true;
         }
         let mut left = usable;

@@ -321,7 +321,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     pub(super) fn meets(&self, order: Order, attempt: &Attempt) -> bool {
         let core = self.core.lock();
         let counts = core.counts();
-        let blocks = |order| MigrateType::ALL.iter().map(|kind| core.free_blocks(order, *kind)).sum();
+        let blocks = |order| blocks_of_any_type(&*core, order);
         self.marks.floor(attempt).allows(order, attempt.flags, counts.free, counts.cma, blocks)
     }
 
@@ -346,15 +346,23 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     #[inline]
     pub(super) fn alloc_easy(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
         let is_open = self.open.load(Relaxed) >> RingIndex::of(order, kind).bit() & 1 != 0;
-        is_open.then(|| self.alloc_stocked(order, kind, Heat::Hot))?
+        // What is open is so for single pages.
+        let is_allowed = is_open && (order == Order::ZERO || self.has_plenty(&self.core.lock()));
+        is_allowed.then(|| self.alloc_stocked(order, kind, Heat::Hot))?
+    }
+
+    /// Whether the low watermark allows a block of any order beyond doubt.
+    #[inline(always)]
+    fn has_plenty(&self, core: &C) -> bool {
+        // Nearly all largest blocks are movable: a part of them is enough to know.
+        core.free_blocks(Order::LARGEST, MigrateType::Movable) > self.plenty.load(Relaxed)
     }
 
     /// As [`Self::alloc_easy`], of any order, past the pagesets, while nothing is switched on that wants to know.
     #[inline(always)]
     pub(super) fn alloc_plenty(&self, order: Order, kind: MigrateType) -> Option<Pfn> {
         let mut core = self.core.lock();
-        // Nearly all largest blocks are movable: a part of them is enough to know.
-        if core.free_blocks(Order::LARGEST, MigrateType::Movable) <= self.plenty.load(Relaxed) {
+        if !self.has_plenty(&core) {
             return None;
         }
         let taken = core.take(order, kind, Holder::Caller(kind));
@@ -425,7 +433,7 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         }
         let allows = |core: &C| {
             let counts = core.counts();
-            let blocks = |order| MigrateType::ALL.iter().map(|kind| core.free_blocks(order, *kind)).sum();
+            let blocks = |order| blocks_of_any_type(core, order);
             floor.allows(order, attempt.flags, counts.free, counts.cma, blocks)
         };
         if order <= PAGESET_ORDER {
@@ -460,4 +468,10 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         count("published free CMA pages", self.free_cma.load(Relaxed), tally.cma)?;
         Ok(tally)
     }
+}
+
+/// Free blocks of an order, those of isolated pageblocks apart, which no request can have.
+fn blocks_of_any_type<'m>(core: &impl FreeCore<'m>, order: Order) -> u32 {
+    let kinds = MigrateType::ALL.into_iter().filter(|kind| *kind != MigrateType::Isolate);
+    kinds.map(|kind| core.free_blocks(order, kind)).sum()
 }

@@ -2,8 +2,8 @@
 //!
 //! Theory.      An event is four words: a sequence number, what and where in two, and one of detail. A writer draws the
 //!              next number and stores into its slot (`slots`), so CPUs need no lock; a reader takes a slot only if it
-//!              still holds the number that belongs there. Requests and frees are enough to repeat a run: the other events follow
-//!              from them, and a replay that shows the same ones did the same.
+//!              still holds the number that belongs there. Requests and frees are enough to repeat a run: the other
+//!              events follow from them, and a replay that shows the same ones did the same.
 //! Not here.    When events are written (`page_alloc`, `buddy`); switching it on (`page_alloc::Hooks::TRACE`).
 //! Source.      Linux: include/trace/events/kmem.h (`mm_page_alloc`, `mm_page_free`, `mm_page_alloc_extfrag`,
 //!              `mm_page_pcpu_drain`), kernel/trace/ring_buffer.c.

@@ -43,7 +43,7 @@ impl<'m> TraceRing<'m> {
         self.on.load(Relaxed)
     }
 
-    /// How many events were written in all, also those that are overwritten. It wraps.
+    /// How many events were written in all, also those that are overwritten or lost. It wraps.
     #[must_use]
     pub fn written(&self) -> u32 {
         self.next.load(Relaxed)
@@ -57,7 +57,7 @@ impl<'m> TraceRing<'m> {
         self.slots.write(number, Event { what, cpu: (self.cpu)(), pfn, order }.words());
     }
 
-    /// The event numbered `number`; `None` when it is overwritten or not written yet, and for two numbers of all 2^32.
+    /// The event numbered `number`; `None` when it is overwritten, lost or not written yet.
     #[must_use]
     pub fn read(&self, number: u32) -> Option<Event> {
         Event::decode(self.slots.read(number)?)

@@ -1,8 +1,9 @@
 //! Slots that several CPUs write and read at once, and none waits.
 //!
 //! Theory.      A slot has the number of what it holds, and its words. A writer takes the slot by changing the number to
-//!              [`BUSY`], and gives it back with its own. One that comes so late that others have gone once round leaves
-//!              a slot that is taken, or has a later number, alone: what it had to say is lost, nothing is mixed.
+//!              [`BUSY`], and gives it back with its own. One that finds its slot taken, or with a later number, leaves
+//!              it alone: others have gone once round, or one that was lapped is still writing. Its event is lost,
+//!              nothing is mixed.
 //! Invariants.  1. Between `BUSY` and the next number one writer stores words. 2. A reader that finds the same number
 //!              before and after has the words of that number.
 //! Not here.    Who draws numbers, and what words mean (`ring`).
@@ -37,7 +38,7 @@ impl<'m> Slots<'m> {
         self.0.get(number as usize % self.0.len())
     }
 
-    /// Writes what has this number, which nobody else has, unless it is too late for it; the two highest numbers are lost.
+    /// Writes what has this number, which nobody else has, or leaves it; the two highest numbers are always lost.
     pub(super) fn write(&self, number: u32, event: [u32; SLOT_WORDS - 1]) {
         let Some([holds, words @ ..]) = self.slot(number) else { return };
         let before = holds.load(Relaxed);

@@ -97,7 +97,7 @@ fn a_pageblock_in_which_an_atomic_request_found_a_block_is_kept_for_more() {
 }
 
 #[test]
-fn a_single_page_of_an_atomic_request_keeps_no_pageblock_and_comes_from_a_kept_one_last() {
+fn a_single_page_of_an_atomic_request_keeps_no_pageblock_and_comes_from_none_while_there_are_others() {
     let machine = with_reserve(ReservePolicy::HighAtomic);
     let zone = machine.zone(NORMAL).unwrap();
     machine.set_watermarks(NORMAL, &Watermarks { min: 400, low: 9000, high: 9000, lowmem_reserve: [0; 4] });
@@ -265,6 +265,23 @@ fn mixed_pageblocks_raise_the_marks_until_background_reclaim_is_done() {
     let (boost, raised) = freed_to(15_000);
     assert_eq!(boost, 0);
     assert!(raised >= 600 + 1024 && raised > plain, "{raised} and {plain}");
+}
+
+#[test]
+fn a_refill_that_mixes_pageblocks_raises_the_marks_too() {
+    for (watermark_boost, boost) in [(0, 0), (15_000, 1024)] {
+        let machine = machine(Policies { watermark_boost, ..Policies::default() }).with_pagesets(1);
+        let movable = machine.take_all(GfpFlags::MOVABLE | KERNEL, Order::ZERO);
+        let freed: Vec<_> = movable.into_iter().filter(|pfn| pfn.raw() % 4 == 0).collect();
+        machine.free_pages_bulk(&freed).unwrap();
+        machine.drain_local();
+        let zone = machine.zone(NORMAL).unwrap();
+        // One pageblock is taken over as a whole, and more is wanted, while all requests are above the low mark.
+        while zone.marks().boost() == 0 && zone.stats().counts.free > 550 {
+            machine.alloc_page(GfpFlags::RECLAIMABLE | KERNEL).unwrap();
+        }
+        assert_eq!(zone.marks().boost(), boost);
+    }
 }
 
 #[test]

@@ -342,10 +342,10 @@ fn zone_reclaim_keeps_an_allocation_near() {
 }
 
 #[test]
-fn a_zone_that_reclaim_may_still_help_is_not_remembered_as_full() {
+fn only_a_zone_in_which_reclaim_freed_too_little_is_remembered_as_full() {
     let next_choice = |says| {
         let machine = machine(Policies { zone_reclaim: true, zonelist_cache: true, ..Policies::default() });
-        // It says that it freed something, and did not.
+        // Whatever it says, it frees nothing.
         let service = leak(Reclaims { shelf: Mutex::default(), says, near: NodeSet::ALL, calls: AtomicU32::new(0) });
         assert!(machine.install_services(Services { zone_reclaim: Some(service), ..Services::default() }));
         // All of the first two nodes, and no request that fails.

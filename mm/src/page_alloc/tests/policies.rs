@@ -206,3 +206,20 @@ fn a_change_of_a_pageblocks_type_has_ended_when_the_request_that_began_it_return
         machine.validate().unwrap();
     }
 }
+
+#[test]
+fn the_last_blocks_of_an_order_are_kept_as_the_marks_say_with_and_without_pagesets() {
+    for cpus in [0, 1] {
+        let machine = Machine::full().with_pagesets(cpus);
+        machine.set_watermarks(NORMAL, &Watermarks { min: 100, low: 125, high: 150, lowmem_reserve: [0; 4] });
+        let all = machine.take_all(GfpFlags::GFP_KERNEL | GfpFlags::MEMALLOC, Order::ZERO);
+        let is_freed = |pfn: &Pfn| pfn.raw() % 2 == 1 || range(0x808, 0x810).contains(*pfn);
+        let freed: Vec<_> = all.into_iter().filter(is_freed).collect();
+        machine.free_pages_bulk(&freed).unwrap();
+        machine.drain_local();
+        let block = |gfp: GfpFlags| machine.alloc_pages(GfpFlags::GFP_KERNEL | GfpFlags::NOWARN | gfp, order(3));
+        assert!(block(GfpFlags::NORETRY).is_err());
+        assert_eq!(block(GfpFlags::MEMALLOC), Ok(Pfn::new(0x808)));
+        machine.validate().unwrap();
+    }
+}

@@ -377,9 +377,10 @@ fn errors_carry_the_request_and_highmem_pressure_reaches_the_shrinker() {
 #[test]
 fn a_compactor_that_helped_in_several_zones_has_helped() {
     /// Frees a block when it is asked first, and says every time that it moved something.
-    struct Helps(Shelf);
+    struct Helps(Shelf, AtomicU32);
     impl Compactor for Helps {
         fn compact_zone(&self, _zone: ZoneRef, _shortage: &Shortage, pages: &dyn Pages) -> bool {
+            self.1.fetch_add(1, SeqCst);
             let block = self.0.blocks.lock().unwrap().pop();
             block.into_iter().for_each(|(pfn, order)| pages.free_pages(pfn, order).unwrap());
             true
@@ -388,9 +389,12 @@ fn a_compactor_that_helped_in_several_zones_has_helped() {
     let machine = Machine::full();
     let block = machine.alloc_pages(GfpFlags::GFP_HIGHUSER, order(3)).unwrap();
     machine.take_all(GfpFlags::GFP_HIGHUSER | GfpFlags::NOWARN, Order::ZERO);
-    let helps = leak(Helps(Shelf { blocks: Mutex::new(Vec::from([(block, order(3))])), ..Shelf::default() }));
+    let helps = leak(Helps(
+        Shelf { blocks: Mutex::new(Vec::from([(block, order(3))])), ..Shelf::default() },
+        AtomicU32::new(0),
+    ));
     assert!(machine.install_services(Services { compactor: Some(helps), ..Services::default() }));
     assert_eq!(machine.alloc_pages(GfpFlags::GFP_HIGHUSER, order(3)), Ok(block));
     let counted = [VmEvent::CompactStall, VmEvent::CompactSuccess].map(|event| machine.counters().event(event));
-    assert_eq!(counted, [1, 1]);
+    assert_eq!((helps.1.load(SeqCst), counted), (2, [1, 1]));
 }
