@@ -29,11 +29,11 @@ done
 
 FUZZ=$BUILD/fuzz
 
-# fuzz_one TARGET LONGEST: leaves the log, and the corpus for the next time.
+# fuzz_one TARGET LONGEST: leaves the log, and the corpus for the next time. In a process of its own.
 fuzz_one() {
     local name=$1 longest=$2
     mkdir -p "$FUZZ/crashes/$name"
-    timeout -k 5 $((seconds + 60)) "$TARGET_DIR/fuzz/$HOST/release/$name" "$FUZZ/corpus/$name" \
+    exec timeout -k 5 $((seconds + 60)) "$TARGET_DIR/fuzz/$HOST/release/$name" "$FUZZ/corpus/$name" \
         -max_total_time="$seconds" -max_len=$((longest * 2)) -timeout=20 -rss_limit_mb=3000 -print_final_stats=1 \
         -artifact_prefix="$FUZZ/crashes/$name/" >"$FUZZ/$name.log" 2>&1
 }
@@ -47,6 +47,8 @@ told() {
     printf 'summary: fuzz %s: %s executions %s, %s branches\n' "$1" "${runs:-?}" "$how" "${coverage#cov: }"
 }
 
+# shellcheck disable=SC2046 # nothing or numbers
+trap 'kill $(jobs -p) 2>/dev/null' EXIT
 setup_toolchain
 need_nightly rust-src
 need c++=g++

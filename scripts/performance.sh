@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The figures of docs/performance.md and README.md, and the plots: holds them against bench/*.tsv, or writes them anew
-# with --save.
+# The figures of docs/performance.md, docs/order0-pair.md and README.md, and the plots: holds them against bench/*.tsv,
+# or writes them anew with --save.
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -4,7 +4,8 @@
 //!              the final tables exist, so the bank that holds the image is mapped here: the image's own MiBs as the
 //!              head's sections are (code runs there), the others writable and never executable. `paging_init` replaces
 //!              every one of these entries.
-//! No-map.      A MiB that a no-map region of the tree touches is left out: a CPU may read ahead wherever normal memory is
+//! No-map.      A MiB that a no-map region of the tree touches is left out: a CPU may read ahead wherever normal memory
+//! is
 //!              mapped. So RAM that shares such a MiB cannot be used before the final tables; whoever takes memory for
 //!              the time until then asks [`EarlyBank::maps`].
 
@@ -86,7 +87,8 @@ impl EarlyBank<'_> {
 }
 
 /// Maps the whole MiBs of the bank from `phys_offset` on at [`PAGE_OFFSET`], as far as lowmem can go below vmalloc's
-/// `vmalloc` bytes, in the first-level table in use. Returns the frames from `phys_offset` to the end of what is mapped.
+/// `vmalloc` bytes, in the first-level table in use. Returns the frames from `phys_offset` to the end of what is
+/// mapped.
 ///
 /// # Errors
 /// The table cannot be written; then nothing has changed.

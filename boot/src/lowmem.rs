@@ -178,8 +178,8 @@ fn vmalloc_limit(config: &LowmemConfig) -> Result<PhysAddr, LowmemError> {
     limit.ok_or(LowmemError::NoRoom { page_offset, vmalloc_bytes })
 }
 
-/// The limit that `highmem=` asks for, a multiple of 2 MiB; `limit` where that is lower, or where it would take what runs
-/// already or leave too little (Linux x86: `highmem_pfn_init`).
+/// The limit that `highmem=` asks for, a multiple of 2 MiB; `limit` where that is lower, or where it would take what
+/// runs already or leave too little (Linux x86: `highmem_pfn_init`).
 fn forced_limit(memblock: &Memblock<'_>, config: &LowmemConfig, limit: PhysAddr) -> PhysAddr {
     let Some(bytes) = config.highmem_bytes.filter(|_| config.highmem && !config.aliasing_cache) else { return limit };
     let least = config.phys_offset.saturating_add(u64::from(MIN_LOWMEM)).max(config.in_use.end);

@@ -60,8 +60,8 @@ impl Ring {
     }
 }
 
-/// Text on its way to the console. What is printed may take locks of its own (a zone's, for its counts), so it is asked for
-/// its text without the console's lock (Linux: `vprintk_store`).
+/// Text on its way to the console. What is printed may take locks of its own (a zone's, for its counts), so it is asked
+/// for its text without the console's lock (Linux: `vprintk_store`).
 struct Pending {
     bytes: [u8; PENDING],
     used: usize,

@@ -1,9 +1,9 @@
 //! Init memory: what only the boot needs, given to the page allocator at the boot's end.
 //!
-//! Theory.      The linker script gathers the boot's functions and its first arrays on pages of their own. They are made
-//!              writable and execute-never by one store a page, so no page is ever writable and executable; then filled
-//!              with an undefined instruction and freed. A call into them that should not be faults at once, first
-//!              because no page of lowmem can be executed.
+//! Theory.      The linker script gathers the boot's functions and its first arrays on pages of their own. They are
+//!              made writable and execute-never by one store a page, so no page is ever writable and executable; then
+//!              filled with an undefined instruction and freed. A call into them that should not be faults at once,
+//!              first because no page of lowmem can be executed.
 //! Invariants.  Nothing that runs after the boot leads there: `tests/tests/image.rs` looks at every reference of the
 //!              linked image.
 //! Source.      Linux: `free_initmem`, `poison_init_mem`, `fix_kernmem_perms`.

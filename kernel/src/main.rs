@@ -143,7 +143,8 @@ fn after_boot(head: &'static HeadInfo, mut booted: Booted<ArmIrq>, args: &BootAr
         refuse(format_args!("the per-CPU area {} is not mapped", booted.percpu.chunk));
     }
     ranks::start();
-    // SAFETY: `quire_main` does not go on, and what runs from here on is none of the boot's own; the tables are nobody's yet.
+    // SAFETY: `quire_main` does not go on, and what runs from here on is none of the boot's own; the tables are
+    // nobody's yet.
     if let Err(error) = unsafe { initmem::free(head, &mut booted) } {
         refuse(format_args!("{error}"));
     }

@@ -39,8 +39,8 @@ impl LinearPages {
         frame.raw().wrapping_sub(self.first)
     }
 
-    /// The first byte of `pages` frames that lie `offset` behind the first one. A few instructions: whoever reaches a frame
-    /// begins here.
+    /// The first byte of `pages` frames that lie `offset` behind the first one. A few instructions: whoever reaches a
+    /// frame begins here.
     #[inline(always)]
     pub fn at(self, offset: u32, pages: u32) -> Option<NonNull<u8>> {
         if offset >= self.pages || pages > self.pages - offset {

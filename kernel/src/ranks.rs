@@ -1,7 +1,8 @@
 //! The order of the kernel's own locks; docs/locks.md has the whole table.
 //!
-//! Theory.      The address space's locks come before those of the page allocator, which it asks for frames; the console's
-//!              comes last, because anyone may have something to say. In debug builds each CPU notes what it holds.
+//! Theory.      The address space's locks come before those of the page allocator, which it asks for frames; the
+//!              console's comes last, because anyone may have something to say. In debug builds each CPU notes what it
+//!              holds.
 //! Source.      Ours.
 
 use core::sync::atomic::Ordering::Relaxed;

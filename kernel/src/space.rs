@@ -4,8 +4,9 @@
 //!              spaces are on one list, linked through their frames' book-keeping, along which each change of the
 //!              kernel's half is stored ([`follow`]) and each audit goes. [`UserSpace::switch_to`] gives the space an
 //!              ASID of the current generation and the MMU its table.
-//! Lock order.  A space's own lock, then zones; the list after the kernel's tables (`vm`), before zones (docs/locks.md).
-//!              The ASIDs' lock masks interrupts and is a leaf. No path takes a space's lock together with one of `vm`.
+//! Lock order.  A space's own lock, then zones; the list after the kernel's tables (`vm`), before zones
+//!              (docs/locks.md). The ASIDs' lock masks interrupts and is a leaf. No path takes a space's lock together
+//!              with one of `vm`.
 //! Not here.    The pure parts (`mm::space`), registers (`arch::armv7::asid`), unprivileged accesses
 //!              (`arch::armv7::uaccess`).
 //! Source.      Linux `arch/arm/mm/{pgd,context}.c`, `arch/arm/include/asm/mmu_context.h`.
@@ -320,8 +321,8 @@ impl UserSpace {
         let mut asids = spaces.asids.lock();
         let Some(turn) = asids.enter(ArmIrq::current_cpu(), self.context()) else { return false };
         self.context.store(turn.context.raw(), Ordering::Relaxed);
-        // SAFETY: the table has the kernel half, kept so by `follow`, and stays until the space is dropped, which leaves
-        // it first; the numbers' invariant 4 is what `switch` asks for. The lock masks interrupts.
+        // SAFETY: the table has the kernel half, kept so by `follow`, and stays until the space is dropped, which
+        // leaves it first; the numbers' invariant 4 is what `switch` asks for. The lock masks interrupts.
         unsafe { asid::switch(self.ttbr(), turn.context.asid(), spaces.kernel_ttbr, turn.flush) }
         true
     }

@@ -1,4 +1,5 @@
-//! Where everything lies in the kernel's half of the address space, and the linear map between the two kinds of address.
+//! Where everything lies in the kernel's half of the address space, and the linear map between the two kinds of
+//! address.
 //!
 //! ```text
 //! 2G/2G                     3G/1G

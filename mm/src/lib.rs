@@ -1,8 +1,8 @@
 //! Linux-class memory management for 32-bit ARM (VMSAv7, short descriptors), without `std`.
 //!
 //! Theory.      Memory has three owners in turn. At first [`memblock`] knows which RAM exists and what is taken, in two
-//!              sorted lists. Then the final translation tables ([`paging`], [`layout`]) say where RAM is reached. At the
-//!              end every frame has a `Page` in the [`memmap`], and the free ones belong to the zones of the page
+//!              sorted lists. Then the final translation tables ([`paging`], [`layout`]) say where RAM is reached. At
+//!              the end every frame has a `Page` in the [`memmap`], and the free ones belong to the zones of the page
 //!              allocator ([`page_alloc`]), whose free lists are a [`buddy`] system. Each step is a type that the next
 //!              one consumes ([`phase`]), so that nothing is allocated from an owner of before.
 //! Picture.
@@ -11,8 +11,8 @@
 //! memblock: add, reserve           memblock: alloc                                 alloc_pages, free_pages
 //!                                  zone::plan -> memmap -> PageAllocator::new
 //! ```
-//! Not here.    The device tree and the order of steps (`boot`), registers and interrupts (the kernel, behind the traits
-//!              of [`platform`]).
+//! Not here.    The device tree and the order of steps (`boot`), registers and interrupts (the kernel, behind the
+//!              traits of [`platform`]).
 //!
 //! | module | what it is |
 //! | --- | --- |
@@ -30,9 +30,9 @@
 //! | [`vmstat`] | counters that several CPUs write |
 //! | [`report`], [`trace`], [`fault`] | Linux's tables of numbers; what the allocator did; what an abort was |
 //!
-//! A kernel of one's own brings three small traits: how frames are reached, how interrupts are masked, which CPU this is.
-//! (One that also has its translation tables written brings a fourth, [`platform::TlbControl`].) This is all of it; on the
-//! host a piece of heap at `heap` stands for the RAM:
+//! A kernel of one's own brings three small traits: how frames are reached, how interrupts are masked, which CPU this
+//! is. (One that also has its translation tables written brings a fourth, [`platform::TlbControl`].) This is all of it;
+//! on the host a piece of heap at `heap` stands for the RAM:
 //! ```
 //! use core::ptr::NonNull;
 //! use mm::addr::{Pfn, PhysAddr, PhysRange};

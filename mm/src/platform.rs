@@ -26,7 +26,8 @@ pub unsafe trait PhysMap {
     /// Writes `byte` to all bytes of a frame, by the machine's fastest stores (Linux: `clear_page`).
     ///
     /// # Safety
-    /// `bytes` must be the begin of a whole frame that can be written, wherever it is mapped, and that nobody else uses.
+    /// `bytes` must be the begin of a whole frame that can be written, wherever it is mapped, and that nobody else
+    /// uses.
     unsafe fn fill_frame(&self, bytes: NonNull<u8>, byte: u8) {
         // SAFETY: the caller answers for the frame.
         unsafe { bytes.write_bytes(byte, PAGE_SIZE as usize) }

@@ -1,4 +1,5 @@
-//! Stand-ins for a machine: RAM on the host's heap, an interrupt flag that counts, a log that is kept. Feature `testing`.
+//! Stand-ins for a machine: RAM on the host's heap, an interrupt flag that counts, a log that is kept. Feature
+//! `testing`.
 
 use core::cell::{Cell, RefCell};
 use core::ptr::NonNull;
@@ -16,8 +17,8 @@ use crate::platform::{IrqControl, PhysMap, TlbControl};
 use crate::sync::CurrentCpu;
 
 /// How many cases a randomised test tries that tries `cases` by default: `QUIRE_TEST_SCALE`, a factor such as `10` or a
-/// part such as `1/10`, makes it more or fewer; one at least. Tests that must get somewhere take the larger of it and what
-/// that needs.
+/// part such as `1/10`, makes it more or fewer; one at least. Tests that must get somewhere take the larger of it and
+/// what that needs.
 #[must_use]
 pub fn scaled(cases: u32) -> u32 {
     let text = std::env::var("QUIRE_TEST_SCALE").unwrap_or_default();

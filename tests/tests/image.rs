@@ -139,8 +139,8 @@ impl<'f> References<'f> {
 }
 
 /// After the boot run `after_boot`, which never returns, and the vectors. Nothing that they can reach, by calls and by
-/// pointers, is freed. Beside them there are vtables that the boot left in a value: those of its closures borrow from its
-/// frames and are gone with them; others must not lead into what is freed.
+/// pointers, is freed. Beside them there are vtables that the boot left in a value: those of its closures borrow from
+/// its frames and are gone with them; others must not lead into what is freed.
 #[test]
 fn nothing_that_stays_leads_into_init_memory() {
     for (name, elf) in &images() {

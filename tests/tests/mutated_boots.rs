@@ -1,10 +1,11 @@
-//! Mutated device trees of real boards boot in QEMU: each ends in a finished boot whose invariants hold, or in one line.
+//! Mutated device trees of real boards boot in QEMU: each ends in a finished boot whose invariants hold, or in one
+//! line.
 //!
 //! Theory.      The boards are those whose RAM begins where the emulated machine's does; most have more RAM than the
 //!              machine, other buses and no UART that is there, which a boot must live with. Loader and stub hand the
 //!              tree over as it is: QEMU itself would refuse it, or mend it.
-//! Seeds.       Tree and damage of run N come from N alone. `QUIRE_TEST_SEED` (1) is the first N, `QUIRE_BOOTS` (500) how
-//!              many there are. `QUIRE_DTB_DIR` names the folder of trees.
+//! Seeds.       Tree and damage of run N come from N alone. `QUIRE_TEST_SEED` (1) is the first N, `QUIRE_BOOTS` (500)
+//!              how many there are. `QUIRE_DTB_DIR` names the folder of trees.
 //!
 //! Ignored unless asked for: it takes minutes, and the built image.
 

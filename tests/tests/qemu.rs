@@ -1,8 +1,8 @@
 //! Boots the image under QEMU and lists every in-kernel self-test by name, configuration by configuration.
 //!
 //! Names.       `ast2500/512M/release::boot` the run as a whole; `…::NAME` one self-test in it; `…::transcript` its log
-//!              held against `reference/`; `malformed::NAME` one wrong device tree; `report/release::NAME` one fault that
-//!              nobody expects.
+//!              held against `reference/`; `malformed::NAME` one wrong device tree; `report/release::NAME` one fault
+//!              that nobody expects.
 //! Images.      Built by `scripts/build.sh`, unless `QUIRE_IMAGES` names a folder with `release/quire.bin` and
 //!              `debug/quire.bin`. `QUIRE_LONG` set: more configurations.
 //! Order.       Which self-tests there are is known only after a boot, so the configurations run before the list is

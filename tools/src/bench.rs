@@ -1,8 +1,8 @@
 //! Bench rows against the committed baseline and against the targets.
 //!
 //! Theory.      A row is `NAME<TAB>COUNT`. The baseline holds every row; one that grew by more than [`SLACK`] per cent,
-//!              vanished, or is not in the baseline yet fails. A change that costs instructions on purpose commits a new
-//!              baseline (`./qemu-run.sh bench --icount --save`) with itself, so the price stands in its own diff.
+//!              vanished, or is not in the baseline yet fails. A change that costs instructions on purpose commits a
+//!              new baseline (`./qemu-run.sh bench --icount --save`) with itself, so the price stands in its own diff.
 //!              A target is `ROW<TAB>LINUX<TAB>MUST<TAB>GOAL`: `<=N` or `>=N` each, `-` where there is none; ROW may be
 //!              a sum, `memmap_page+handover_page`. A target whose row is not measured yet is told of and judged later.
 

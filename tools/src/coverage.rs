@@ -2,10 +2,10 @@
 //!
 //! Theory.      `SF:` opens a file's record; `LF`/`LH` count its lines and those that ran, `BRF`/`BRH` its branches.
 //!              Only the product's files count: `mm/src` and `boot/src` without their tests and stand-ins.
-//!              `docs/coverage.md` keeps the table of an earlier run between two marks, and under it, in words, why some
-//!              modules are not covered. A run is held against it: a module that falls by more than [`FALL`] or
-//!              [`BRANCH_FALL`], and by more than [`SLACK`], fails, and so does one below [`EXPLAIN`] that the words do not
-//!              name.
+//!              `docs/coverage.md` keeps the table of an earlier run between two marks, and under it, in words, why
+//!              some modules are not covered. A run is held against it: a module that falls by more than [`FALL`] or
+//!              [`BRANCH_FALL`], and by more than [`SLACK`], fails, and so does one below [`EXPLAIN`] that the words do
+//!              not name.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -142,8 +142,8 @@ fn tally(lcov: &str, root: &str) -> BTreeMap<String, Counts> {
     tally
 }
 
-/// Prints a line a module, then one a crate, and holds them against `document`; with `save` the document's table becomes
-/// what was found.
+/// Prints a line a module, then one a crate, and holds them against `document`; with `save` the document's table
+/// becomes what was found.
 pub(crate) fn run(root: &Path, lcov: &str, document: &str, save: bool) -> Result<(), String> {
     let tally = tally(&read(lcov)?, &root.display().to_string());
     if tally.is_empty() {

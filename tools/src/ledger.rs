@@ -1,11 +1,12 @@
 //! The ledger of unsafe code: every unsafe block, function, trait and impl with the reason why it is sound.
 //!
-//! Theory.      [`scan()`] follows the `mod` declarations of each crate, so that it knows which file is a test, and walks
-//!              each file's syntax tree. A block's reason is the comment with `SAFETY:` above it or above the statement
-//!              that holds it; a function's or trait's is the `# Safety` part of its documentation. The table in
-//!              `docs/unsafe.md` carries no line numbers: it goes stale when unsafe code changes, not when it moves.
+//! Theory.      [`scan()`] follows the `mod` declarations of each crate, so that it knows which file is a test, and
+//!              walks each file's syntax tree. A block's reason is the comment with `SAFETY:` above it or above the
+//!              statement that holds it; a function's or trait's is the `# Safety` part of its documentation. The table
+//!              in `docs/unsafe.md` carries no line numbers: it goes stale when unsafe code changes, not when it moves.
 //! Invariants.  1. Every entry has a reason, in tests too. 2. The committed table is the code's. 3. A module that the
-//!              table calls pure keeps `#![forbid(unsafe_code)]`; to give that up, its line goes from the table by hand.
+//!              table calls pure keeps `#![forbid(unsafe_code)]`; to give that up, its line goes from the table by
+//!              hand.
 //! Not here.    Code that macros of other crates expand to.
 
 mod reason;

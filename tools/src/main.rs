@@ -15,8 +15,8 @@ const USAGE: &str = "\
 usage: tools bench ROWS BASELINE TARGETS   holds measured rows against the baseline and the targets
        tools unsafe [--save]               holds docs/unsafe.md against the code, or writes it anew
        tools coverage LCOV DOC [--save]    holds lines and branches by module against DOC's table, or writes that
-       tools performance [--save]          holds the figures of docs/performance.md and README.md and the plots against
-                                           the baselines, or writes them";
+       tools performance [--save]          holds the figures of docs/performance.md, docs/order0-pair.md and README.md
+                                           and the plots against the baselines, or writes them";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

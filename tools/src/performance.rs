@@ -1,8 +1,8 @@
-//! The figures and plots of `docs/performance.md` and the figures of `README.md`, made from the committed baselines.
+//! The figures and plots of `docs/performance.md` and the figures of [`PAGES`], made from the committed baselines.
 //!
-//! Theory.      The pages are written by hand but for their figures. A table stands between `<!-- table ROW ... -->` and
-//!              `<!-- /table -->` and is made anew from `bench/baseline.tsv` and `bench/targets.tsv`; `<!-- cores ROW
-//!              ... -->` sets both free-list cores side by side, the compact one from `bench/compact.tsv`; a single
+//! Theory.      The pages are written by hand but for their figures. A table stands between `<!-- table ROW ... -->`
+//!              and `<!-- /table -->` and is made anew from `bench/baseline.tsv` and `bench/targets.tsv`; `<!-- cores
+//!              ROW ... -->` sets both free-list cores side by side, the compact one from `bench/compact.tsv`; a single
 //!              figure in a sentence stands between `<!-- row ROW -->`, or `<!-- row compact ROW -->`, and `<!-- /row
 //!              -->`. The test run measures every row and holds it against the baselines; so a figure that is not true
 //!              fails there or here.
@@ -17,7 +17,7 @@ use crate::bench::{self, Rows, Target};
 use crate::read;
 
 /// The pages with figures.
-const PAGES: [&str; 2] = ["docs/performance.md", "README.md"];
+const PAGES: [&str; 3] = ["docs/performance.md", "docs/order0-pair.md", "README.md"];
 /// What a figure or a table of figures stands between.
 const MARKS: [(Mark, &str, &str); 3] = [
     (Mark::Table, "<!-- table ", "<!-- /table -->"),

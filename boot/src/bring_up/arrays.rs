@@ -1,9 +1,9 @@
 //! Where memblock's arrays may grow before every reservation is known.
 //!
-//! Theory.      The arrays of the image hold 128 regions. A tree may name more, and then an array doubles in the middle of
-//!              the reservations: its place must not be one that the tree gives to somebody further on. So a window is
-//!              looked for first, in the bank that is mapped, close above the image (`mem=` and lowmem's limits cut RAM
-//!              from the end), clear of all that the tree names.
+//! Theory.      The arrays of the image hold 128 regions. A tree may name more, and then an array doubles in the middle
+//!              of the reservations: its place must not be one that the tree gives to somebody further on. So a window
+//!              is looked for first, in the bank that is mapped, close above the image (`mem=` and lowmem's limits cut
+//!              RAM from the end), clear of all that the tree names.
 //! Not here.    Dynamic regions and the default CMA area: those are placed later, around the arrays.
 
 use mm::addr::{PAGE_SIZE, PhysAddr, PhysRange, SECTION_SIZE};

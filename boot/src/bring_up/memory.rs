@@ -56,8 +56,8 @@ pub(super) fn map_image_bank<M: Machine>(
     Ok(ImageBank { bank, live, mapped_end })
 }
 
-/// Adds every bank that answers to memblock, then applies `linux,usable-memory-range` and `mem=`, whose banks must answer
-/// too.
+/// Adds every bank that answers to memblock, then applies `linux,usable-memory-range` and `mem=`, whose banks must
+/// answer too.
 pub(super) fn add_banks<M: Machine>(
     memblock: &mut Memblock<'_>,
     image: &ImageBank<'_>,

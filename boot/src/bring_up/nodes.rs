@@ -1,8 +1,8 @@
 //! The machine's nodes: which have CPUs, which one the boot runs on, how far they are from each other.
 //!
-//! Theory.      The tree gives a node to each memory node and to each CPU, and to pairs of nodes a distance. Numbers can
-//!              be missing. Whatever has none belongs to the lowest node with memory. A node can have CPUs alone: it is
-//!              there, but its zones are empty.
+//! Theory.      The tree gives a node to each memory node and to each CPU, and to pairs of nodes a distance. Numbers
+//!              can be missing. Whatever has none belongs to the lowest node with memory. A node can have CPUs alone:
+//!              it is there, but its zones are empty.
 //! Not here.    What the numbers do to the fallback order (`mm::zone::zonelist`).
 //! Source.      Linux drivers/of/of_numa.c: `of_numa_parse_distance_map_v1`; drivers/base/arch_numa.c:
 //!              `numa_set_distance`, `early_map_cpu_to_node`.

@@ -1,10 +1,10 @@
 //! Whether there is RAM where the tree or `mem=` says so: absent RAM swallows writes without a fault.
 //!
-//! Theory.      A range is tried at its first frame and at its last one. One that ends early is a mistake of somebody's, and
-//!              not to be trusted in its middle either: it is tried once a MiB, and cut where it first stops to answer,
-//!              which halving finds. One whose ends answer may be two banks with nothing between them: it is tried at each
-//!              multiple of 8 MiB. So a hole of 8 MiB or more is always found, unless no-map memory covers what would be
-//!              tried; a smaller one only if it holds such a multiple.
+//! Theory.      A range is tried at its first frame and at its last one. One that ends early is a mistake of
+//!              somebody's, and not to be trusted in its middle either: it is tried once a MiB, and cut where it first
+//!              stops to answer, which halving finds. One whose ends answer may be two banks with nothing between them:
+//!              it is tried at each multiple of 8 MiB. So a hole of 8 MiB or more is always found, unless no-map memory
+//!              covers what would be tried; a smaller one only if it holds such a multiple.
 //! Invariants.  No frame is tried that a write must not touch, not even for a moment: no-map regions (which may be
 //!              somebody else's), what runs, and what was found to be RAM before. Those count as RAM.
 
@@ -18,7 +18,8 @@ use super::{FOUR_GIB, Given, Machine};
 /// Frames from one that is tried of a range that ends early to the next: a MiB.
 const STEP: u32 = 256;
 
-/// Frames from one that is tried of a range whose ends answer to the next: 8 MiB, 64 Mbit of a DRAM of eight data lines.
+/// Frames from one that is tried of a range whose ends answer to the next: 8 MiB, 64 Mbit of a DRAM of eight data
+/// lines.
 const PART: u32 = 2048;
 
 /// How ranges are tried.
@@ -67,8 +68,8 @@ impl<M: Machine> Probe<'_, '_, M> {
         range.intersection(PhysRange::new(start, FOUR_GIB)).whole_frames()
     }
 
-    /// One past the frames that answer without a hole, from one that does to one above it that does not. What lies between
-    /// them and may not be tried counts as RAM.
+    /// One past the frames that answer without a hole, from one that does to one above it that does not. What lies
+    /// between them and may not be tried counts as RAM.
     fn end_of_ram(&self, mut alive: Pfn, mut dead: Pfn) -> Pfn {
         loop {
             let above = Pfn::new(alive.raw() + 1);
@@ -83,8 +84,8 @@ impl<M: Machine> Probe<'_, '_, M> {
         }
     }
 
-    /// Of the frames at each multiple of `step`, the first that does not answer, and before it the last one that was tried;
-    /// that is the first frame of all if none was.
+    /// Of the frames at each multiple of `step`, the first that does not answer, and before it the last one that was
+    /// tried; that is the first frame of all if none was.
     fn first_hole(&self, frames: PfnRange, step: u32) -> (Pfn, Option<Pfn>) {
         let mut alive = frames.start;
         loop {

@@ -50,8 +50,8 @@ impl<M: Machine> BootMemory for TableMemory<'_, '_, M> {
 
     fn take_table(&mut self) -> Option<PhysAddr> {
         self.take_mapped(self.memblock.current_limit()).or_else(|| {
-            // The limit is Linux's, which has only as much of lowmem mapped by now as it needs no table for. Here nearly
-            // all of the image's bank is.
+            // The limit is Linux's, which has only as much of lowmem mapped by now as it needs no table for. Here
+            // nearly all of the image's bank is.
             self.memblock.set_current_limit(self.memblock.current_limit().max(self.mapped_end));
             self.take_mapped(self.memblock.current_limit())
         })

@@ -96,8 +96,8 @@ pub struct FailArg {
 }
 
 impl FailArg {
-    /// What it asks of the allocator. As in Linux, requests that can wait or may have highmem, and single pages, are let
-    /// through until somebody changes that.
+    /// What it asks of the allocator. As in Linux, requests that can wait or may have highmem, and single pages, are
+    /// let through until somebody changes that.
     #[must_use]
     pub fn attributes(self) -> FailPageAlloc {
         FailPageAlloc {

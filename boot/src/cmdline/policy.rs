@@ -1,7 +1,8 @@
 //! Arguments that choose the page allocator's policies.
 //!
-//! Theory.      Linux sets those that it kept by sysctl, which a command line may hold since 5.8: `sysctl.vm.NAME=`. Those
-//!              that it dropped, or decides at build, have the prefix `page_alloc.` here, as a module's parameters.
+//! Theory.      Linux sets those that it kept by sysctl, which a command line may hold since 5.8: `sysctl.vm.NAME=`.
+//!              Those that it dropped, or decides at build, have the prefix `page_alloc.` here, as a module's
+//!              parameters.
 //! Not here.    What each is, and its default (`mm::page_alloc::Policies`, docs/policies.md).
 //! Source.      Linux Documentation/admin-guide/sysctl/vm.rst.
 #![forbid(unsafe_code)]

@@ -1,9 +1,9 @@
 //! `/chosen`: the boot loader's word to the kernel, and the console that it or the aliases name.
 //!
-//! Theory.      A console is looked for in this order: `stdout-path`, `linux,stdout-path` (each a path or an alias, with
-//!              `:options` behind), the alias `serialN` of the last `console=ttyXN` of the boot arguments, the alias
-//!              `serial0`, and last any UART that can be driven (`survey`). A path that the loader names counts even
-//!              when its node is disabled, as in Linux; a guess must be enabled.
+//! Theory.      A console is looked for in this order: `stdout-path`, `linux,stdout-path` (each a path or an alias,
+//!              with `:options` behind), the alias `serialN` of the last `console=ttyXN` of the boot arguments, the
+//!              alias `serial0`, and last any UART that can be driven (`survey`). A path that the loader names counts
+//!              even when its node is disabled, as in Linux; a guess must be enabled.
 //! Source.      Devicetree Specification 3.3, 3.6; Linux `early_init_dt_scan_chosen_stdout`, `of_setup_earlycon`.
 #![forbid(unsafe_code)]
 

@@ -7,7 +7,8 @@
 
 use core::fmt::{self, Write};
 
-/// A text of up to `N` (at most 255) bytes that owns them: what does not fit is cut, what is not printable ASCII is shown as `?`.
+/// A text of up to `N` (at most 255) bytes that owns them: what does not fit is cut, what is not printable ASCII is
+/// shown as `?`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<const N: usize> {
     bytes: [u8; N],

@@ -1,11 +1,11 @@
 //! The device tree: checked as a whole, then read without surprises.
 //!
 //! Theory.      [`validate`] looks at every token once and gives a [`ValidFdt`]; everything else reads through that.
-//!              What memory management has to know comes out as iterators over plain values ([`ValidFdt::memory_banks`],
-//!              [`ValidFdt::reserve_map`], [`ValidFdt::reserved_memory`]) and as one
+//!              What memory management has to know comes out as iterators over plain values
+//!              ([`ValidFdt::memory_banks`], [`ValidFdt::reserve_map`], [`ValidFdt::reserved_memory`]) and as one
 //!              [`BootInfo`](crate::info::BootInfo).
-//!              A fault in the blob's form stops the boot; a node that is well formed but makes no sense is skipped, and
-//!              [`ValidFdt::report`] says so, once.
+//!              A fault in the blob's form stops the boot; a node that is well formed but makes no sense is skipped,
+//!              and [`ValidFdt::report`] says so, once.
 //! Own cursor.  Behind the validator the tokens are walked by a cursor of our own (`tree`) and not by a parser crate:
 //!              the crates check each string as UTF-8 again, walk from the root for each question, and end in a panic
 //!              where their own validation would have refused; the cursor answers a failed check with the end of the

@@ -1,7 +1,7 @@
 //! A blob as aligned big-endian words: one load and one byte swap a token instead of four byte loads.
 //!
-//! Theory.      The target is built with strict alignment, so a word out of a `&[u8]` costs four loads and three shifts.
-//!              The boot protocol places a blob on 8 bytes, so its bytes can be lent as words once for all.
+//! Theory.      The target is built with strict alignment, so a word out of a `&[u8]` costs four loads and three
+//!              shifts. The boot protocol places a blob on 8 bytes, so its bytes can be lent as words once for all.
 //! Not here.    What the words mean (`tree`, `validate`).
 
 /// The whole words of `bytes`, still big-endian; `None` when the first byte is not on a multiple of 4.

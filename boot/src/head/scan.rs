@@ -4,7 +4,8 @@
 //!              to move onto it) and `linux,usable-memory-range`. This walk reads aligned words between the header's
 //!              bounds, gives up at the first oddity, and leaves all judging to [`crate::fdt`], which runs later.
 //! Invariants.  Runs position-independent (see [`super`]): names are compared by hash and length, since a string
-//!              constant would be an absolute address. Reads only words that `totalsize` reaches. Ends: each step moves forward.
+//!              constant would be an absolute address. Reads only words that `totalsize` reaches. Ends: each step moves
+//!              forward.
 //! Source.      Devicetree Specification 0.4, chapter 5; Linux arch/arm/boot/compressed/fdt_check_mem_start.c (what is
 //!              asked of the tree).
 #![forbid(unsafe_code)]

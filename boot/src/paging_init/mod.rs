@@ -9,7 +9,8 @@
 //!              early_fixmap_shutdown, devicemaps_init, kmap_init. The eighth, bootmem_init, is the caller's.
 //! Entry.       The first level has sections for the image and the first bank of lowmem at their linear addresses,
 //!              the device tree at `DTB_BASE`, the fixmap's table page, and an identity section.
-//! Invariants.  1. At every moment each first-level word has its old or its final meaning (or, outside of what runs, none).
+//! Invariants.  1. At every moment each first-level word has its old or its final meaning (or, outside of what runs,
+//!              none).
 //!              2. Afterwards nothing else than the areas of `VirtualLayout` is mapped, nothing is writable and
 //!              executable, and no no-map frame is in the linear map.
 //! On `Err`     some words are final and others old: the code still runs, and can say why the boot stops.

@@ -86,8 +86,8 @@ where
         self.paint(index, cursor, false)
     }
 
-    /// As [`Self::paint_linear`], for a MiB that nothing uses at this moment: a section is unmapped before pages take its
-    /// place, so that no TLB ever holds both.
+    /// As [`Self::paint_linear`], for a MiB that nothing uses at this moment: a section is unmapped before pages take
+    /// its place, so that no TLB ever holds both.
     pub(super) fn paint_unused(&mut self, index: usize, cursor: &mut Cursor) -> Result<(), PagingError> {
         self.paint(index, cursor, true)
     }

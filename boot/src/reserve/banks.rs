@@ -3,8 +3,10 @@
 //! Theory.      Banks come in tree order; what one of them has named first keeps its node and flags. They are cut to
 //!              whole pages and to what can have a linear address or be reached at all: from PHYS_OFFSET to 4 GiB. The
 //!              exclusive end of a bank may be 2^32, so the last page below 4 GiB stays.
-//! `mem=`.      `mem=SIZE` leaves what lies less than SIZE bytes above PHYS_OFFSET. `mem=SIZE@START` names a bank of its
-//!              own, whether the tree has it or not, if RAM answers there. The first `mem=` voids the tree's RAM, several add up.
+//! `mem=`.      `mem=SIZE` leaves what lies less than SIZE bytes above PHYS_OFFSET. `mem=SIZE@START` names a bank of
+//! its
+//!              own, whether the tree has it or not, if RAM answers there. The first `mem=` voids the tree's RAM,
+//!              several add up.
 //! Source.      Linux drivers/of/fdt.c: early_init_dt_add_memory_arch, early_init_dt_check_for_usable_mem_range;
 //!              arch/arm/kernel/setup.c: early_mem, arm_add_memory.
 #![forbid(unsafe_code)]
@@ -47,8 +49,8 @@ pub fn add_banks<'b>(
 }
 
 /// Leaves only the RAM in `ranges` (`linux,usable-memory-range`: the first caps, the others add to it); without a range
-/// nothing changes. No-map RAM stays. `live` gives the part of one that adds behind which there is RAM; what cannot have a
-/// linear address or be reached is left out.
+/// nothing changes. No-map RAM stays. `live` gives the part of one that adds behind which there is RAM; what cannot
+/// have a linear address or be reached is left out.
 ///
 /// # Errors
 /// [`ReserveError::NoRam`] when nothing is left; [`ReserveError::Memblock`].

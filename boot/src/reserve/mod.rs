@@ -4,8 +4,8 @@
 //!              first-level table and the DTB (`fixed`), the reserve map, the static reserved-memory regions in tree
 //!              order, the dynamic ones, and last the default CMA area (`nodes`, `cma`).
 //! Invariants.  1. Every range is byte-exact. 2. No pool holds a byte that someone else has reserved, that is no-map
-//!              where it should not be, or that is no RAM where it must be: such a pool is told of and not made. 3. What
-//!              a refused pool gives back to free RAM was nobody else's.
+//!              where it should not be, or that is no RAM where it must be: such a pool is told of and not made. 3.
+//!              What a refused pool gives back to free RAM was nobody else's.
 //! Not here.    Reading the device tree (`crate::fdt`); these are plain data.
 //! Source.      Linux drivers/of/fdt.c, drivers/of/of_reserved_mem.c, kernel/dma/{contiguous,coherent}.c, mm/cma.c,
 //!              arch/arm/mm/init.c: arm_memblock_init; init/initramfs.c: reserve_initrd_mem.

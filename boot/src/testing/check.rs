@@ -190,8 +190,8 @@ impl Run {
         { no_map }.any(|range| range.overlaps(one(frame).bytes()))
     }
 
-    /// The frames up to the first that is not there; those that may not be tried count as there. None, if the first that
-    /// may be tried is not.
+    /// The frames up to the first that is not there; those that may not be tried count as there. None, if the first
+    /// that may be tried is not.
     fn up_to_hole(&self, frames: PfnRange) -> PfnRange {
         let mut tried = frames.iter().filter(|frame| !self.is_no_map(*frame));
         let first = tried.clone().next();

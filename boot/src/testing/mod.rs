@@ -1,9 +1,10 @@
 //! A whole machine on the host: the head's plan and tables, then the boot sequence, over RAM that is not there.
 //!
 //! Theory.      [`Board`] says which RAM exists, what the loader put where, and which tree describes it.
-//!              [`Board::boot`] does what the machine would: the head's own code plans and builds the first table in fake
-//!              RAM, the tree moves where the head wants it, and `bring_up` runs to its end. RAM is reached only through
-//!              the window that the boot says is mapped, so that a use of unmapped memory fails here as it would there.
+//!              [`Board::boot`] does what the machine would: the head's own code plans and builds the first table in
+//!              fake RAM, the tree moves where the head wants it, and `bring_up` runs to its end. RAM is reached only
+//!              through the window that the boot says is mapped, so that a use of unmapped memory fails here as it
+//!              would there.
 //! Not here.    Instructions, caches, MMU: the tables are written and judged, not walked by hardware.
 //! See.         [`check`] for what must hold after each boot, [`tree`] for writing trees.
 

@@ -1,5 +1,5 @@
-//! What the boot cost: entry to the `Memory:` line and to the phases before it, and a page's share of the memory map and
-//! of the hand-over.
+//! What the boot cost: entry to the `Memory:` line and to the phases before it, and a page's share of the memory map
+//! and of the hand-over.
 
 use boot::bring_up::Timeline;
 use mm::addr::PAGE_SIZE;

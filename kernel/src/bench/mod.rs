@@ -1,7 +1,7 @@
 //! Figures for scripts: `bench<TAB>NAME<TAB>COUNT`, instructions an operation, exact under QEMU's `-icount shift=0`.
 //!
-//! `bench=all` measures everything, `bench=NAME,NAME` the rows whose names hold one of these. A figure includes the loop and the
-//! array handling of the bench itself; nothing is taken off.
+//! `bench=all` measures everything, `bench=NAME,NAME` the rows whose names hold one of these. A figure includes the
+//! loop and the array handling of the bench itself; nothing is taken off.
 
 mod boot;
 mod fragmentation;

@@ -1,9 +1,9 @@
 //! How much of the free memory lies in large blocks after long use by pages that may be moved, and what moving costs.
 //!
-//! Method.      `churn_movable_o9_percent` is `churn_o9_percent` ([`super::fragmentation`]) with pages whose owner lets them be
-//!              moved, and with background compaction of the highest proactiveness after each round, as a daemon would
-//!              run it. `compact_page` is what all its steps took a page that was moved: the scanners, the copy of the
-//!              4 KiB, the owner's part and the free of the old page.
+//! Method.      `churn_movable_o9_percent` is `churn_o9_percent` ([`super::fragmentation`]) with pages whose owner lets
+//!              them be moved, and with background compaction of the highest proactiveness after each round, as a
+//!              daemon would run it. `compact_page` is what all its steps took a page that was moved: the scanners, the
+//!              copy of the 4 KiB, the owner's part and the free of the old page.
 
 use core::hint::black_box;
 use core::sync::atomic::AtomicU32;
@@ -55,7 +55,8 @@ pub(super) fn run(system: &System, wanted: Wanted<'_>) {
     let Some(zone) = zones.zones().iter().find(|zone| zone.name().zone == ZoneType::Normal) else { return };
     // The owner stays registered, and so its slots stay.
     let slots = take_array(zones, pages_of(zone)).and_then(|(_, _, places)| {
-        // SAFETY: nobody else has the words, which are aligned and as large as an atomic; they are used as such from now on.
+        // SAFETY: nobody else has the words, which are aligned and as large as an atomic; they are used as such from
+        // now on.
         let places = unsafe { &*(core::ptr::from_mut(places) as *const [AtomicU32]) };
         SLOTS.set(Slots { places, vm: system.vm }).ok()
     });

@@ -1,10 +1,10 @@
 //! What the policies are good for: figures to choose their defaults by.
 //!
-//! Method.      `atomic_o3_blocks`: a driver asks for a block of order 3 by a request that cannot wait, once for every ten
-//!              pages that others take, and frees it. Those take single pages until they get no more; a hundredth comes
-//!              back by chance, and in each of 20,000 steps another page of chance is freed and one taken. Then comes the
-//!              driver's great hour: the row is how many such blocks it can hold at a time. `page_alloc.reserve=` says
-//!              what is kept for it.
+//! Method.      `atomic_o3_blocks`: a driver asks for a block of order 3 by a request that cannot wait, once for every
+//!              ten pages that others take, and frees it. Those take single pages until they get no more; a hundredth
+//!              comes back by chance, and in each of 20,000 steps another page of chance is freed and one taken. Then
+//!              comes the driver's great hour: the row is how many such blocks it can hold at a time.
+//!              `page_alloc.reserve=` says what is kept for it.
 //! Not here.    What a policy costs: the other rows, with the policy switched on.
 
 use core::hint::black_box;

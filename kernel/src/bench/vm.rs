@@ -1,7 +1,7 @@
 //! Virtual memory: pairs of map and unmap, rights, walks, windows, whole pages.
 //!
-//! What a vfree leaves for later is counted, too: each row ends with a purge. Where a row's name ends in `_purged`, each
-//! pair does, so that the next one finds neither frames nor addresses that are left from the one before.
+//! What a vfree leaves for later is counted, too: each row ends with a purge. Where a row's name ends in `_purged`,
+//! each pair does, so that the next one finds neither frames nor addresses that are left from the one before.
 
 use core::hint::black_box;
 

@@ -1,9 +1,9 @@
-//! The last check of a run, when all its tests are done: the tables that are left, with something of every kind mapped in
-//! them, are those that the CPU translates by.
+//! The last check of a run, when all its tests are done: the tables that are left, with something of every kind mapped
+//! in them, are those that the CPU translates by.
 //!
-//! Theory.      Tests change the tables in every way there is. What they left is compared with the MMU word by word: the
-//!              kernel's own table with areas and windows in it, then a space's while it runs, with the users' domain
-//!              closed and open.
+//! Theory.      Tests change the tables in every way there is. What they left is compared with the MMU word by word:
+//!              the kernel's own table with areas and windows in it, then a space's while it runs, with the users'
+//!              domain closed and open.
 
 use super::translation::{Compared, compare};
 use super::vm::allocated;

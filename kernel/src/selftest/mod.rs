@@ -1,7 +1,7 @@
 //! Tests that run on the machine: what the host cannot show.
 //!
-//! Each test registers itself in [`TESTS`]; `selftest=NAME,NAME` runs those whose names hold a NAME, `selftest=all` (the
-//! default) all, `selftest=none` none. A NAME that no test has is a failure.
+//! Each test registers itself in [`TESTS`]; `selftest=NAME,NAME` runs those whose names hold a NAME, `selftest=all`
+//! (the default) all, `selftest=none` none. A NAME that no test has is a failure.
 //! After each test the live tables are audited; one that leaves them unsound has failed. When all are done the tables
 //! are compared with what the CPU makes of them (`closing`); where they differ that is one failure more.
 //! The console gets one line a test, `selftest NAME ... ok (N us)`, and at the end `N passed, N failed`.

@@ -1,5 +1,5 @@
-//! Tests that fail: they leave the tables as no test may, and the run has to notice. Only `selftest=NAME` with the whole
-//! name runs one; the host's tests do, and want the failure.
+//! Tests that fail: they leave the tables as no test may, and the run has to notice. Only `selftest=NAME` with the
+//! whole name runs one; the host's tests do, and want the failure.
 
 use aarch32_cpu::asm::isb;
 use aarch32_cpu::register::{Dacr, SysRegWrite};

@@ -54,8 +54,8 @@ pub(super) fn compare(tables: &Tables<'_, LinearRam>) -> Result<Compared, Failed
     Ok(all)
 }
 
-/// Compares a first-level word, and the table that it points to. One that maps nothing is asked about at both ends of its
-/// MiB, a section at sixteen addresses.
+/// Compares a first-level word, and the table that it points to. One that maps nothing is asked about at both ends of
+/// its MiB, a section at sixteen addresses.
 fn compare_mib(tables: &Tables<'_, LinearRam>, index: usize) -> Result<Compared, Failed> {
     let (level, step, closed) = match tables.first(index).map_err(broken)? {
         FirstLevel::Fault => (Level::First, SECTION_SIZE - PAGE_SIZE, false),
@@ -86,8 +86,8 @@ fn compare_mib(tables: &Tables<'_, LinearRam>, index: usize) -> Result<Compared,
     Ok(all)
 }
 
-/// Whether the fault that was found is the right one. Where nothing is mapped in a table whose domain is closed there are
-/// two: the manual looks at the domain last, QEMU before the second level.
+/// Whether the fault that was found is the right one. Where nothing is mapped in a table whose domain is closed there
+/// are two: the manual looks at the domain last, QEMU before the second level.
 fn same(right: FaultStatus, found: FaultStatus, closed: bool) -> bool {
     let either = (FaultStatus::Translation(Level::Second), FaultStatus::Domain(Level::Second));
     right == found || closed && (right, found) == either

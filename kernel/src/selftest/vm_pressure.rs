@@ -16,8 +16,8 @@ selftest!(what_was_vfreed_comes_back_when_memory_is_short);
 const END: u32 = u32::MAX;
 /// Orders of blocks.
 const ORDERS: usize = Order::LARGEST.raw() as usize + 1;
-/// Blocks by order, each chain's last one. They are chained by their pages' private words, since highmem's pages have no
-/// address.
+/// Blocks by order, each chain's last one. They are chained by their pages' private words, since highmem's pages have
+/// no address.
 type Chains = [u32; ORDERS];
 
 /// Takes all that may be had without waiting, the largest blocks first.

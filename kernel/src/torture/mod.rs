@@ -1,11 +1,11 @@
-//! Torture: everything that hands memory out, at random and all at once, with failures injected; at the end all is as it
-//! was (`torture=N[,SEED]`).
+//! Torture: everything that hands memory out, at random and all at once, with failures injected; at the end all is as
+//! it was (`torture=N[,SEED]`).
 //!
-//! Theory.      A table of slots holds what is out. An operation draws a slot: what is in it is given back, an empty one
-//!              gets something of chance, from single pages to address spaces. Every page that is out bears a mark of
-//!              its slot, looked at when it is given back: who is handed another's page sees that. Most of the time the
-//!              table is half full; from time to time work only takes, until nothing is left, or only gives back. In
-//!              stretches allocations fail by chance (`fail_page_alloc`), so both the fast ways, which such a switch
+//! Theory.      A table of slots holds what is out. An operation draws a slot: what is in it is given back, an empty
+//!              one gets something of chance, from single pages to address spaces. Every page that is out bears a mark
+//!              of its slot, looked at when it is given back: who is handed another's page sees that. Most of the time
+//!              the table is half full; from time to time work only takes, until nothing is left, or only gives back.
+//!              In stretches allocations fail by chance (`fail_page_alloc`), so both the fast ways, which such a switch
 //!              closes, and the ways back out of a failure are gone.
 //! Invariants.  A refusal for want of memory is an answer, every other error is a defect. After the last operation all
 //!              is given back, and every count of every zone, the areas of vmalloc and those of contiguous memory are

@@ -4,9 +4,9 @@
 //! Theory.      A replay needs the state that a run begins with. So everything is taken first, page by page: what is
 //!              left of the state then are the zones' numbers and their pageblocks' types, which go to the file. The
 //!              first events of the trace give the pages back. Pagesets stock nothing meanwhile: where a pageset's next
-//!              drain begins is no part of the state that is written down. What others than requests take is no part of a
-//!              replay: no contiguous areas and no pages that are moved in a traced run, and vmalloc's shrinker, which
-//!              frees in the middle of requests, is not asked.
+//!              drain begins is no part of the state that is written down. What others than requests take is no part of
+//!              a replay: no contiguous areas and no pages that are moved in a traced run, and vmalloc's shrinker,
+//!              which frees in the middle of requests, is not asked.
 
 use mm::addr::Pfn;
 use mm::order::Order;
@@ -156,7 +156,7 @@ impl Story {
     pub(super) fn pour(&mut self) -> Result<(), Defect> {
         let end = self.ring.written();
         for number in self.next..end {
-            let event = self.ring.read(number).ok_or_else(|| defect("the ring is too small"))?;
+            let event = self.ring.read(number).ok_or_else(|| defect("an event is lost: the ring is too small"))?;
             if counts(&event) {
                 self.words(event.words())?;
             }

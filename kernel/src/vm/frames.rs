@@ -1,7 +1,8 @@
 //! Frames for areas, tables and nodes, from the page allocator.
 //!
-//! Theory.      A table that becomes empty goes back to where it came from. Memblock is gone by then, so one that it gave
-//!              is kept here, and serves as the next table: its frame is reserved for ever, and no zone may have it.
+//! Theory.      A table that becomes empty goes back to where it came from. Memblock is gone by then, so one that it
+//!              gave is kept here, and serves as the next table: its frame is reserved for ever, and no zone may have
+//!              it.
 
 use mm::addr::{Pfn, PhysAddr};
 use mm::gfp::GfpFlags;

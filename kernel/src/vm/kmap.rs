@@ -1,9 +1,9 @@
 //! Windows on highmem: `kmap` for long uses, `kmap_local` for short ones; lowmem's pages have an address anyway.
 //!
-//! Theory.      `kmap_local` writes to its CPU's own windows of the fixmap, takes no lock and flushes its own TLB alone:
-//!              no other CPU ever uses the address. Nor does it look whether the CPU must clean its words: one that must
-//!              keeps another kind of depth, by which the short way finds no window. It works in interrupt handlers,
-//!              which give back what they took before they return. `kmap` hands out an address for all CPUs.
+//! Theory.      `kmap_local` writes to its CPU's own windows of the fixmap, takes no lock and flushes its own TLB
+//!              alone: no other CPU ever uses the address. Nor does it look whether the CPU must clean its words: one
+//!              that must keeps another kind of depth, by which the short way finds no window. It works in interrupt
+//!              handlers, which give back what they took before they return. `kmap` hands out an address for all CPUs.
 //! Invariants.  A window's word is 0 and no TLB knows it when the window is taken.
 //! Source.      Linux `kmap_local_page`, `kunmap_local`, `kmap`, `kunmap`, `clear_highpage`, `copy_highpage`.
 
@@ -101,7 +101,8 @@ pub(super) fn pointer(va: VirtAddr) -> NonNull<u8> {
     unsafe { NonNull::new_unchecked(pointer) }
 }
 
-/// Bases of the depth: of CPUs whose table walks look into the data cache, and of those that have to clean what was stored.
+/// Bases of the depth: of CPUs whose table walks look into the data cache, and of those that have to clean what was
+/// stored.
 const COHERENT: u32 = 0;
 const CLEANING: u32 = 0x100;
 
@@ -272,8 +273,8 @@ impl Vm {
         self.tlb.sync_table(word, bytes);
     }
 
-    /// Gives this CPU its windows, once it has its per-CPU area; `false` when there are none for it, or some are in use.
-    /// `cleans`: whether the words of windows are cleaned from the data cache, as [`ArmTlb::cleans_tables`] says.
+    /// Gives this CPU its windows, once it has its per-CPU area; `false` when there are none for it, or some are in
+    /// use. `cleans`: whether the words of windows are cleaned from the data cache, as [`ArmTlb::cleans_tables`] says.
     pub fn open_windows(&self, cleans: bool) -> bool {
         let depth = DEPTH.of_this_cpu().filter(|_| has_windows() && self.local_depth() == 0);
         depth.inspect(|depth| depth.store(if cleans { CLEANING } else { COHERENT }, Ordering::Relaxed)).is_some()

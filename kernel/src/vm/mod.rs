@@ -1,10 +1,10 @@
 //! The kernel's address space after the boot: the tables in use, and what is mapped in them.
 //!
-//! Theory.      One [`Mapper`] changes the tables that the MMU walks; one [`Vmalloc`] knows the areas above lowmem. Both
-//!              take `&mut self`; here are their locks. Frames come from the page allocator and go back to it, but for
-//!              table pages of the boot's, which memblock gave: they are kept for the next table (`frames`).
-//! Lock order.  areas, then tables, then the page allocator's (docs/locks.md). Those here are [`TaskLock`]s: no interrupt
-//!              handler may map anything but by `kmap_local`, which takes no lock at all.
+//! Theory.      One [`Mapper`] changes the tables that the MMU walks; one [`Vmalloc`] knows the areas above lowmem.
+//!              Both take `&mut self`; here are their locks. Frames come from the page allocator and go back to it, but
+//!              for table pages of the boot's, which memblock gave: they are kept for the next table (`frames`).
+//! Lock order.  areas, then tables, then the page allocator's (docs/locks.md). Those here are [`TaskLock`]s: no
+//!              interrupt handler may map anything but by `kmap_local`, which takes no lock at all.
 //! Lowmem.      Code, stacks and other CPUs live there at every moment: descriptors are cut and joined in place. Every
 //!              other address belongs to the caller, and is broken before it is made anew.
 //! Source.      Linux `mm/vmalloc.c`, `arch/arm/mm/ioremap.c`, `arch/arm/mm/pageattr.c`.
@@ -297,8 +297,8 @@ impl Vm {
         areas.vunmap(&mut tables.space(), va)
     }
 
-    /// Maps `bytes` bytes of a device, or of memory that is not the kernel's, from `pa` on; returns where `pa` is (Linux:
-    /// `ioremap`, `ioremap_wc`, `ioremap_cache` by `kind`).
+    /// Maps `bytes` bytes of a device, or of memory that is not the kernel's, from `pa` on; returns where `pa` is
+    /// (Linux: `ioremap`, `ioremap_wc`, `ioremap_cache` by `kind`).
     ///
     /// # Errors
     /// [`VmallocError::MappedRam`] for RAM; else [`VmallocError`]; nothing has changed.
@@ -380,8 +380,8 @@ impl Vm {
         if is_bad { Err(MapError::BadProt(prot)) } else { Ok(()) }
     }
 
-    /// The user half, the null page included, has no entries in the kernel's own table, which would count in every address
-    /// space; and the words of windows and vectors are written by their owners alone.
+    /// The user half, the null page included, has no entries in the kernel's own table, which would count in every
+    /// address space; and the words of windows and vectors are written by their owners alone.
     fn check_range(&self, va: VirtAddr, bytes: u64) -> Result<(), MapError> {
         let (start, end) = (u64::from(va.raw()), u64::from(va.raw()).saturating_add(bytes));
         let open = [

@@ -1,8 +1,8 @@
 //! Instructions of the kernel's own, replaced while it runs.
 //!
-//! Theory.      Text is read-only, and stays so: the frame gets a second, writable mapping in the fixmap for as long as one
-//!              store takes. What was stored is cleaned to where instruction fetches look, and their caches forget what
-//!              they had.
+//! Theory.      Text is read-only, and stays so: the frame gets a second, writable mapping in the fixmap for as long as
+//!              one store takes. What was stored is cleaned to where instruction fetches look, and their caches forget
+//!              what they had.
 //! Invariants.  The window's word is 0 and no TLB knows it when the lock is taken.
 //! Not here.    When other CPUs may run the old instruction and when the new one: the caller's to arrange. Each of them
 //!              needs a context synchronization of its own (Linux: `stop_machine`).
@@ -47,15 +47,15 @@ impl fmt::Display for PokeError {
 }
 
 impl Vm {
-    /// Replaces the instruction at `va` (A32, four bytes); returns the one that was there. Interrupts are masked for the
-    /// time of a store and the maintenance behind it.
+    /// Replaces the instruction at `va` (A32, four bytes); returns the one that was there. Interrupts are masked for
+    /// the time of a store and the maintenance behind it.
     ///
     /// # Errors
     /// [`PokeError`] with the address.
     ///
     /// # Safety
-    /// Whoever runs the code at `va` must be right to run the new instruction, and until it has synchronized its context
-    /// the old one.
+    /// Whoever runs the code at `va` must be right to run the new instruction, and until it has synchronized its
+    /// context the old one.
     pub unsafe fn poke_text(&self, va: VirtAddr, instruction: u32) -> Result<u32, PokeError> {
         if !va.raw().is_multiple_of(4) {
             return Err(PokeError::Unaligned(va));
@@ -71,7 +71,8 @@ impl Vm {
         slots.set_words(words, frame);
         self.sync_words(words);
         let at = pointer(VirtAddr::new(window.raw() | (va.raw() % PAGE_SIZE))).cast::<u32>();
-        // SAFETY: the window maps the frame, readable and writable, until the words are cleared; it is an instruction's.
+        // SAFETY: the window maps the frame, readable and writable, until the words are cleared; it is an
+        // instruction's.
         let old = unsafe { at.read_volatile() };
         // SAFETY: as above; that the text may change is the caller's word.
         unsafe { at.write_volatile(instruction) };

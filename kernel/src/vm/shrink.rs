@@ -1,8 +1,8 @@
 //! What was vfreed comes back when memory is short.
 //!
-//! Theory.      A vfreed area keeps its frames until a purge. Reclaim asks for them by the allocator's shrinkers. The call
-//!              may come from inside an allocation that is made for an area or a table, with the locks held: then there
-//!              is nothing to be had this way, and `vmalloc` purges by itself.
+//! Theory.      A vfreed area keeps its frames until a purge. Reclaim asks for them by the allocator's shrinkers. The
+//!              call may come from inside an allocation that is made for an area or a table, with the locks held: then
+//!              there is nothing to be had this way, and `vmalloc` purges by itself.
 //! Source.      Linux `vmap_node_shrink_scan` (6.9); before that, `purge_vmap_area_lazy` by `overflow`.
 
 use mm::page_alloc::{Pages, Shortage, Shrinker};

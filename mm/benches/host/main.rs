@@ -1,9 +1,9 @@
 //! Our allocator beside those of other kernels' crates, in one run on the host: `cargo bench -p mm`.
 //!
-//! Theory.      A machine that others use too gives no times worth keeping; ratios of the quickest rounds, taken in turns
-//!              within one run, repeat well. Each allocator starts each round from the same aged state: it is built
-//!              anew, and the same requests are put to it. One CPU, nothing that interrupts it; ours and those that lock
-//!              do so all the same.
+//! Theory.      A machine that others use too gives no times worth keeping; ratios of the quickest rounds, taken in
+//!              turns within one run, repeat well. Each allocator starts each round from the same aged state: it is
+//!              built anew, and the same requests are put to it. One CPU, nothing that interrupts it; ours and those
+//!              that lock do so all the same.
 //! Not here.    Guest instructions on the emulated machine: the image's bench, which repeats exactly.
 //!
 //! Prints a table of times (ours) and ratios (theirs to ours, above 1: ours is faster), and writes every figure to

@@ -1,4 +1,5 @@
-//! The others. None of them has migrate types, watermarks or zones, none reports a wrong free, and none has a bulk call.
+//! The others. None of them has migrate types, watermarks or zones, none reports a wrong free, and none has a bulk
+//! call.
 
 use std::alloc::Layout;
 use std::num::NonZeroUsize;

@@ -4,18 +4,18 @@
 //!              happens by chance, with a few large ones it does: so where they mix, large memory is lost. When a whole
 //!              pageblock has to be broken, it becomes one for single pages, for blocks up to order 6 or for larger
 //!              ones, as the request is, until it is whole again. A request takes the smallest block that fits of its
-//!              own pageblocks; else it breaks a whole one; and only when there is none it goes to the others'. Pageblocks
-//!              that were never whole, the boot's leftovers, are for small blocks, and come first, even if a larger block of
-//!              theirs has to be cut; those of other types come before a whole pageblock is broken.
-//!              Order 6 is the best border by experiment: five or seven are nearly as good, and more kinds of pageblocks,
-//!              or better choices among blocks of one size, gain less than 1 % of free memory.
+//!              own pageblocks; else it breaks a whole one; and only when there is none it goes to the others'.
+//!              Pageblocks that were never whole, the boot's leftovers, are for small blocks, and come first, even if a
+//!              larger block of theirs has to be cut; those of other types come before a whole pageblock is broken.
+//!              Order 6 is the best border by experiment: five or seven are nearly as good, and more kinds of
+//!              pageblocks, or better choices among blocks of one size, gain less than 1 % of free memory.
 //!              Single pages can do more: taken from the lowest of their pageblocks first, they drain the others. A
 //!              list does not know what is low; pageblocks for single pages have lanes instead, which do.
 //! Invariants.  A pageblock has lanes only while it is for single pages of an ordinary type and not whole.
 //! Picture.     pageblock   | 0 0 - 0 | whole | 4 3 4 - | 9 9 | 0 - - 0 |
 //!              lanes         yes                             yes
-//! Not here.    Lanes (`lanes`). Which pages a CPU keeps for itself (`page_alloc::pageset`): reuse undoes the work if it
-//!              keeps all.
+//! Not here.    Lanes (`lanes`). Which pages a CPU keeps for itself (`page_alloc::pageset`): reuse undoes the work if
+//!              it keeps all.
 //! Source.      Ours. LLFree (Wrenger et al., 2023) keeps allocations in partly free trees in the same spirit; Linux's
 //!              grouping by mobility keeps pageblocks apart by who uses them.
 

@@ -92,8 +92,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         all.find_map(|(size, other)| Some((lanes.find(size, other)?, size)))
     }
 
-    /// Takes a block of `order` for an unmovable or reclaimable request from the largest movable block in the group `rows`,
-    /// which has no whole pageblocks. Only from there: types that take from each other's would do so for ever.
+    /// Takes a block of `order` for an unmovable or reclaimable request from the largest movable block in the group
+    /// `rows`, which has no whole pageblocks. Only from there: types that take from each other's would do so for ever.
     #[inline(always)]
     pub(super) fn take_leftover(&mut self, rows: u32, order: Order, kind: MigrateType, word: StateWord) -> Option<Pfn> {
         let row = Row::new(rows, MigrateType::Movable as u32);
@@ -118,8 +118,9 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         Some(pfn)
     }
 
-    /// Brings what is free in the pageblock of `pfn` to `kind`, and the pageblock itself when that is half of it. A whole
-    /// pageblock comes at once; else it is begun here, and goes on in steps. One whose type is being changed stays.
+    /// Brings what is free in the pageblock of `pfn` to `kind`, and the pageblock itself when that is half of it. A
+    /// whole pageblock comes at once; else it is begun here, and goes on in steps. One whose type is being changed
+    /// stays.
     fn steal(&mut self, pfn: Pfn, size: Order, kind: MigrateType, order: Order) {
         if self.is_changing(pfn) {
             return;

@@ -1,7 +1,7 @@
 //! The core that both designs of free lists share: lists by order and migrate type, splits, merges, changes of type.
 //!
-//! Theory.      What a core does to a block is always the same; where it looks for one, and in which group of lists what is
-//!              left of a pageblock belongs, is what a [`Placement`] says.
+//! Theory.      What a core does to a block is always the same; where it looks for one, and in which group of lists
+//!              what is left of a pageblock belongs, is what a [`Placement`] says.
 //! Source.      Linux 4.1 mm/page_alloc.c: `__rmqueue`, `__rmqueue_smallest`, `expand`, `__free_one_page`,
 //!              `page_is_buddy`, `set_page_guard`.
 
@@ -89,8 +89,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         Some(pfn)
     }
 
-    /// Takes the first block of `order` out of the listed block `pfn`, whose state is `word` then, and lists the rest as
-    /// `kind`; in lanes the rest stays what it was (Linux: `__rmqueue_fallback`'s part after the search).
+    /// Takes the first block of `order` out of the listed block `pfn`, whose state is `word` then, and lists the rest
+    /// as `kind`; in lanes the rest stays what it was (Linux: `__rmqueue_fallback`'s part after the search).
     #[inline(never)]
     pub(super) fn carve(&mut self, pfn: Pfn, size: Order, order: Order, kind: MigrateType, word: StateWord) {
         let page = self.frames.map.at(pfn);
@@ -181,8 +181,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         Work::cost(block.log2())
     }
 
-    /// As [`FreeCore::give_claimed`], while the trace wants to know, guards may stand beside the block or its buddies may be
-    /// on lists that count elsewhere: a guard becomes free with it, and each buddy is counted where it comes to.
+    /// As [`FreeCore::give_claimed`], while the trace wants to know, guards may stand beside the block or its buddies
+    /// may be on lists that count elsewhere: a guard becomes free with it, and each buddy is counted where it comes to.
     #[cold]
     #[inline(never)]
     fn give_carefully(&mut self, pfn: Pfn, order: Order) -> u32 {

@@ -1,13 +1,13 @@
-//! Lists of free blocks, one for each order and migrate type, linked through the memory map; a core that keeps pageblocks
-//! for several purposes has a group of such lists for each.
+//! Lists of free blocks, one for each order and migrate type, linked through the memory map; a core that keeps
+//! pageblocks for several purposes has a group of such lists for each.
 //!
 //! Theory.      A list knows its first and its last block, and ends in `NO_FRAME` on both sides: what happens at an end
 //!              touches one neighbour at most. Links are numbers of entries of the map, not of frames, so that one
 //!              comparison with the map's length tells an end from a neighbour. A bit a non-empty order turns "the
 //!              smallest block that fits" into one count of trailing zeros.
-//! Invariants.  1. A list's first block is a frame exactly when bit `order` of `filled[row]` is set and when its count is
-//!              not 0; only then its last one and the links of its blocks mean something. 2. Each block on it has the
-//!              state `free(order, kind)` of the lists' zone; which group it is in, its core knows.
+//! Invariants.  1. A list's first block is a frame exactly when bit `order` of `filled[row]` is set and when its count
+//!              is not 0; only then its last one and the links of its blocks mean something. 2. Each block on it has
+//!              the state `free(order, kind)` of the lists' zone; which group it is in, its core knows.
 
 use core::borrow::BorrowMut;
 use core::sync::atomic::Ordering::Relaxed;
@@ -26,8 +26,8 @@ enum End {
     Back,
 }
 
-/// One list: what stands at these places, and a fourth word that makes it a power of two. Plain words, so that lists can
-/// lie in storage for whatever a core needs.
+/// One list: what stands at these places, and a fourth word that makes it a power of two. Plain words, so that lists
+/// can lie in storage for whatever a core needs.
 type List = [u32; 4];
 /// The number of the first block's entry.
 const FIRST: usize = 0;
@@ -67,8 +67,8 @@ const _: () = assert!(GROUP_ROWS as usize == TYPES, "a type is a row's place in 
 pub(super) struct Row(u32);
 
 impl Row {
-    /// Of the type numbered `bits` in the group that begins at row `group`, a multiple of [`GROUP_ROWS`]; bits above the rows do
-    /// not count.
+    /// Of the type numbered `bits` in the group that begins at row `group`, a multiple of [`GROUP_ROWS`]; bits above
+    /// the rows do not count.
     #[inline(always)]
     pub(super) const fn new(group: u32, bits: u32) -> Self {
         Self(group | (bits % GROUP_ROWS))
@@ -141,15 +141,15 @@ impl<'m, L: BorrowMut<Lists<ROWS>>, const ROWS: usize> BlockLists<'m, L, ROWS> {
     }
 
     /// Puts a block that was freed on its list in `row`: at the back when it is likely to become part
-    /// of a larger one soon, because the buddy of the block that it would merge into is free. `near` is any frame of the
-    /// group.
+    /// of a larger one soon, because the buddy of the block that it would merge into is free. `near` is any frame of
+    /// the group.
     #[inline(always)]
     pub(super) fn push_freed(&mut self, group: &Group, near: Pfn, block: Freed, row: Row) {
         let Freed { offset, pages, free } = block;
         let pfn = block.head(near);
         let end = || {
-            // The parent begins at the lower half, its buddy is one bit higher. Where that is beyond the group, its number
-            // comes back to a frame that is none of a free block of that size.
+            // The parent begins at the lower half, its buddy is one bit higher. Where that is beyond the group, its
+            // number comes back to a frame that is none of a free block of that size.
             let parents_buddy = (offset | pages) ^ (pages * 3);
             let word = group[parents_buddy as usize % GROUP].word();
             if word.without_type().raw() == free + 1 { End::Back } else { End::Front }
@@ -240,9 +240,9 @@ impl<'m, L: BorrowMut<Lists<ROWS>>, const ROWS: usize> BlockLists<'m, L, ROWS> {
         }
     }
 
-    /// Takes the buddies of a block that is being freed off their lists as long as they are free, and makes one block of
-    /// them; returns that. Its state is what it was; `group` is what lies around it, `rows` the group of lists of that
-    /// pageblock (Linux: the loop of `__free_one_page`).
+    /// Takes the buddies of a block that is being freed off their lists as long as they are free, and makes one block
+    /// of them; returns that. Its state is what it was; `group` is what lies around it, `rows` the group of lists of
+    /// that pageblock (Linux: the loop of `__free_one_page`).
     #[inline(always)]
     pub(super) fn merge(&mut self, group: &Group, block: Freed, rows: u32) -> Freed {
         let Freed { mut offset, mut pages, mut free } = block;

@@ -3,9 +3,9 @@
 //! Theory.      A block of 2^o pages starts at a multiple of 2^o; it and its buddy differ in bit o of the frame number.
 //!              Taking a block splits the smallest one that fits; giving one back merges it with its buddy as long as
 //!              that is free too. Links run through the memory map by frame number: free pages' bytes are not touched.
-//! Invariants.  1. No two free buddies of one order below the largest coexist, but in lanes. 2. A free block is aligned to
-//!              its order and lies in its zone and in one pageblock. 3. The counts equal the lists and lanes. 4. On `Err`
-//!              and `None` nothing has changed.
+//! Invariants.  1. No two free buddies of one order below the largest coexist, but in lanes. 2. A free block is aligned
+//!              to its order and lies in its zone and in one pageblock. 3. The counts equal the lists and lanes. 4. On
+//!              `Err` and `None` nothing has changed.
 //! Picture.     pfn 0       4       8           16
 //!              | order 2 | order 2 | order 3    |
 //! Not here.    Locks and pagesets (`page_alloc`), watermarks, who owns what is not free.
@@ -205,9 +205,9 @@ pub trait FreeCore<'m>: Sized + Send {
     /// reserve. Context: any, under the zone's lock. Linux: `__rmqueue`.
     fn take(&mut self, order: Order, kind: MigrateType, holder: Holder) -> Option<Pfn>;
 
-    /// Takes blocks of `order`, with one search for as many as a larger block has, until there are as many as the least of
-    /// `wanted`, but no more than its most; returns how many there were: fewer, but one if there is any, when more would
-    /// take too long. `each` is handed the first frame and the number
+    /// Takes blocks of `order`, with one search for as many as a larger block has, until there are as many as the least
+    /// of `wanted`, but no more than its most; returns how many there were: fewer, but one if there is any, when more
+    /// would take too long. `each` is handed the first frame and the number
     /// of blocks that follow each other, as often as there are such. The state of each block is as `holder` says.
     /// Linux: `rmqueue_bulk`.
     fn take_many(
@@ -232,15 +232,15 @@ pub trait FreeCore<'m>: Sized + Send {
         Ok(())
     }
 
-    /// As [`Self::give`], of a block that this core gave out with this order, which needs no check; returns what it cost, as
-    /// [`Work`] counts.
+    /// As [`Self::give`], of a block that this core gave out with this order, which needs no check; returns what it
+    /// cost, as [`Work`] counts.
     fn give_claimed(&mut self, pfn: Pfn, order: Order) -> u32;
 
     /// As [`Self::give_claimed`], of a single page.
     fn give_page(&mut self, pfn: Pfn) -> u32;
 
-    /// Takes the free block that `pfn` heads, whole, whatever its list; in a lane each page is one. Returns its order, or
-    /// `None` when it heads none of this zone (Linux: `__isolate_free_page`).
+    /// Takes the free block that `pfn` heads, whole, whatever its list; in a lane each page is one. Returns its order,
+    /// or `None` when it heads none of this zone (Linux: `__isolate_free_page`).
     fn take_at(&mut self, pfn: Pfn, holder: Holder) -> Option<Order>;
 
     /// As [`Self::give_claimed`], of the front of frames that follow each other and whose states say that they head
@@ -265,8 +265,8 @@ pub trait FreeCore<'m>: Sized + Send {
     /// Free blocks of exactly `order` on the list of `kind`.
     fn free_blocks(&self, order: Order, kind: MigrateType) -> u32;
 
-    /// Begins to make `kind` the type of `pfn`'s pageblock and to move what is free in it to that type's lists; `false`,
-    /// and nothing done, while such a change is under way (Linux: `set_pageblock_migratetype`).
+    /// Begins to make `kind` the type of `pfn`'s pageblock and to move what is free in it to that type's lists;
+    /// `false`, and nothing done, while such a change is under way (Linux: `set_pageblock_migratetype`).
     fn start_move(&mut self, pfn: Pfn, kind: MigrateType) -> bool;
 
     /// Whether a change of a pageblock's type is under way; a request that falls back to another type's blocks may have

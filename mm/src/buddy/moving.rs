@@ -1,9 +1,9 @@
 //! A change of a pageblock's type, done a few blocks at a time.
 //!
-//! Theory.      A pageblock may have half a thousand free blocks. To bring them all to another type's lists under one hold
-//!              of the zone's lock would keep interrupts off for tens of thousands of instructions. So a change is begun,
-//!              and then goes on in steps of bounded length, between which the lock is dropped: a pointer walks over
-//!              the pageblock, and what is free behind it has the new type. Frees merge across it with care.
+//! Theory.      A pageblock may have half a thousand free blocks. To bring them all to another type's lists under one
+//!              hold of the zone's lock would keep interrupts off for tens of thousands of instructions. So a change is
+//!              begun, and then goes on in steps of bounded length, between which the lock is dropped: a pointer walks
+//!              over the pageblock, and what is free behind it has the new type. Frees merge across it with care.
 //! Invariants.  A core has one change at a time. A request that would begin another one meanwhile takes its block and
 //!              leaves the pageblock alone.
 //! Source.      Ours; Linux's `move_freepages_block` does it all at once.
@@ -109,8 +109,8 @@ impl Moving {
         Pfn::new(self.end.raw().wrapping_sub(1))
     }
 
-    /// The end of a change that is done: one for a request is told to the trace. Returns whether the pageblock comes over
-    /// with it: then half of it was free.
+    /// The end of a change that is done: one for a request is told to the trace. Returns whether the pageblock comes
+    /// over with it: then half of it was free.
     pub(super) fn comes_over(&self, frames: &ZoneFrames<'_>) -> bool {
         let Some(size) = self.stolen else { return false };
         frames.note(What::Steal { to: self.to, pages: self.moved }, Some(self.place()), size);

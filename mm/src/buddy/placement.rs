@@ -14,8 +14,8 @@ pub(super) const WHOLE: u32 = 0;
 
 /// Where blocks come from, and which lists those of a pageblock are on.
 ///
-/// Lists stand in groups, each with a row for every type; a group is named by its first row. Blocks of the largest order
-/// are in [`WHOLE`], smaller ones in the group of their pageblock.
+/// Lists stand in groups, each with a row for every type; a group is named by its first row. Blocks of the largest
+/// order are in [`WHOLE`], smaller ones in the group of their pageblock.
 pub trait Placement<'m, const ROWS: usize>: Sized + Send {
     /// Where the lists lie.
     type Lists: BorrowMut<Lists<ROWS>> + Send;
@@ -38,8 +38,8 @@ pub trait Placement<'m, const ROWS: usize>: Sized + Send {
     /// For a zone with nothing free, in `words`, and room for lists; `None` when the words are too few.
     fn new(frames: &ZoneFrames<'m>, words: &'m mut [u32]) -> Option<(Self, Self::Lists)>;
 
-    /// The group of the pageblock of `pfn` and the number of its type, which are the row of lists of what is freed in it;
-    /// and [`LANED`](super::lanes::LANED) if it has lanes.
+    /// The group of the pageblock of `pfn` and the number of its type, which are the row of lists of what is freed in
+    /// it; and [`LANED`](super::lanes::LANED) if it has lanes.
     fn home(&self, frames: &ZoneFrames<'m>, pfn: Pfn) -> u32;
 
     /// The group in it, and whether it has lanes.
@@ -54,17 +54,17 @@ pub trait Placement<'m, const ROWS: usize>: Sized + Send {
     /// The group that a request for `order` prefers.
     fn wanted(order: Order) -> u32;
 
-    /// The first group and order to take a block of at least `order` from, for a request that prefers `rows`; `filled` says
-    /// which orders of at least that have blocks in a group, a bit each. `None` when there is none but in groups that are for
-    /// others.
+    /// The first group and order to take a block of at least `order` from, for a request that prefers `rows`; `filled`
+    /// says which orders of at least that have blocks in a group, a bit each. `None` when there is none but in groups
+    /// that are for others.
     fn choose(rows: u32, filled: impl Fn(u32) -> u32) -> Option<(u32, Order)>;
 
-    /// The group of pageblocks that can never be whole, if a request that prefers `rows` should rather have such a one of
-    /// another type than break a whole one.
+    /// The group of pageblocks that can never be whole, if a request that prefers `rows` should rather have such a one
+    /// of another type than break a whole one.
     fn leftovers(rows: u32) -> Option<u32>;
 
-    /// Notes that the whole pageblock `pfn` or a part of it is taken, for a request that prefers the group `rows`: what is free
-    /// in it, or will be, belongs there.
+    /// Notes that the whole pageblock `pfn` or a part of it is taken, for a request that prefers the group `rows`: what
+    /// is free in it, or will be, belongs there.
     fn broken(&mut self, pfn: Pfn, rows: u32);
 
     /// The row for a block of the order `log2` that was freed in a pageblock with this [`Self::home`].

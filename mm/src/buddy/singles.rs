@@ -1,8 +1,8 @@
 //! Single pages, which come from and go to lanes.
 //!
-//! Theory.      A free page in a lane is on no list. When a lane is full it becomes a listed block; when such a block is
-//!              broken, what is left of its first lane becomes bits again. Where a pageblock stops having lanes, because
-//!              its type changes, its pages are listed lane by lane.
+//! Theory.      A free page in a lane is on no list. When a lane is full it becomes a listed block; when such a block
+//!              is broken, what is left of its first lane becomes bits again. Where a pageblock stops having lanes,
+//!              because its type changes, its pages are listed lane by lane.
 //! Not here.    What a lane is (`lanes`), and which pageblocks have some (`compact`).
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,8 @@ use crate::memmap::{GROUP, StateWord};
 use crate::migrate::{MigrateType, PAGESET_TYPES};
 use crate::order::Order;
 
-/// Runs of pages that are taken from a lane for the time of one search of [`FreeCore::take_many`](crate::buddy::FreeCore::take_many).
+/// Runs of pages that are taken from a lane for the time of one search of
+/// [`FreeCore::take_many`](crate::buddy::FreeCore::take_many).
 const RUNS: u32 = 2;
 
 impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
@@ -36,8 +37,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         Some(pfn)
     }
 
-    /// Takes the pages that single pages of `kind` should come from, up to the least of `wanted`, and no more than its most,
-    /// with no more `searches` than there may be; returns how many.
+    /// Takes the pages that single pages of `kind` should come from, up to the least of `wanted`, and no more than its
+    /// most, with no more `searches` than there may be; returns how many.
     #[inline(never)]
     pub(super) fn take_singles(
         &mut self,
@@ -62,7 +63,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         taken
     }
 
-    /// Takes up to `most` of the `pages` of the lane at `start`, from no more than so many runs; returns how many of both.
+    /// Takes up to `most` of the `pages` of the lane at `start`, from no more than so many runs; returns how many of
+    /// both.
     #[inline(always)]
     fn take_bits(
         &mut self,
@@ -114,8 +116,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         pages
     }
 
-    /// Makes what is left of the block `pfn`, from below `high` down to `low`, free again, after its front was taken by a
-    /// request that prefers `rows` from the lists of the type numbered `bits`.
+    /// Makes what is left of the block `pfn`, from below `high` down to `low`, free again, after its front was taken by
+    /// a request that prefers `rows` from the lists of the type numbered `bits`.
     #[inline(always)]
     pub(super) fn list_rest(&mut self, pfn: Pfn, high: Order, low: Order, rows: u32, bits: u32) {
         if high < Order::LARGEST {
@@ -140,8 +142,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         }
     }
 
-    /// Begins lanes in the whole pageblock `pfn`, which has just been taken off the lists of the type numbered `bits`, if it may
-    /// have some; returns whether it has.
+    /// Begins lanes in the whole pageblock `pfn`, which has just been taken off the lists of the type numbered `bits`,
+    /// if it may have some; returns whether it has.
     #[inline(always)]
     fn begin_lanes(&mut self, pfn: Pfn, bits: u32) -> bool {
         let may_have_lanes = self.options.guard_minorder == Order::ZERO
@@ -202,8 +204,8 @@ impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {
         if order < LANE_ORDER { self.give_to_lane(pfn, order) } else { None }
     }
 
-    /// As [`FreeCore::give_claimed`](crate::buddy::FreeCore::give_claimed), of less than a lane; `None`, and nothing done,
-    /// where the pageblock has no lanes.
+    /// As [`FreeCore::give_claimed`](crate::buddy::FreeCore::give_claimed), of less than a lane; `None`, and nothing
+    /// done, where the pageblock has no lanes.
     #[inline(always)]
     pub(super) fn give_to_lane(&mut self, pfn: Pfn, order: Order) -> Option<u32> {
         let added = self.placement.lanes_mut()?.add(pfn, order.log2())?;

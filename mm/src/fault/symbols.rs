@@ -1,8 +1,8 @@
 //! From an address of the image to the function that it lies in.
 //!
 //! Theory.      The table is text: a line a function, six hexadecimal digits of the offset from the image's first byte,
-//!              a blank, the name; in ascending order. It is searched by halving the bytes and then looking for the next
-//!              line, so it needs no index and a person can read it.
+//!              a blank, the name; in ascending order. It is searched by halving the bytes and then looking for the
+//!              next line, so it needs no index and a person can read it.
 //!
 //! ```text
 //! 004244 kernel::panic::panic

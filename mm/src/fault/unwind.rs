@@ -116,8 +116,8 @@ pub struct Code {
     pub end: VirtAddr,
 }
 
-/// Guesses the caller where the tables say nothing: the first word on the stack that lies behind a call in `code`, in at
-/// most `words` words. r4 to r11 stay as they are, which may be wrong.
+/// Guesses the caller where the tables say nothing: the first word on the stack that lies behind a call in `code`, in
+/// at most `words` words. r4 to r11 stay as they are, which may be wrong.
 #[must_use]
 pub fn guess(memory: &dyn Memory, code: Code, registers: &Registers, words: u32) -> Option<Registers> {
     let slots = (0..words).map(|slot| registers.get(SP).wrapping_add(slot * 4));

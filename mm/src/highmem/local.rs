@@ -39,8 +39,8 @@ impl fmt::Display for LocalError {
 
 /// One CPU's stack of `windows` windows, whose depth is counted from `base`.
 ///
-/// The base tells kinds of CPUs apart at no cost: on one of another kind no window can be had or given back by this stack,
-/// as if all were in use.
+/// The base tells kinds of CPUs apart at no cost: on one of another kind no window can be had or given back by this
+/// stack, as if all were in use.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalStack<'a> {
     depth: &'a AtomicU32,

@@ -1,8 +1,8 @@
 //! What happens to who asks for a window while all of them are in use.
 //!
 //! Theory.      The ring says so by [`PkmapError::Full`]. Whether its user is refused or sleeps until somebody gives a
-//!              window up is the machine's affair, since sleeping needs tasks: [`WindowWait`]. The number of wakes so far
-//!              is taken before the ring is looked at, so that a wake between the look and the sleep is not lost.
+//!              window up is the machine's affair, since sleeping needs tasks: [`WindowWait`]. The number of wakes so
+//!              far is taken before the ring is looked at, so that a wake between the look and the sleep is not lost.
 //! Source.      Linux `kmap_high`: `pkmap_map_wait`.
 #![forbid(unsafe_code)]
 

@@ -1,10 +1,11 @@
 //! Arrays of regions that lie in memblock's own memory, and how the lists double into them.
 //!
 //! Theory.      When an edit needs more slots than its array has, an array of at least twice the size is cut from free
-//!              memory below the current limit (and inside the window that the caller may set), the regions are copied, and the new frames are reserved, which may
-//!              itself need room in the reserved list: that list is then doubled first. Both places are found, and
-//!              found to be mapped, before anything changes. The bytes that the edit is about are avoided: they may be
-//!              about to vanish, to be unmapped, or to be taken by someone else.
+//!              memory below the current limit (and inside the window that the caller may set), the regions are copied,
+//!              and the new frames are reserved, which may itself need room in the reserved list: that list is then
+//!              doubled first. Both places are found, and found to be mapped, before anything changes. The bytes that
+//!              the edit is about are avoided: they may be about to vanish, to be unmapped, or to be taken by someone
+//!              else.
 //! Invariants.  The frames under a doubled array are reserved from before its first use until the hand-over.
 //! Source.      Linux mm/memblock.c: memblock_double_array.
 
@@ -55,7 +56,8 @@ pub(super) unsafe fn new_array(
         // nobody else uses them.
         unsafe { slot.write(Region::EMPTY) };
     }
-    // SAFETY: all `count` regions were just written; `PhysMap` keeps the bytes valid while `ram` is borrowed; nobody else uses them.
+    // SAFETY: all `count` regions were just written; `PhysMap` keeps the bytes valid while `ram` is borrowed; nobody
+    // else uses them.
     Ok(unsafe { slice::from_raw_parts_mut(first.as_ptr(), count) })
 }
 

@@ -1,7 +1,7 @@
 //! Changes to the two lists: add, remove, reserve, free, marks, limits.
 //!
-//! Theory.      Every change first makes room for the slots that it needs ([`Memblock::make_room`] may double the array)
-//!              and then edits the list, which cannot fail any more.
+//! Theory.      Every change first makes room for the slots that it needs ([`Memblock::make_room`] may double the
+//!              array) and then edits the list, which cannot fail any more.
 //! Source.      Linux mm/memblock.c: memblock_add_node, memblock_remove, memblock_reserve, memblock_phys_free,
 //!              memblock_setclr_flag, memblock_set_node, memblock_cap_memory_range, memblock_enforce_memory_limit.
 #![forbid(unsafe_code)]

@@ -1,7 +1,8 @@
 //! A copy of the map that outlives memblock.
 //!
-//! Theory.      After the hand-over someone still asks what a physical address is: `iomem`, `ioremap` (is it RAM that we
-//!              map?), `pfn_valid`. Both lists are copied into frames taken from memblock itself; those stay reserved.
+//! Theory.      After the hand-over someone still asks what a physical address is: `iomem`, `ioremap` (is it RAM that
+//!              we map?), `pfn_valid`. Both lists are copied into frames taken from memblock itself; those stay
+//!              reserved.
 //! Invariants.  The copy never changes, and shows its own frames as reserved.
 
 use super::array::{array_bytes, new_array};

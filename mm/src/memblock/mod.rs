@@ -1,11 +1,11 @@
 //! The early allocator: which bytes are RAM, and which of them are taken.
 //!
-//! Theory.      Two lists of regions: `memory` (what exists) and `reserved` (what is taken, RAM or not). Free is what is
-//!              in the first and not in the second. To allocate is to reserve a piece of what is free. Both lists start
-//!              in arrays that the caller owns and double into memory that they themselves hand out.
+//! Theory.      Two lists of regions: `memory` (what exists) and `reserved` (what is taken, RAM or not). Free is what
+//!              is in the first and not in the second. To allocate is to reserve a piece of what is free. Both lists
+//!              start in arrays that the caller owns and double into memory that they themselves hand out.
 //! Invariants.  1. Both lists are in normal form: sorted, disjoint, never empty, touching equals merged
-//!              ([`Memblock::validate`]). 2. On `Err` nothing has changed. 3. The frames of a doubled array are reserved
-//!              for as long as the list lives there.
+//!              ([`Memblock::validate`]). 2. On `Err` nothing has changed. 3. The frames of a doubled array are
+//!              reserved for as long as the list lives there.
 //! Picture.     memory     |######|  |#########| no-map |######|
 //!              reserved     |##|      |##|                |######|
 //!              free       |#|  |#|  |#|  |####|        |##|

@@ -88,7 +88,8 @@ impl<'m> MemMap<'m> {
         &self.pages[pfn.raw().wrapping_sub(self.base) as usize]
     }
 
-    /// The number of a frame's entry: what links between entries hold, because looking it up takes no more than a check.
+    /// The number of a frame's entry: what links between entries hold, because looking it up takes no more than a
+    /// check.
     #[inline(always)]
     pub(crate) fn place_of(&self, pfn: Pfn) -> u32 {
         pfn.raw().wrapping_sub(self.base)
@@ -106,8 +107,8 @@ impl<'m> MemMap<'m> {
         self.pages.get(place as usize)
     }
 
-    /// The entries around `pfn`, which is known to be in the array: those of the naturally aligned largest block that it
-    /// lies in. The buddy of a block is among them, and an index that is reduced to their number needs no check.
+    /// The entries around `pfn`, which is known to be in the array: those of the naturally aligned largest block that
+    /// it lies in. The buddy of a block is among them, and an index that is reduced to their number needs no check.
     ///
     /// # Panics
     /// As [`Self::at`].

@@ -131,8 +131,8 @@ impl Page {
         FrameFlags::from_bits_truncate(self.flags.fetch_and(!flags.bits(), Relaxed))
     }
 
-    /// Takes an allocated block of `order` from its only owner and returns its word as it was; `None` when the page heads
-    /// no such block, or one of several owners. Of two that try at once, one succeeds.
+    /// Takes an allocated block of `order` from its only owner and returns its word as it was; `None` when the page
+    /// heads no such block, or one of several owners. Of two that try at once, one succeeds.
     #[inline]
     pub(crate) fn claim(&self, order: Order) -> Option<StateWord> {
         self.claim_as(order, StateWord::pageset(order))

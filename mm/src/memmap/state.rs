@@ -128,8 +128,8 @@ impl StateWord {
         Self(FREE | order.log2() | (kind as u32) << TYPE_SHIFT | zone.bits() << ZONE_SHIFT)
     }
 
-    /// This word, of a free block of order 0 and the type with number 0, with an order and the number of a type in their
-    /// places.
+    /// This word, of a free block of order 0 and the type with number 0, with an order and the number of a type in
+    /// their places.
     #[inline(always)]
     pub(crate) const fn with(self, order: Order, kind_bits: u32) -> Self {
         Self(self.0 | order.log2() | kind_bits << TYPE_SHIFT)

@@ -1,8 +1,8 @@
 //! What is said of a wrong use of a page: once, with all that is known of it.
 //!
 //! Theory.      A loop that frees one page for ever must not drown the log, so a frame is reported once, until it is
-//!              looked at while something is switched on. Of many frames, the first 60 reports are printed, and then every one
-//!              whose number is a power of two, so that it shows that there are more.
+//!              looked at while something is switched on. Of many frames, the first 60 reports are printed, and then
+//!              every one whose number is a power of two, so that it shows that there are more.
 //! Source.      Linux 4.1: `bad_page`, `dump_page`.
 #![forbid(unsafe_code)]
 

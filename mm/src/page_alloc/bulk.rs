@@ -1,10 +1,10 @@
 //! Many single pages at once, past the pagesets: whole blocks are cut up, and runs of frames are merged before the lock
 //! is taken.
 //!
-//! Theory.      An allocation takes as many pages as a free block has in one step, a chunk of them under one hold of the
-//!              zone's lock. A free claims page after page, as every free does, and gives frames that follow each other
-//!              to the zone as the few aligned blocks that they are: merging them one by one costs many times as much.
-//!              Frames that stand alone go to the pageset.
+//! Theory.      An allocation takes as many pages as a free block has in one step, a chunk of them under one hold of
+//!              the zone's lock. A free claims page after page, as every free does, and gives frames that follow each
+//!              other to the zone as the few aligned blocks that they are: merging them one by one costs many times as
+//!              much. Frames that stand alone go to the pageset.
 //! Invariants.  The pages of a run that is on its way say that they head nothing: no free takes them, nothing merges
 //!              with them.
 //! Source.      Linux 5.13: `__alloc_pages_bulk`; the merging is ours.

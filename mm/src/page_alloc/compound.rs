@@ -1,8 +1,8 @@
 //! Compound pages: a block that is one page of its order to everyone.
 //!
-//! Theory.      The head's state is marked, and the number of a destructor stands in its link, which a block in use does
-//!              not need. A reference to any page of it is one to the head. Nothing is written to tails: they are found
-//!              to be tails as those of any block are.
+//! Theory.      The head's state is marked, and the number of a destructor stands in its link, which a block in use
+//!              does not need. A reference to any page of it is one to the head. Nothing is written to tails: they are
+//!              found to be tails as those of any block are.
 //! Source.      Linux 4.1: `prep_compound_page`, `compound_head`, `compound_order`, `set_compound_page_dtor`,
 //!              `free_compound_page`.
 #![forbid(unsafe_code)]

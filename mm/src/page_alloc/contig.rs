@@ -2,9 +2,9 @@
 //!
 //! Theory.      The range's pageblocks are isolated. Every block in the range that is in use is then taken for moving,
 //!              before the first is moved: one that is pinned shows while nothing has been touched yet. As long as one
-//!              block may still refuse, moved ones keep their old frames, with the number of the new ones in their link,
-//!              so that all can be moved back. In the end the range is free and isolated, and nobody can come between:
-//!              its blocks are taken off their lists one by one, and what juts out is given back.
+//!              block may still refuse, moved ones keep their old frames, with the number of the new ones in their
+//!              link, so that all can be moved back. In the end the range is free and isolated, and nobody can come
+//!              between: its blocks are taken off their lists one by one, and what juts out is given back.
 //! Invariants.  1. On `Err` every page is where it was, its owner's and of its pageblock's type. 2. A page that is
 //!              handed out is a block of order 0, with one reference.
 //! Picture.     isolated   |        pageblock        |        pageblock        |
@@ -67,8 +67,8 @@ impl core::error::Error for ContigError {}
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Allocates exactly the frames of `range`, moving what is movable out of the way. Each page can be freed alone.
     ///
-    /// What other CPUs keep in pagesets, because there is no way to have them drained, fails the request. Context: may call
-    /// owners and wait for them; without locks. Linux: `alloc_contig_range`.
+    /// What other CPUs keep in pagesets, because there is no way to have them drained, fails the request. Context: may
+    /// call owners and wait for them; without locks. Linux: `alloc_contig_range`.
     ///
     /// # Errors
     /// [`ContigError`] with the frame that was in the way; every page is as it was.

@@ -1,9 +1,11 @@
 //! What is counted, and what follows from other numbers without being counted.
 //!
 //! Theory.      Pages that were allocated and freed follow from the pagesets' room ([`Zone::traffic`]), so a hit counts
-//!              nothing. A hit is by definition of the preferred zone and of the CPU's own node: whatever a zone gave that
-//!              was not counted as a miss was a hit. Only the walk can leave the preferred node, and counts when it does.
-//! Source.      Linux 4.1: `zone_statistics`, `refresh_zone_stat_thresholds`; Linux counts calls there, this counts pages.
+//!              nothing. A hit is by definition of the preferred zone and of the CPU's own node: whatever a zone gave
+//!              that was not counted as a miss was a hit. Only the walk can leave the preferred node, and counts when
+//!              it does.
+//! Source.      Linux 4.1: `zone_statistics`, `refresh_zone_stat_thresholds`; Linux counts calls there, this counts
+//!              pages.
 #![forbid(unsafe_code)]
 
 use crate::buddy::FreeCore;

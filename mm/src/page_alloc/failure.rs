@@ -1,7 +1,7 @@
 //! What the console is told when an allocation fails, and of sleeping requests where nobody may sleep.
 //!
-//! Theory.      A report has the request in words and the state of memory, zone by zone. Many failures are one event: the
-//!              first [`BURST`] are reported, then each time that their number has doubled.
+//! Theory.      A report has the request in words and the state of memory, zone by zone. Many failures are one event:
+//!              the first [`BURST`] are reported, then each time that their number has doubled.
 //! Source.      Linux 4.1: `warn_alloc_failed`, `show_free_areas`, `might_sleep`; the words of flags as `%pGg` prints
 //!              them since 4.6.
 #![forbid(unsafe_code)]
@@ -93,7 +93,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.show_free_areas();
     }
 
-    /// Whether the code that runs now may wait, as the request would; if not, that is reported (Linux: `might_sleep_if`).
+    /// Whether the code that runs now may wait, as the request would; if not, that is reported (Linux:
+    /// `might_sleep_if`).
     #[inline]
     pub(super) fn may_sleep(&self, request: &Request) -> bool {
         let may = self.services().task.is_none_or(|task| task.may_sleep());

@@ -57,7 +57,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Ok(())
     }
 
-    /// Frees a block that was claimed from the state `before`, through whatever is switched on, or puts that state back.
+    /// Frees a block that was claimed from the state `before`, through whatever is switched on, or puts that state
+    /// back.
     #[cold]
     #[inline(never)]
     #[track_caller]
@@ -79,8 +80,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Ok(())
     }
 
-    /// Frees a block whose state is not just "allocated, of this order, one owner": it has more of them, or marks, or the
-    /// free is wrong.
+    /// Frees a block whose state is not just "allocated, of this order, one owner": it has more of them, or marks, or
+    /// the free is wrong.
     #[cold]
     #[inline(never)]
     #[track_caller]
@@ -213,8 +214,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     }
 }
 
-/// Makes the mark say what the count says, whatever other CPUs do to it meanwhile; `false`, and the word untouched, when
-/// the block has no owner any more.
+/// Makes the mark say what the count says, whatever other CPUs do to it meanwhile; `false`, and the word untouched,
+/// when the block has no owner any more.
 fn mark_mapped(page: &Page) -> bool {
     loop {
         let word = page.word();

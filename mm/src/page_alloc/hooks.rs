@@ -4,8 +4,8 @@
 //!              served by a hit: every block comes and goes the long way, through [`PageAllocator::prepare_new`] and
 //!              [`PageAllocator::prepare_free`]. A hit asks its pageset whether the watermark allows it and whether
 //!              there is room; a closed one says no to both, so all switches together cost a hit nothing. What was
-//!              done to a free frame is noted in its flags, frame by frame: blocks split and merge while they are free, and
-//!              frames that were freed before a switch was set are left alone.
+//!              done to a free frame is noted in its flags, frame by frame: blocks split and merge while they are free,
+//!              and frames that were freed before a switch was set are left alone.
 //! Source.      Linux 4.1: `prep_new_page`, `check_new_page`, `free_pages_prepare`, `free_pages_check`.
 #![forbid(unsafe_code)]
 
@@ -28,7 +28,8 @@ bitflags! {
     /// What is switched on besides allocating.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
     pub struct Hooks: u32 {
-        /// Every block is zeroed when it is allocated (Linux: `init_on_alloc=1`). Frames that nobody can reach are left.
+        /// Every block is zeroed when it is allocated (Linux: `init_on_alloc=1`). Frames that nobody can reach are
+        /// left.
         const INIT_ON_ALLOC = 1 << 0;
         /// Every block is zeroed when it is freed (Linux: `init_on_free=1`).
         const INIT_ON_FREE = 1 << 1;

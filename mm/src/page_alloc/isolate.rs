@@ -1,8 +1,8 @@
 //! Isolation: pageblocks taken out of service, so that what is free in them stays free.
 //!
 //! Theory.      An isolated pageblock keeps, beside its new type, the one that it had. What is free in it is on the
-//!              lists of isolated blocks, where nobody takes from; what is freed there joins it. Pages of it that lie in
-//!              pagesets are no part of that: the pagesets are emptied once the type is set.
+//!              lists of isolated blocks, where nobody takes from; what is freed there joins it. Pages of it that lie
+//!              in pagesets are no part of that: the pagesets are emptied once the type is set.
 //!              While a zone has any, nothing of it is served by hits, which do not ask for types.
 //! Invariants.  A pageblock is isolated by one range at a time.
 //! Source.      Linux 4.1 mm/page_isolation.c: `start_isolate_page_range`, `undo_isolate_page_range`,

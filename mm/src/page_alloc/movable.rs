@@ -38,8 +38,8 @@ pub trait MigrationOps: Sync {
     /// [`Self::migrate_page`] or [`Self::putback_page`]. It may free the block meanwhile.
     fn isolate_page(&self, pfn: Pfn, private: u32) -> bool;
 
-    /// Moves contents and every reference from `old` to `new`, a block of the same order. With `Ok` the owner uses `new`
-    /// and has forgotten `old`; with `Err` it is the other way round.
+    /// Moves contents and every reference from `old` to `new`, a block of the same order. With `Ok` the owner uses
+    /// `new` and has forgotten `old`; with `Err` it is the other way round.
     ///
     /// # Errors
     /// [`MoveError`]; nothing has changed.

@@ -1,8 +1,8 @@
 //! Page owner: who allocated each block, and who freed it.
 //!
 //! Theory.      A record a frame, written for heads, in memory that is taken at boot when it is switched on. A record
-//!              outlives the block, so that a write after a free can be laid at somebody's door; the last frees stand in
-//!              a ring besides, in their order.
+//!              outlives the block, so that a write after a free can be laid at somebody's door; the last frees stand
+//!              in a ring besides, in their order.
 //! Source.      Linux: mm/page_owner.c (`__set_page_owner`, `__reset_page_owner`, `print_page_owner`).
 
 use core::fmt;

@@ -1,8 +1,8 @@
 //! Pagesets when zones or CPUs change: other bounds, and the stock of a CPU that has gone.
 //!
-//! Theory.      Bounds can be changed while CPUs use them: a hit looks at `room` alone, which every count makes anew from
-//!              `high`. When `high` falls, each CPU counts anew and drains what is too much. A CPU that has stopped can't,
-//!              so another one does it, under the zone's lock, which keeps two of them apart.
+//! Theory.      Bounds can be changed while CPUs use them: a hit looks at `room` alone, which every count makes anew
+//!              from `high`. When `high` falls, each CPU counts anew and drains what is too much. A CPU that has
+//!              stopped can't, so another one does it, under the zone's lock, which keeps two of them apart.
 //! Invariants.  1. When a resize returns, no CPU that runs, and none that was drained, holds more than `high`. 2. The
 //!              pageset of a CPU that runs is changed by that CPU alone.
 //! Source.      Linux 4.1: `pageset_update`, `zone_pcp_update`, `percpu_pagelist_fraction_sysctl_handler`,
@@ -100,8 +100,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         found.trim_local();
         if let Some(cpus) = self.services().cpus {
             for (cpu, _) in (0..).zip(found.pagesets()) {
-                // Its room may still be of the old size, even if it holds little. One that does not run keeps what it has until
-                // it is drained.
+                // Its room may still be of the old size, even if it holds little. One that does not run keeps what it
+                // has until it is drained.
                 let _ = cpus.run_on(CpuId::new(cpu), &|| found.trim_local());
             }
         }
@@ -124,8 +124,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         })
     }
 
-    /// Takes back what CPU `cpu`, which has stopped, had in its pagesets and counters; a CPU that runs after all does it
-    /// itself. To be called before it is started again, or whenever it stops; any CPU may, several at once too.
+    /// Takes back what CPU `cpu`, which has stopped, had in its pagesets and counters; a CPU that runs after all does
+    /// it itself. To be called before it is started again, or whenever it stops; any CPU may, several at once too.
     ///
     /// Without a [`CrossCall`](crate::platform::CrossCall) nobody can tell whether it runs: the caller vouches that it
     /// does not. Context: interrupts on, no lock held. Linux: `page_alloc_cpu_notify`, `drain_pages`.

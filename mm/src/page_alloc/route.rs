@@ -141,8 +141,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Some(pfn)
     }
 
-    /// Takes a block for which there was no hit from the zone that the flags prefer if that has plenty, without the walk;
-    /// `None` when it is not that easy.
+    /// Takes a block for which there was no hit from the zone that the flags prefer if that has plenty, without the
+    /// walk; `None` when it is not that easy.
     #[inline]
     pub(super) fn alloc_easy(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
         if order > PAGESET_ORDER {
@@ -162,7 +162,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Some((self.zones.get(index)?, kind))
     }
 
-    /// Frees a block that no pageset stocks and that has one owner; `false`, and nothing done, when it is not that easy.
+    /// Frees a block that no pageset stocks and that has one owner; `false`, and nothing done, when it is not that
+    /// easy.
     #[inline(never)]
     fn free_large(&self, pfn: Pfn, order: Order) -> bool {
         let Some(page) = self.map.page(pfn).filter(|_| self.hooks().is_empty()) else { return false };

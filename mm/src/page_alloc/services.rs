@@ -1,8 +1,8 @@
 //! What others do for the allocator: each a small trait, installed once, used only where memory is short.
 //!
-//! Theory.      The allocator knows when memory is needed, not where it is. Whoever has some that can be freed, moved or
-//!              written back says so by one of these traits. A service is handed the allocator as [`Pages`], so that it
-//!              needs no reference of its own.
+//! Theory.      The allocator knows when memory is needed, not where it is. Whoever has some that can be freed, moved
+//!              or written back says so by one of these traits. A service is handed the allocator as [`Pages`], so that
+//!              it needs no reference of its own.
 //! Invariants.  A service is called with no lock of the allocator held. One that frees or moves memory runs in
 //!              [`Scopes::MEMALLOC`](super::Scopes::MEMALLOC): what it allocates may use every reserve, and never comes
 //!              back to a service.

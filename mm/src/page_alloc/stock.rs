@@ -1,9 +1,9 @@
 //! How small blocks move between a zone and its CPUs' pagesets.
 //!
-//! Theory.      A refill takes a batch under one hold of the lock. With a core that gathers, the refill's last pageblock
-//!              sets the front: what is freed below it is reused, what is freed beyond it goes back to the core, so
-//!              that pageblocks up there can become whole. When the room is used up the front is looked at again: it
-//!              comes down if a lower pageblock has become partly free, and the coldest pages go back.
+//! Theory.      A refill takes a batch under one hold of the lock. With a core that gathers, the refill's last
+//!              pageblock sets the front: what is freed below it is reused, what is freed beyond it goes back to the
+//!              core, so that pageblocks up there can become whole. When the room is used up the front is looked at
+//!              again: it comes down if a lower pageblock has become partly free, and the coldest pages go back.
 //! Not here.    Hits (`route`).
 //! Source.      Linux 4.1: `buffered_rmqueue`, `rmqueue_bulk`, `free_hot_cold_page`, `free_pcppages_bulk`; the rules
 //!              for gathering are ours.
@@ -160,8 +160,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
     }
 }
 
-/// Gives blocks to the core, those that follow each other as the few larger blocks that they are, as far as `work` goes;
-/// returns how many blocks are left, and the work.
+/// Gives blocks to the core, those that follow each other as the few larger blocks that they are, as far as `work`
+/// goes; returns how many blocks are left, and the work.
 #[inline(never)]
 fn give_blocks<'m>(core: &mut impl FreeCore<'m>, blocks: Cold<'_>, order: Order, mut work: Work) -> (u32, Work) {
     let mut left = blocks.left();
@@ -196,8 +196,8 @@ fn give_blocks<'m>(core: &mut impl FreeCore<'m>, blocks: Cold<'_>, order: Order,
     }
 }
 
-/// Gives the blocks of `order` from `start` up to `end`; `None`, and nothing done, if they are several, each of which may
-/// merge, and something was done before.
+/// Gives the blocks of `order` from `start` up to `end`; `None`, and nothing done, if they are several, each of which
+/// may merge, and something was done before.
 #[inline(always)]
 fn give_several<'m, C: FreeCore<'m>>(core: &mut C, start: u32, end: u32, order: Order, work: Work) -> Option<Work> {
     if end.wrapping_sub(start) == order.pages() {
@@ -272,8 +272,8 @@ fn make_room<'m, C: FreeCore<'m>>(core: &mut C, set: &Pageset<'m>, order: Order,
     if room < order.pages() || lowered.contains(&true) || set.returns() > 0 { drain(core, set, room) } else { room }
 }
 
-/// Brings the front of single pages of `kind` down to where the core would take the next ones from; returns whether it was
-/// higher.
+/// Brings the front of single pages of `kind` down to where the core would take the next ones from; returns whether it
+/// was higher.
 #[inline]
 fn lower_front<'m, C: FreeCore<'m>>(core: &C, set: &Pageset<'m>, kind: MigrateType) -> bool {
     if !C::GATHERS {

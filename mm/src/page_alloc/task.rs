@@ -1,9 +1,9 @@
 //! What the allocator knows of whoever asks it: its memory nodes, and the scopes that it is in.
 //!
 //! Theory.      A kernel puts a [`Task`] into each of its tasks and tells by [`TaskContext`] which one runs. A scope
-//!              changes what every allocation inside it may do, also those of callees that know nothing of it. The nodes
-//!              that a task may use can be changed from outside while it allocates, so they are read under a count of
-//!              changes, and an allocation that fails is tried anew when they have changed meanwhile.
+//!              changes what every allocation inside it may do, also those of callees that know nothing of it. The
+//!              nodes that a task may use can be changed from outside while it allocates, so they are read under a
+//!              count of changes, and an allocation that fails is tried anew when they have changed meanwhile.
 //! Invariants.  A scope ends where it began: the bits that it set, and no others, are cleared.
 //! Not here.    What the bits do (`slow`, `walk`).
 //! Source.      Linux 4.1: `task_struct::mems_allowed`, `PF_MEMALLOC`, `memalloc_noio_save`, `TIF_MEMDIE`,
@@ -142,11 +142,11 @@ impl Drop for TaskScope<'_> {
     }
 }
 
-/// Tells who asks. A machine with several CPUs or tasks that reclaims memory, takes contiguous memory or has scopes must
-/// provide it: without it all of them are one task, which may sleep.
+/// Tells who asks. A machine with several CPUs or tasks that reclaims memory, takes contiguous memory or has scopes
+/// must provide it: without it all of them are one task, which may sleep.
 pub trait TaskContext: Sync {
-    /// The task that runs on this CPU (Linux: `current`). In an interrupt handler it is one of the CPU's own that is in no
-    /// scope: what holds for the interrupted task does not hold for the handler.
+    /// The task that runs on this CPU (Linux: `current`). In an interrupt handler it is one of the CPU's own that is in
+    /// no scope: what holds for the interrupted task does not hold for the handler.
     fn current(&self) -> &Task;
 
     /// Whether the code that runs now can wait: not in an interrupt handler, no spin lock held, interrupts on

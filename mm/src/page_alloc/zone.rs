@@ -152,7 +152,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.frames.usemap.get(pfn)
     }
 
-    /// Makes `kind` the type of the pageblock that holds `pfn`, and of what is free in it: for tests that rebuild a state.
+    /// Makes `kind` the type of the pageblock that holds `pfn`, and of what is free in it: for tests that rebuild a
+    /// state.
     #[cfg(any(test, feature = "testing"))]
     pub fn set_block_type(&self, pfn: Pfn, kind: MigrateType) {
         self.with_core(|core| core.set_block_type(pfn, kind));
@@ -178,8 +179,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         }
     }
 
-    /// Uses the core under the lock and publishes its counts after. Where a block may have been taken from another type,
-    /// [`Self::settle`] follows once interrupts are as they were.
+    /// Uses the core under the lock and publishes its counts after. Where a block may have been taken from another
+    /// type, [`Self::settle`] follows once interrupts are as they were.
     #[inline(always)]
     pub(super) fn with_core<R>(&self, operate: impl FnOnce(&mut C) -> R) -> R {
         let mut core = self.core.lock();
@@ -213,8 +214,8 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         while self.with_core(|core| core.move_some().is_some() && core.is_moving()) {}
     }
 
-    /// Makes the type that `to` says, told the present one, the type of `pfn`'s pageblock, and moves what is free in it to
-    /// that type's lists; returns how many pages those are. `None`, and nothing changed, when `to` says none.
+    /// Makes the type that `to` says, told the present one, the type of `pfn`'s pageblock, and moves what is free in it
+    /// to that type's lists; returns how many pages those are. `None`, and nothing changed, when `to` says none.
     pub(super) fn change_type(&self, pfn: Pfn, to: impl Fn(MigrateType) -> Option<MigrateType>) -> Option<u32> {
         // Another pageblock's change goes first.
         while !self.with_core(|core| match to(self.block_type(pfn)) {

@@ -1,9 +1,10 @@
 //! The judge of finished tables: walks everything that is mapped and stops at the first thing that must not be.
 //!
-//! Invariants.  1. Nothing is writable and executable, nor writable here and executable in the linear map. 2. No no-map frame is mapped in the linear map. 3. Nothing is
-//!              mapped outside the expected areas. 4. The linear map maps each address to its own frame. 5. A frame of
-//!              the linear map has one kind of memory, in every alias. 6. Everything is in the kernel's domain, so that
-//!              the permissions count. 7. Software and hardware entries of a page agree. 8. Users may use nothing.
+//! Invariants.  1. Nothing is writable and executable, nor writable here and executable in the linear map. 2. No no-map
+//!              frame is mapped in the linear map. 3. Nothing is mapped outside the expected areas. 4. The linear map
+//!              maps each address to its own frame. 5. A frame of the linear map has one kind of memory, in every
+//!              alias. 6. Everything is in the kernel's domain, so that the permissions count. 7. Software and hardware
+//!              entries of a page agree. 8. Users may use nothing.
 //! Cost.        One pass; a look-up in the linear map for each page that is an alias of RAM. No allocation.
 #![forbid(unsafe_code)]
 
@@ -162,8 +163,9 @@ fn judge<P: PhysMap + ?Sized>(tables: &Tables<'_, P>, rules: &Rules<'_>, at: &Ma
     Ok(())
 }
 
-/// Checks that the linear map, if it has a frame of these, has it with the same kind of memory, and that the two together
-/// do not make it writable and executable. A larger descriptor is looked at page by page: the linear map may have pages.
+/// Checks that the linear map, if it has a frame of these, has it with the same kind of memory, and that the two
+/// together do not make it writable and executable. A larger descriptor is looked at page by page: the linear map may
+/// have pages.
 fn agrees_with_linear<P>(tables: &Tables<'_, P>, rules: &Rules<'_>, at: &Mapping) -> Result<(), AuditError>
 where
     P: PhysMap + ?Sized,

@@ -18,7 +18,8 @@ pub enum MapError {
     TooLong(VirtAddr),
     /// The physical range does not begin on a page or passes 4 GiB.
     BadFrame(PhysAddr),
-    /// The protection has no encoding at this size ([`EncodeError::UserOnlyPage`]), or is none that the kernel gives out.
+    /// The protection has no encoding at this size ([`EncodeError::UserOnlyPage`]), or is none that the kernel gives
+    /// out.
     BadProt(Prot),
     /// The range touches what is not changed this way: the user half, windows, vectors.
     Kept(VirtAddr),

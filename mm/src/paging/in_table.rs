@@ -1,9 +1,9 @@
 //! Pages of one MiB that has a table, the short way: what most devices and small areas need.
 //!
-//! Theory.      A range inside one table is a run of words. One look at all of them tells whether they are what the short
-//!              way can change: free ones, or pages of one size, none of which the range cuts. Then nothing is split, no
-//!              table is needed, and the words are written in one go. Any other range, and whatever has no encoding, is
-//!              left to the general way, which also knows the error.
+//! Theory.      A range inside one table is a run of words. One look at all of them tells whether they are what the
+//!              short way can change: free ones, or pages of one size, none of which the range cuts. Then nothing is
+//!              split, no table is needed, and the words are written in one go. Any other range, and whatever has no
+//!              encoding, is left to the general way, which also knows the error.
 //! Source.      Linux `vmap_pte_range`, `vunmap_pte_range`, `apply_to_pte_range`.
 #![forbid(unsafe_code)]
 
@@ -47,8 +47,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         Some(self.tables().half(first)?.run(run.page, run.pages))
     }
 
-    /// Maps all of `span` from `pa` on, if it lies in one table and is free; `false`, and nothing done, if not, or if it
-    /// would take pages of several sizes.
+    /// Maps all of `span` from `pa` on, if it lies in one table and is free; `false`, and nothing done, if not, or if
+    /// it would take pages of several sizes.
     pub(super) fn map_in_table(&mut self, span: Span, pa: PhysAddr, prot: Prot, largest: PageSize) -> bool {
         let Some((software, hardware)) = self.words_of(span).filter(|(_, hardware)| is_clear(hardware)) else {
             return false;
@@ -105,8 +105,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         Ok(true)
     }
 
-    /// Retires all of `span`, if it lies in one table and is small pages; `None`, and nothing done, if not. Inside, what all
-    /// of them said, if they agreed.
+    /// Retires all of `span`, if it lies in one table and is small pages; `None`, and nothing done, if not. Inside,
+    /// what all of them said, if they agreed.
     pub(super) fn retire_in_table(&mut self, span: Span) -> Option<Option<Said>> {
         let (software, hardware) = self.words_of(span)?;
         let (all, any) = all_and_any(hardware);
@@ -121,8 +121,8 @@ impl<'m, P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'m, P, T> {
         Some(((all ^ any) & OFFSET == 0).then_some(Said { size: PageSize::Small, bits: all & OFFSET }))
     }
 
-    /// Revives all of `span` as small pages with the bits `hard` and, of their software entries, `soft`, if it lies in one
-    /// table and is retired; `false`, and nothing done, if not.
+    /// Revives all of `span` as small pages with the bits `hard` and, of their software entries, `soft`, if it lies in
+    /// one table and is retired; `false`, and nothing done, if not.
     pub(super) fn revive_in_table(&mut self, span: Span, hard: u32, soft: u32) -> bool {
         let Some((software, hardware)) = self.words_of(span) else { return false };
         let stray = |all: u32, word: &AtomicU32| all | (word.load(Ordering::Relaxed) ^ RETIRED) & OFFSET;

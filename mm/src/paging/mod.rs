@@ -5,8 +5,9 @@
 //!              access flag off. Two neighbours of the first level are Linux's PGD (2 MiB), each of them a PMD; they
 //!              share one 4 KiB table page of software and hardware entries (`table`).
 //! Layers.      `prot` words, `descriptor`/`soft`/`regs` bits (pure), `table` reach the bytes, `walk` read, `edit`
-//!              write one word or run, `map`, `change`, `split`, `sections`, `in_table` and `retire` whole ranges with checks first
-//!              (`batch` collects their flushes), `slots` single pages of windows that always have a table, `dump` and `audit` show and judge.
+//!              write one word or run, `map`, `change`, `split`, `sections`, `in_table` and `retire` whole ranges with
+//!              checks first (`batch` collects their flushes), `slots` single pages of windows that always have a
+//!              table, `dump` and `audit` show and judge.
 //! Invariants.  No mapping is writable and executable; no-map frames are never in the linear map (`audit`).
 //! Not here.    Which areas there are (`layout`), the boot's first final tables (`boot::paging_init`), instructions.
 //! Source.      Arm ARM DDI 0406C B3; Linux `arch/arm/mm`.

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn ttbr0_says_of_every_kind_of_memory_what_the_manual_says() {
-        // IRGN and RGN as one code (B4.1.154): 00 not cached, 01 write-back, write-allocate, 10 write-through, 11 write-back.
+        // IRGN and RGN as one code (B4.1.154): 00 not cached, 01 write-back, write-allocate, 10 write-through, 11
+        // write-back.
         let table = [
             (MemType::StronglyOrdered, 0b00),
             (MemType::NormalNonCacheable, 0b00),

@@ -169,8 +169,8 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     }
 
     /// Maps again what one [`Mapper::retire`] unmapped at `va`, all of it, to the same frames and with the protection
-    /// that it had, which must be `prot`; `said` is what that returned. Nothing is flushed: what a TLB may still know is
-    /// what is mapped again.
+    /// that it had, which must be `prot`; `said` is what that returned. Nothing is flushed: what a TLB may still know
+    /// is what is mapped again.
     ///
     /// # Errors
     /// [`MapError::BadProt`] when it had another protection; [`MapError::NotMapped`] with the first address that is not
@@ -255,9 +255,9 @@ impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
         Err(MapError::NotMapped(page_va(index, run.page.saturating_add(at))))
     }
 
-    /// Clears the retired words of `bytes` bytes at `va`, after a flush; hands out the frames at the multiples of `step`
-    /// from `va`, in their order and some at a time, and gives back the tables that became empty. What is not retired is
-    /// left as it is.
+    /// Clears the retired words of `bytes` bytes at `va`, after a flush; hands out the frames at the multiples of
+    /// `step` from `va`, in their order and some at a time, and gives back the tables that became empty. What is not
+    /// retired is left as it is.
     ///
     /// # Errors
     /// [`MapError`] for a range that is none, or tables that are broken.

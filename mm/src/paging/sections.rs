@@ -1,8 +1,8 @@
 //! Whole sections, the short way: what most devices and large areas need.
 //!
-//! Theory.      A range of whole MiBs that has no table anywhere is first-level words alone: nothing is cut, no table is
-//!              needed or becomes empty. Any other range is left to the general way. A table that maps nothing, which
-//!              may be kept for a while (`TableSource::postpone`), makes way for a section.
+//! Theory.      A range of whole MiBs that has no table anywhere is first-level words alone: nothing is cut, no table
+//!              is needed or becomes empty. Any other range is left to the general way. A table that maps nothing,
+//!              which may be kept for a while (`TableSource::postpone`), makes way for a section.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::Ordering;

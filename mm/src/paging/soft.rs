@@ -2,8 +2,8 @@
 //!
 //! Theory.      The hardware word has no room for "used" and "written", and with SCTLR.AFE = 0 no access flag. So each
 //!              hardware word has a twin 2 KiB below it in the same table page, as in Linux. The kernel's own pages
-//!              are born young and dirty; a page that is present but not young has a hardware word of 0, and one that is
-//!              not dirty one without the right to write ([`SoftEntry::hardware`], which the audit compares with).
+//!              are born young and dirty; a page that is present but not young has a hardware word of 0, and one that
+//!              is not dirty one without the right to write ([`SoftEntry::hardware`], which the audit compares with).
 //!
 //! ```text
 //! 31          12 11 10  9 8   6 5    3  2     1     0
@@ -62,8 +62,8 @@ impl SoftEntry {
             | (!self.prot.global as u32) << 11)
     }
 
-    /// The hardware word beside it: nothing for a page that is not young, so that its next use is seen; and no right to write
-    /// for one that is not dirty, so that the next write is.
+    /// The hardware word beside it: nothing for a page that is not young, so that its next use is seen; and no right to
+    /// write for one that is not dirty, so that the next write is.
     ///
     /// # Errors
     /// [`EncodeError`], as for the software entry.

@@ -14,12 +14,12 @@
 //!              syncs it, flushes the address, and only then writes the new word: nobody can have both. In between,
 //!              every address of the descriptor faults, so nothing else may use it: right for vmalloc and devices,
 //!              whose mapping the caller owns whole.
-//!              [`Live::InPlace`] writes the new word over the old one and flushes then. The old and the new descriptors
-//!              agree in output address, kind of memory, shareability and rights of each byte, since a cut or a join
-//!              changes none of them; so a look-up that hits either, or a mix of the fields of both, gives the same
-//!              answer. What remains is that a CPU with the Large Physical Address Extension may report two hits as a
-//!              conflict abort, which a flush cures. Right for the linear map, where code, stacks and other CPUs live at
-//!              every moment. Rights change only after the cut is flushed.
+//!              [`Live::InPlace`] writes the new word over the old one and flushes then. The old and the new
+//!              descriptors agree in output address, kind of memory, shareability and rights of each byte, since a cut
+//!              or a join changes none of them; so a look-up that hits either, or a mix of the fields of both, gives
+//!              the same answer. What remains is that a CPU with the Large Physical Address Extension may report two
+//!              hits as a conflict abort, which a flush cures. Right for the linear map, where code, stacks and other
+//!              CPUs live at every moment. Rights change only after the cut is flushed.
 //! Invariants.  A cut or a join changes no translation. On `Err` no word that the MMU sees has changed.
 //! Source.      Linux x86 `split_large_page` (in place); ARM Linux does not split.
 #![forbid(unsafe_code)]

@@ -242,7 +242,7 @@ fn take<'m, T>(
     if !places.is_aligned() {
         return Err(no_memory);
     }
-    // SAFETY: memblock gave these bytes to nobody else and is consumed before anyone could free them; `ram` reaches them
-    // for `'m`, and `MaybeUninit` asks nothing of what they hold.
+    // SAFETY: memblock gave these bytes to nobody else and is consumed before anyone could free them; `ram` reaches
+    // them for `'m`, and `MaybeUninit` asks nothing of what they hold.
     Ok(unsafe { core::slice::from_raw_parts_mut(places.as_ptr(), count) })
 }

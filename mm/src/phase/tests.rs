@@ -41,7 +41,8 @@ fn holds<C: FreeCore<'static>>(setup: &Setup) -> Mm<'static, HostIrq, C> {
     let mm: Mm<'static, HostIrq, C> = paged.start(ram, setup).unwrap();
     let tally = mm.validate().unwrap();
     let sum = tally.free + tally.pageset + tally.reserved;
-    // 24 + 16 MiB; reserved is the first MiB, the no-map one, and the arrays: 32 bytes for each of 0x2c00 pages and more.
+    // 24 + 16 MiB; reserved is the first MiB, the no-map one, and the arrays: 32 bytes for each of 0x2c00 pages and
+    // more.
     assert_eq!((sum, tally.allocated), (40 * 256, 0));
     assert!((512 + 88..512 + 128).contains(&tally.reserved), "{tally:?}");
     assert_eq!(mm.allocator().map().state(Pfn::new(0x8_2000)), Some(PageState::Reserved));

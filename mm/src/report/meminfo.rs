@@ -90,8 +90,8 @@ fn low_and_high(stats: &NodeStats) -> [(&'static str, u32); 4] {
     ]
 }
 
-/// KiB that could be allocated without hurting anybody: what is free above the watermarks and reserves, and half of what
-/// caches would give back (Linux: `si_mem_available`).
+/// KiB that could be allocated without hurting anybody: what is free above the watermarks and reserves, and half of
+/// what caches would give back (Linux: `si_mem_available`).
 fn available<'m, M: CurrentCpu, C: FreeCore<'m>>(zones: &PageAllocator<'m, M, C>, users: &MemUsers) -> u64 {
     let (mut free, mut kept, mut low) = (0_u64, 0_u64, 0_u64);
     for zone in zones.zones() {

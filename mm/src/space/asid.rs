@@ -1,10 +1,11 @@
 //! Address space identifiers: 255 numbers for any number of address spaces.
 //!
-//! Theory.      A TLB entry of a user page carries the ASID (8 bits) that was in CONTEXTIDR when it was made, and serves
-//!              only under that ASID. A space gets an ASID when a CPU first runs it, and keeps it while the *generation*
-//!              lasts. When the numbers run out, the next generation begins: all numbers are free again but those of
-//!              spaces that a CPU runs at this moment, and each CPU drops its whole TLB before it runs anything new. A
-//!              space of an older generation gets a new number at its next turn (its old one, if that is still free).
+//! Theory.      A TLB entry of a user page carries the ASID (8 bits) that was in CONTEXTIDR when it was made, and
+//!              serves only under that ASID. A space gets an ASID when a CPU first runs it, and keeps it while the
+//!              *generation* lasts. When the numbers run out, the next generation begins: all numbers are free again
+//!              but those of spaces that a CPU runs at this moment, and each CPU drops its whole TLB before it runs
+//!              anything new. A space of an older generation gets a new number at its next turn (its old one, if that
+//!              is still free).
 //!
 //! ```text
 //!  63                          8 7      0
@@ -13,7 +14,8 @@
 //! Invariants.  1. ASID 0 is nobody's: a CPU has it while it runs no space. 2. A number of this generation belongs to
 //!              one space. 3. A space that several CPUs run has one number on all of them. 4. No CPU runs a space under
 //!              a number that its TLB still holds another space's entries of.
-//! Not here.    Locks: `&mut self`, and interrupts masked from [`AsidAllocator::enter`] until the registers are written.
+//! Not here.    Locks: `&mut self`, and interrupts masked from [`AsidAllocator::enter`] until the registers are
+//!              written.
 //! Source.      Linux `arch/arm/mm/context.c` (the idea of generations and reserved numbers); Arm ARM DDI 0406C B3.9.1.
 #![forbid(unsafe_code)]
 

@@ -1,12 +1,13 @@
 //! Address spaces: a user half each, under the kernel half that all of them share.
 //!
-//! Theory.      A space has a first-level table of its own (16 KiB). Its words below the modules' area belong to it; the
-//!              words above are copies of the kernel's own table, to which [`follow`] brings every later change. With
-//!              TTBCR.N = 0 there is no second base register that could spare the copies. Linux brings changes over at
-//!              the translation fault that a missing word raises; here, where tables of the kernel half are given back
-//!              when they are empty, an old word could name a freed table, so each change is stored in every space
-//!              before the flush that belongs to it.
-//! Users' pages. All are in [`Domain::USER`](crate::paging::Domain::USER), which is closed while the kernel runs; their pages are nG, so that the TLB
+//! Theory.      A space has a first-level table of its own (16 KiB). Its words below the modules' area belong to it;
+//!              the words above are copies of the kernel's own table, to which [`follow`] brings every later change.
+//!              With TTBCR.N = 0 there is no second base register that could spare the copies. Linux brings changes
+//!              over at the translation fault that a missing word raises; here, where tables of the kernel half are
+//!              given back when they are empty, an old word could name a freed table, so each change is stored in every
+//!              space before the flush that belongs to it.
+//! Users' pages. All are in [`Domain::USER`](crate::paging::Domain::USER), which is closed while the kernel runs; their
+//! pages are nG, so that the TLB
 //!              tags them by the space's ASID ([`asid`]), and where the CPU knows PXN their tables have it.
 //! Invariants.  1. A space's user half begins after the null page and ends below the modules. 2. Nothing there is the
 //!              kernel's, global, or writable and executable ([`audit()`]). 3. On `Err` nothing has changed.

@@ -34,7 +34,8 @@ impl<T> InitOnce<T> {
         if self.state.compare_exchange(EMPTY, WRITING, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return Err(value);
         }
-        // SAFETY: valid because EMPTY -> WRITING happens once, so this is the only writer, and nobody reads before READY.
+        // SAFETY: valid because EMPTY -> WRITING happens once, so this is the only writer, and nobody reads before
+        // READY.
         let cell = unsafe { &mut *self.value.get() };
         let value = cell.write(value);
         self.state.store(READY, Ordering::Release);

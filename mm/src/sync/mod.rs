@@ -5,8 +5,8 @@
 //!              hands out the exclusive borrow. The lock masks interrupts before it spins, so a handler can never
 //!              spin on a lock that the code it interrupted holds.
 //!              Where no handler ever comes a [`TaskLock`] does, which leaves interrupts alone: long walks over tables.
-//! Invariants.  1. While an [`IrqLock`]'s guard lives, interrupts are masked on its CPU. 2. Guards are not `Send`, so the mask is
-//!              put back on the CPU that set it. 3. An [`InitOnce`] changes once, from empty to its value.
+//! Invariants.  1. While an [`IrqLock`]'s guard lives, interrupts are masked on its CPU. 2. Guards are not `Send`, so
+//!              the mask is put back on the CPU that set it. 3. An [`InitOnce`] changes once, from empty to its value.
 //!              4. Who holds a lock with a rank waits for none of a lower one (`rank`); debug builds check it.
 //! Source.      Linux: `spin_lock_irqsave`, `local_irq_save`, `smp_processor_id`, `seqcount_t`.
 

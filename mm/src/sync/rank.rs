@@ -1,10 +1,10 @@
 //! The order in which locks are taken, checked in debug builds.
 //!
-//! Theory.      Each kind of lock has a rank, and whoever holds some waits only for a lock whose rank is higher than all of
-//!              theirs: then no two CPUs ever wait for each other. A CPU notes the ranks that it holds in one word, a bit
-//!              each, so that the question costs one comparison. In release builds nothing of this is left.
-//! Invariants.  In a CPU's word the bit of a rank is set exactly while a guard of a lock with that rank lives on it. A guard
-//!              that was forgotten counts as alive until its lock is opened by force on that CPU.
+//! Theory.      Each kind of lock has a rank, and whoever holds some waits only for a lock whose rank is higher than
+//!              all of theirs: then no two CPUs ever wait for each other. A CPU notes the ranks that it holds in one
+//!              word, a bit each, so that the question costs one comparison. In release builds nothing of this is left.
+//! Invariants.  In a CPU's word the bit of a rank is set exactly while a guard of a lock with that rank lives on it. A
+//!              guard that was forgotten counts as alive until its lock is opened by force on that CPU.
 //! Not here.    The table of all locks: docs/locks.md. Locks without a rank are not looked at.
 //! Source.      Ours. Linux's lockdep learns the order while it runs; here it is said beforehand.
 #![forbid(unsafe_code)]
@@ -58,16 +58,16 @@ impl LockRank {
     }
 }
 
-/// Sets, then clears bits of this CPU's word of held ranks, and returns what it was; of this task's, where a task may hold a
-/// lock while it moves to another CPU. Called with interrupts as they are: the change must be one that an interrupt handler
-/// cannot cut in two.
+/// Sets, then clears bits of this CPU's word of held ranks, and returns what it was; of this task's, where a task may
+/// hold a lock while it moves to another CPU. Called with interrupts as they are: the change must be one that an
+/// interrupt handler cannot cut in two.
 pub type HeldRanks = fn(set: u32, clear: u32) -> u32;
 
 #[cfg(debug_assertions)]
 static HELD: InitOnce<HeldRanks> = InitOnce::new();
 
-/// From now on every lock that has a rank is checked in debug builds: one that is waited for out of order panics. Returns
-/// whether it is: not in release builds, nor a second time.
+/// From now on every lock that has a rank is checked in debug builds: one that is waited for out of order panics.
+/// Returns whether it is: not in release builds, nor a second time.
 pub fn check_lock_order(held: HeldRanks) -> bool {
     #[cfg(debug_assertions)]
     {

@@ -1,9 +1,9 @@
 //! A count of changes: readers never wait for a lock, but find out whether what they read was being changed.
 //!
-//! Theory.      The count is odd while a writer is at work. A reader notes an even count, reads, and looks again: if the
-//!              count is another one by then, what it read may be of two times, and it reads anew.
-//! Invariants.  1. The count is odd exactly while a writer is at work. 2. One writer at a time. 3. A writer's interrupts
-//!              are masked, so a reader in a handler never waits for the code that it interrupted.
+//! Theory.      The count is odd while a writer is at work. A reader notes an even count, reads, and looks again: if
+//!              the count is another one by then, what it read may be of two times, and it reads anew.
+//! Invariants.  1. The count is odd exactly while a writer is at work. 2. One writer at a time. 3. A writer's
+//!              interrupts are masked, so a reader in a handler never waits for the code that it interrupted.
 //! Not here.    The data: readers race with the writer, so it must be atomics.
 //! Source.      Linux: `seqcount_t`, `read_seqcount_begin`, `read_seqcount_retry`, `write_seqcount_begin`.
 #![forbid(unsafe_code)]

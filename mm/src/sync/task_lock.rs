@@ -8,8 +8,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sync::rank::{LockRank, Ranked};
 
-/// A value that one CPU at a time may use, with interrupts as they are (Linux: `mutex`, where it would sleep). Interrupt
-/// handlers must not take it: the code that they interrupted may hold it.
+/// A value that one CPU at a time may use, with interrupts as they are (Linux: `mutex`, where it would sleep).
+/// Interrupt handlers must not take it: the code that they interrupted may hold it.
 pub struct TaskLock<T> {
     locked: AtomicBool,
     value: UnsafeCell<T>,

@@ -96,7 +96,8 @@ pub struct Event {
 const KIND: u32 = 0xf;
 
 impl Event {
-    /// The event without its CPU, as words: tag (bits 0-7), order (16-19), two small numbers (20-23, 24-27); frame; detail.
+    /// The event without its CPU, as words: tag (bits 0-7), order (16-19), two small numbers (20-23, 24-27); frame;
+    /// detail.
     pub(crate) fn encode(what: What, pfn: Option<Pfn>, order: Order) -> [u32; 3] {
         let kind = |kind: MigrateType| kind as u32;
         let (tag, a, b, detail) = match what {

@@ -1,7 +1,8 @@
 //! Replay: what was asked of one allocator is asked of another, and must have the same end.
 //!
-//! Theory.      Requests, frees, cuts and explicit drains are done again, on the same CPUs, one after the other; everything
-//!              else in a trace follows from them. Each answer is compared at once, so a replay that differs says where.
+//! Theory.      Requests, frees, cuts and explicit drains are done again, on the same CPUs, one after the other;
+//!              everything else in a trace follows from them. Each answer is compared at once, so a replay that differs
+//!              says where. No event of these may be missing but the last one's answer, where a machine stopped.
 //! Source.      Ours.
 
 use core::fmt;
@@ -27,6 +28,8 @@ pub enum ReplayError {
     },
     /// An answer without a request: something else than requests took the block.
     NoRequest(Event),
+    /// The request of this event has no answer before the next one: an event is lost.
+    NoAnswer(Event),
     /// The free or cut of this event was refused.
     Free(Event, FreeError),
 }
@@ -36,6 +39,7 @@ impl fmt::Display for ReplayError {
         match self {
             Self::Answer { event, found } => write!(f, "replay: {event}: now {found:?}"),
             Self::NoRequest(event) => write!(f, "replay: {event}: nobody asked for it"),
+            Self::NoAnswer(event) => write!(f, "replay: {event}: no answer follows: an event is lost"),
             Self::Free(event, error) => write!(f, "replay: {event}: {error}"),
         }
     }
@@ -43,8 +47,8 @@ impl fmt::Display for ReplayError {
 
 impl core::error::Error for ReplayError {}
 
-/// Does on `allocator` what `events` tell of another one that began in the same state. The host's thread stands for each
-/// CPU in turn.
+/// Does on `allocator` what `events` tell of another one that began in the same state. The host's thread stands for
+/// each CPU in turn.
 ///
 /// # Errors
 /// [`ReplayError`] with the first event that has another outcome.
@@ -52,17 +56,21 @@ pub fn replay<C: FreeCore<'static>>(
     allocator: &PageAllocator<'static, HostIrq, C>,
     events: impl IntoIterator<Item = Event>,
 ) -> Result<(), ReplayError> {
-    let mut answer = None;
+    // A request and its answer now, until its answer then is told.
+    let mut asked = None;
     for event in events {
         let Event { what, cpu, pfn, order } = event;
         match what {
             What::Request { gfp } => {
+                if let Some((request, _)) = asked {
+                    return Err(ReplayError::NoAnswer(request));
+                }
                 set_host_cpu(cpu);
                 // Bytes are not replayed, and there may be none.
-                answer = Some(allocator.alloc_pages(gfp - GfpFlags::ZERO, order).ok());
+                asked = Some((event, allocator.alloc_pages(gfp - GfpFlags::ZERO, order).ok()));
             }
             What::Alloc { .. } | What::Failed { .. } => {
-                let found = answer.take().ok_or(ReplayError::NoRequest(event))?;
+                let (_, found) = asked.take().ok_or(ReplayError::NoRequest(event))?;
                 if found != pfn {
                     return Err(ReplayError::Answer { event, found });
                 }
@@ -76,7 +84,7 @@ pub fn replay<C: FreeCore<'static>>(
                 cut.map_err(|error| ReplayError::Free(event, error))?;
             }
             // A drain inside a request is part of its answer.
-            What::DrainLocal if answer.is_none() => {
+            What::DrainLocal if asked.is_none() => {
                 set_host_cpu(cpu);
                 allocator.drain_local();
             }

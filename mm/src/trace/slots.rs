@@ -1,9 +1,9 @@
 //! Slots that several CPUs write and read at once, and none waits.
 //!
-//! Theory.      A slot has the number of what it holds, and its words. A writer takes the slot by changing the number to
-//!              [`BUSY`], and gives it back with its own. One that finds its slot taken, or with a later number, leaves
-//!              it alone: others have gone once round, or one that was lapped is still writing. Its event is lost,
-//!              nothing is mixed.
+//! Theory.      A slot has the number of what it holds, and its words. A writer takes the slot by changing the number
+//!              to [`BUSY`], and gives it back with its own. One that finds its slot taken, or with a later number,
+//!              leaves it alone: others have gone once round, or one that was lapped is still writing. Its event is
+//!              lost, nothing is mixed.
 //! Invariants.  1. Between `BUSY` and the next number one writer stores words. 2. A reader that finds the same number
 //!              before and after has the words of that number.
 //! Not here.    Who draws numbers, and what words mean (`ring`).

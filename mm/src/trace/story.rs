@@ -1,11 +1,12 @@
 //! A machine's run from a file of words: the machine as it was when everything was taken, and what happened then.
 //!
-//! Theory.      The state of a free list depends on all that went before. A run that is to be repeated elsewhere therefore
-//!              begins with every page taken, singly: then there are no lists, and what is left of the state is little
-//!              enough to be written down. Its first events give the pages back.
-//! Format.      Words: [`MAGIC`]; the number of zones, and for each [`ZoneWords`]; runs of frames that the allocator was
-//!              given (first, one past the last), ended by two [`END`]s; for each zone its pageblocks' types, one a word;
-//!              then events, three words each; then [`END`] and each zone's free pages. A run that failed has no such end.
+//! Theory.      The state of a free list depends on all that went before. A run that is to be repeated elsewhere
+//!              therefore begins with every page taken, singly: then there are no lists, and what is left of the state
+//!              is little enough to be written down. Its first events give the pages back.
+//! Format.      Words: [`MAGIC`]; the number of zones, and for each [`ZoneWords`]; runs of frames that the allocator
+//!              was given (first, one past the last), ended by two [`END`]s; for each zone its pageblocks' types, one a
+//!              word; then events, three words each; then [`END`] and each zone's free pages. A run that failed has no
+//!              such end.
 //! Source.      Ours.
 
 use core::fmt;

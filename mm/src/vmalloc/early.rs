@@ -1,8 +1,8 @@
 //! early_ioremap: a few windows on devices for the time before there are areas.
 //!
-//! Theory.      The fixmap has [`FIXMAP_EARLY_WINDOWS`] windows of [`FIXMAP_EARLY_PAGES`] pages. Whoever takes one gives
-//!              it back before the boot ends, since the addresses are needed by nobody later; one that was not is a
-//!              leak and is told of with its physical address.
+//! Theory.      The fixmap has [`FIXMAP_EARLY_WINDOWS`] windows of [`FIXMAP_EARLY_PAGES`] pages. Whoever takes one
+//!              gives it back before the boot ends, since the addresses are needed by nobody later; one that was not is
+//!              a leak and is told of with its physical address.
 //! Invariants.  On `Err` nothing has changed.
 //! Not here.    The table words (the kernel's early tables), what is mapped.
 //! Source.      Linux `mm/early_ioremap.c`: `__early_ioremap`, `early_iounmap`, `check_early_ioremap_leak`.

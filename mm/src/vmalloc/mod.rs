@@ -2,7 +2,8 @@
 //!
 //! Theory.      `tree` (with `balance` and `validate`) knows which addresses are taken, and nothing of tables. `alloc`
 //!              (vmalloc) and `map` (vmap, ioremap) take an area and map it; `purge` gives areas back, many with one
-//!              flush. `store` keeps the nodes in pages; `early` is ioremap before there are areas. An area is followed by a guard page that is never mapped, so that running off its end faults.
+//!              flush. `store` keeps the nodes in pages; `early` is ioremap before there are areas. An area is followed
+//!              by a guard page that is never mapped, so that running off its end faults.
 //!
 //! ```text
 //!              vmalloc_start                                                    VMALLOC_END

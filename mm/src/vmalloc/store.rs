@@ -2,16 +2,16 @@
 //!
 //! Theory.      A page holds nodes behind a header; a directory page names the node pages by number, so that a node's
 //!              id is its page's number and its place there. Pages with a free node are linked. Pages without a node in
-//!              use wait for [`NodeStore::trim`]. It leaves one where no other page has a free node, so that an area that
-//!              comes and goes costs no page.
+//!              use wait for [`NodeStore::trim`]. It leaves one where no other page has a free node, so that an area
+//!              that comes and goes costs no page.
 //!
 //! ```text
 //!   directory            node page 1
 //!   | 0 | 1 | - | ...    | header | node 64 | node 65 | ...
 //!         '--------------^
 //! ```
-//! Invariants.  1. A page in the directory is the store's alone, and all its nodes are initialised. 2. It is in the list
-//!              of partial pages exactly when one of its nodes is free.
+//! Invariants.  1. A page in the directory is the store's alone, and all its nodes are initialised. 2. It is in the
+//!              list of partial pages exactly when one of its nodes is free.
 //! Source.      Linux keeps them in a slab cache (`vmap_area_cachep`).
 
 use core::fmt;
@@ -150,8 +150,8 @@ impl<'r, P: PhysMap + ?Sized, S: NodePages> PagedNodes<'r, P, S> {
     fn new_page(&mut self) -> Option<()> {
         if self.directory.is_none() {
             let (place, frame) = self.take_place::<Directory>()?;
-            // SAFETY: the frame is the store's, a page holds a directory, and pages are aligned enough; a word of zeros is
-            // `None`. Built in place: a stack has no room for pages.
+            // SAFETY: the frame is the store's, a page holds a directory, and pages are aligned enough; a word of zeros
+            // is `None`. Built in place: a stack has no room for pages.
             unsafe { place.write_bytes(0, 1) }
             self.directory = Some((place, frame));
         }
@@ -281,7 +281,8 @@ impl<P: PhysMap + ?Sized, S: NodePages> NodeStore for PagedNodes<'_, P, S> {
     }
 }
 
-/// Makes the frame at `page`, which is the store's alone, a page of free nodes: in place, a stack has no room for pages.
+/// Makes the frame at `page`, which is the store's alone, a page of free nodes: in place, a stack has no room for
+/// pages.
 fn init(page: NonNull<NodePage>, header: Header) {
     // SAFETY: the frame holds a node page, which begins with the header, and is aligned enough.
     unsafe { page.cast::<Header>().write(header) }

@@ -1,10 +1,10 @@
 //! Counters that several CPUs write outside every lock.
 //!
 //! Theory.      Each CPU counts into a place of its own, with interrupts masked and without atomic read-modify-write
-//!              operations. What it counted for a zone is folded into the zone's total when it passes a threshold, so that
-//!              a total alone is never farther off than the threshold times the CPUs; a sum over the CPUs' places is
-//!              exact while they are at rest. Events have no total of their own until a CPU goes: they are summed when
-//!              somebody asks.
+//!              operations. What it counted for a zone is folded into the zone's total when it passes a threshold, so
+//!              that a total alone is never farther off than the threshold times the CPUs; a sum over the CPUs' places
+//!              is exact while they are at rest. Events have no total of their own until a CPU goes: they are summed
+//!              when somebody asks.
 //!              Until the CPUs have places, and for a CPU that has none, the totals are counted in directly.
 //! Invariants.  1. A total plus all CPUs' differences is the sum of everything that was added. 2. After an addition the
 //!              CPU's difference is at most the threshold. 3. A CPU's place is written by that CPU with interrupts
@@ -164,7 +164,8 @@ impl<'m> Counters<'m> {
         let place = &cpu.zones[zone.index()][item as usize];
         let sum = place.load(Relaxed).wrapping_add(delta);
         if sum.unsigned_abs() > self.threshold(zone) {
-            // A reader between the two sees nothing of the sum; with the new total it sees the new place, so never it twice.
+            // A reader between the two sees nothing of the sum; with the new total it sees the new place, so never it
+            // twice.
             place.store(0, Relaxed);
             total.fetch_add(sum, Release);
         } else {

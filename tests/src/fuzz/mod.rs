@@ -1,8 +1,8 @@
 //! Fuzz targets: what a stranger's bytes may do to boot and mm, which is nothing but an answer or one line of refusal.
 //!
 //! Theory.      A target is a function of bytes that panics when something does not hold. The same functions run under
-//!              libFuzzer (`fuzz/`, which sees coverage) and as plain tests over generated inputs (`tests/fuzz.rs`, which
-//!              run everywhere, also on 32 bit). Sequences of operations are read from the bytes by [`Choices`].
+//!              libFuzzer (`fuzz/`, which sees coverage) and as plain tests over generated inputs (`tests/fuzz.rs`,
+//!              which run everywhere, also on 32 bit). Sequences of operations are read from the bytes by [`Choices`].
 //! Invariants.  A body keeps nothing: what it allocates is freed at its end, so that millions of runs fit a process.
 //! Not here.    How long they run (`scripts/fuzz.sh`).
 #![allow(

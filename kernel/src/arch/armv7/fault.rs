@@ -1,11 +1,12 @@
 //! Faults: expected ones are noted and resumed, all others are reported and end the run.
 //!
-//! Theory.      `peek`, `try_read` and their like expect a fault of one instruction, which the handler skips. [`catch_fault`]
-//!              expects one anywhere in a call, which the handler abandons: it returns to the catch with the stack pointer
-//!              of then, so that even a stack overflow can be caught. Either way the caller gets a [`Fault`], decoded.
+//! Theory.      `peek`, `try_read` and their like expect a fault of one instruction, which the handler skips.
+//!              [`catch_fault`] expects one anywhere in a call, which the handler abandons: it returns to the catch
+//!              with the stack pointer of then, so that even a stack overflow can be caught. Either way the caller gets
+//!              a [`Fault`], decoded.
 //! Invariants.  1. One CPU: what is expected is plain state. 2. An expected fault of one instruction may happen in any
-//!              mode, also while another fault is being reported: the `asm!` gives the link register away, which an abort
-//!              in Abort mode overwrites.
+//!              mode, also while another fault is being reported: the `asm!` gives the link register away, which an
+//!              abort in Abort mode overwrites.
 //!              An unprivileged access of `uaccess` is found by its address in a table, and goes on where that says.
 //! Not here.    What is printed (`report`), who called whom (`backtrace`).
 
@@ -244,8 +245,8 @@ unsafe extern "C" fn run<F: FnOnce() -> R, R>(data: *mut ()) {
     call.result = call.body.take().map(|body| body());
 }
 
-/// Runs `body`, in which a fault is expected: at the first one it is abandoned, and the interrupt masks are as they were
-/// before.
+/// Runs `body`, in which a fault is expected: at the first one it is abandoned, and the interrupt masks are as they
+/// were before.
 ///
 /// # Errors
 /// The fault, decoded.
@@ -263,8 +264,9 @@ pub unsafe fn catch_fault<R>(body: impl FnOnce() -> R) -> Result<R, Fault> {
     unsafe { asm!("mrs {0}, cpsr", out(reg) psr, options(nomem, nostack, preserves_flags)) }
     let mut call = Call { body: Some(body), result: None };
     let entry = trampoline(&call);
-    // SAFETY: `entry` takes exactly this `Call`. On a fault the handler goes on in `quire_caught` with the stack pointer
-    // of `quire_catch`, which restores every register that a callee keeps; the caller vouches for the frames between.
+    // SAFETY: `entry` takes exactly this `Call`. On a fault the handler goes on in `quire_caught` with the stack
+    // pointer of `quire_catch`, which restores every register that a callee keeps; the caller vouches for the frames
+    // between.
     let caught = unsafe { quire_catch(entry, (&raw mut call).cast(), RESUME.as_ptr()) };
     RESUME.store(outer, Ordering::SeqCst);
     if caught != 0 {

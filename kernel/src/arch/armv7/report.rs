@@ -1,8 +1,8 @@
 //! The report of a fault that nobody expected: all that a kernel author needs, then the end of the run.
 //!
 //! Theory.      Lines that Linux has are Linux's; what it lacks (the walk in words, what is mapped around the address)
-//!              stands between them. The report is made on the exception stack, so a stack overflow can be reported too.
-//!              A fault in the report itself gives one line that names both, a further one nothing any more.
+//!              stands between them. The report is made on the exception stack, so a stack overflow can be reported
+//!              too. A fault in the report itself gives one line that names both, a further one nothing any more.
 //! Source.      Linux `arch/arm/mm/fault.c` (`__do_kernel_fault`, `show_pte`), `arch/arm/kernel/traps.c` (`__die`,
 //!              `handle_bad_stack`), `arch/arm/kernel/process.c` (`__show_regs`).
 

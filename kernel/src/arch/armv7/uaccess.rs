@@ -1,11 +1,12 @@
 //! Access to user memory from the kernel: as a user would, and with an error instead of a fault.
 //!
-//! Theory.      Two locks are on user pages. Their domain is closed while the kernel runs, so that a stray load or store
-//!              faults; [`with_window`] opens it. And in a window all accesses are *unprivileged* (LDRT, STRT): the MMU
-//!              judges them by the user's rights, so that a kernel address which a user passes is refused by the
-//!              hardware, too. An access that faults costs nothing before it does: its address stands in the section
-//!              `.fixups` beside the place to go on from (Linux: `__ex_table`), where the abort handler looks.
-//! Invariants.  1. The domain is open between the two ends of [`with_window`] alone; exceptions close it for themselves.
+//! Theory.      Two locks are on user pages. Their domain is closed while the kernel runs, so that a stray load or
+//!              store faults; [`with_window`] opens it. And in a window all accesses are *unprivileged* (LDRT, STRT):
+//!              the MMU judges them by the user's rights, so that a kernel address which a user passes is refused by
+//!              the hardware, too. An access that faults costs nothing before it does: its address stands in the
+//!              section `.fixups` beside the place to go on from (Linux: `__ex_table`), where the abort handler looks.
+//! Invariants.  1. The domain is open between the two ends of [`with_window`] alone; exceptions close it for
+//!              themselves.
 //!              2. Only instructions of this file have entries.
 //! Not here.    Which addresses are a user's (`space`).
 //! Source.      Linux `arch/arm/include/asm/uaccess.h`, `arch/arm/lib/{getuser,putuser,copy_from_user}.S` (what they

@@ -18,11 +18,11 @@
 //!              `_tune` watermarks, reserve blocks, protection of lowmem. `_views` counts, buddyinfo, zoneinfo,
 //!              pagetypeinfo, vmstat.
 //!              `_reclaim` memory is short, and whoever can help does: an allocator with zone reclaim, raised marks and
-//!              fair shares, whose shrinker, zone reclaim and background reclaim free pages; requests of every order that
-//!              reach them; pageblocks kept for requests that cannot wait, and given up; unmovable pages among movable
-//!              ones; the pageset of a CPU that has stopped; hooks and injected failures switched on and off.
-//!              Not in it: `validate`, which stops the allocator for as long as it looks at all of it; the ring of events
-//!              and guard pages, which are for the search for mistakes.
+//!              fair shares, whose shrinker, zone reclaim and background reclaim free pages; requests of every order
+//!              that reach them; pageblocks kept for requests that cannot wait, and given up; unmovable pages among
+//!              movable ones; the pageset of a CPU that has stopped; hooks and injected failures switched on and off.
+//!              Not in it: `validate`, which stops the allocator for as long as it looks at all of it; the ring of
+//!              events and guard pages, which are for the search for mistakes.
 
 mod helper;
 mod model;

@@ -81,7 +81,8 @@ impl Work {
         let _ = places.take_while(|place| self.take(*place, gfp, order)).count();
     }
 
-    /// Has pageblocks kept for requests that cannot wait, and given up for the others; returns how many pages were kept.
+    /// Has pageblocks kept for requests that cannot wait, and given up for the others; returns how many pages were
+    /// kept.
     fn keep(&mut self) -> u32 {
         self.helper.helps.store(false, Relaxed);
         self.pattern(|pfn| pfn & 2 != 0);

@@ -1,14 +1,15 @@
 //! Free pages of the pageblocks for single pages: a bit each.
 //!
-//! Theory.      Pages that come and go one by one are split and merged all the time, and each step touches lists. Here a
-//!              free page is a bit in the word of its *lane*, 32 frames; only a full lane becomes a block, of order 5, which
-//!              is listed and merges on like every other. Which blocks of lower orders the bits make is counted and not
-//!              listed; where they are, is found when one is asked for.
-//!              A pageblock has lanes from when it is broken for single pages until it is whole or what is free in it is
-//!              brought to another type.
+//! Theory.      Pages that come and go one by one are split and merged all the time, and each step touches lists. Here
+//!              a free page is a bit in the word of its *lane*, 32 frames; only a full lane becomes a block, of order
+//!              5, which is listed and merges on like every other. Which blocks of lower orders the bits make is
+//!              counted and not listed; where they are, is found when one is asked for.
+//!              A pageblock has lanes from when it is broken for single pages until it is whole or what is free in it
+//!              is brought to another type.
 //! Invariants.  1. A bit is set exactly when its frame's state is a free page and no list has it; while the type of a
-//!              pageblock changes, a lane has only such pages or none. 2. No lane is full. 3. A hint is set exactly when the
-//!              lane has a bit or its first frame heads a listed block; a pageblock with hints is in the set of its type.
+//!              pageblock changes, a lane has only such pages or none. 2. No lane is full. 3. A hint is set exactly
+//!              when the lane has a bit or its first frame heads a listed block; a pageblock with hints is in the set
+//!              of its type.
 //!              4. `runs[k]` counts the aligned runs of 2^k pages, those in longer ones too.
 //! Picture.     lane, from bit 0    1111 0110    runs of 1: 6, of 2: 2, of 4: 1
 //!                                               blocks of order 0: 6 - 2*2 = 2, of order 1: 2 - 2*1 = 0, of order 2: 1
@@ -46,10 +47,11 @@ const RUNS: usize = LANES - 1;
 const HINTS: usize = RUNS + LEVELS;
 /// The number of the type that the free pages are of.
 const KIND: usize = HINTS + 1;
-/// The row of lists that what is freed in the pageblock comes to: its group, and the number of its type; [`LANED`] beside.
+/// The row of lists that what is freed in the pageblock comes to: its group, and the number of its type; [`LANED`]
+/// beside.
 const HOME: usize = KIND + 1;
-/// Stands with the row of a pageblock with lanes: more than the number of rows, so that it does not count where rows are
-/// looked up.
+/// Stands with the row of a pageblock with lanes: more than the number of rows, so that it does not count where rows
+/// are looked up.
 pub(super) const LANED: u32 = 1 << 8;
 /// Types, the next power of two.
 const KINDS: usize = PAGESET_TYPES.next_power_of_two();
@@ -113,8 +115,8 @@ impl<'m> Lanes<'m> {
         blocks as usize * size_of::<Block>() / size_of::<u32>() + Sets::<PAGESET_TYPES>::words_for(blocks)
     }
 
-    /// For a zone in which no pageblock has any and `home` says where each belongs, in `words`; `None` when these are fewer
-    /// than [`Self::words_for`] the span.
+    /// For a zone in which no pageblock has any and `home` says where each belongs, in `words`; `None` when these are
+    /// fewer than [`Self::words_for`] the span.
     pub(super) fn new(span: PfnRange, home: impl Fn(Pfn) -> u32, words: &'m mut [u32]) -> Option<Self> {
         let count = blocks_touched(span, PAGEBLOCK_PAGES);
         let (blocks, rest) = words.split_at_mut_checked(count as usize * size_of::<Block>() / size_of::<u32>())?;
@@ -164,8 +166,8 @@ impl<'m> Lanes<'m> {
         *home = (*home & !(GROUP_ROWS - 1)) | kind as u32;
     }
 
-    /// The whole pageblock of `pfn` begins to have lanes, of the type numbered `bits`, which pagesets stock; nothing in them
-    /// is free.
+    /// The whole pageblock of `pfn` begins to have lanes, of the type numbered `bits`, which pagesets stock; nothing in
+    /// them is free.
     pub(super) fn begin(&mut self, pfn: Pfn, bits: u32) {
         let index = self.index_of(pfn);
         let block = &mut self.blocks[index];
@@ -360,8 +362,8 @@ impl<'m> Lanes<'m> {
         self.unhint(self.index_of(pfn), 1 << lane_of(pfn));
     }
 
-    /// A block of `2^log2` pages, a lane at least, is listed in a pageblock with lanes, and maybe others in it are not any
-    /// more. One that is the whole pageblock ends the lanes.
+    /// A block of `2^log2` pages, a lane at least, is listed in a pageblock with lanes, and maybe others in it are not
+    /// any more. One that is the whole pageblock ends the lanes.
     #[inline]
     pub(super) fn listed(&mut self, pfn: Pfn, log2: u32) {
         if log2 >= PAGEBLOCK_ORDER.log2() {
@@ -375,7 +377,8 @@ impl<'m> Lanes<'m> {
         self.unhint(index, others << first);
     }
 
-    /// The halves of a listed block at `pfn` are listed, from below `high` down to `low`, which is not less than a lane.
+    /// The halves of a listed block at `pfn` are listed, from below `high` down to `low`, which is not less than a
+    /// lane.
     pub(super) fn listed_halves(&mut self, pfn: Pfn, high: Order, low: Order) {
         let (index, first) = (self.index_of(pfn), lane_of(pfn));
         // Where halves of 1, 2, 4 lanes begin.
@@ -388,8 +391,8 @@ impl<'m> Lanes<'m> {
         self.unhint(self.index_of(pfn), u32::MAX);
     }
 
-    /// Where the next single page of a type comes from: the first frame of a lane and its free pages; when these are none, the
-    /// frame heads a listed block.
+    /// Where the next single page of a type comes from: the first frame of a lane and its free pages; when these are
+    /// none, the frame heads a listed block.
     #[inline(always)]
     pub(super) fn first(&self, kind: MigrateType) -> Option<(Pfn, u32)> {
         let index = self.hinted.first(kind.index())?;

@@ -1,12 +1,12 @@
 //! Contiguous-memory areas: lent to movable allocations until somebody needs them in one piece.
 //!
-//! Theory.      A bitmap says which frames of an area are out as contiguous memory; the others are free or lent. A request
-//!              takes the first run of clear bits that is long enough and aligned, sets them, and has the frames emptied.
-//!              When something in a run is pinned its bits are cleared again, and the next run behind it is tried.
-//!              One task at a time does so: two would find each other's pageblocks isolated. So bits that a search found
-//!              clear stay clear, and the search lets interrupts in between the pieces of the bitmap.
-//! Invariants.  1. A set bit's frame is out by [`PageAllocator::cma_alloc`], or on its way. 2. The area's pageblocks are
-//!              lent ones, but for those that are just isolated. 3. Bits are set in the turn of `contig` alone.
+//! Theory.      A bitmap says which frames of an area are out as contiguous memory; the others are free or lent. A
+//!              request takes the first run of clear bits that is long enough and aligned, sets them, and has the
+//!              frames emptied. When something in a run is pinned its bits are cleared again, and the next run behind
+//!              it is tried. One task at a time does so: two would find each other's pageblocks isolated. So bits that
+//!              a search found clear stay clear, and the search lets interrupts in between the pieces of the bitmap.
+//! Invariants.  1. A set bit's frame is out by [`PageAllocator::cma_alloc`], or on its way. 2. The area's pageblocks
+//!              are lent ones, but for those that are just isolated. 3. Bits are set in the turn of `contig` alone.
 //! Not here.    How a range is emptied (`contig`); where areas lie (`boot`).
 //! Source.      Linux 4.1 mm/cma.c: `cma_alloc`, `cma_release`, `cma_bitmap_aligned_mask`.
 #![forbid(unsafe_code)]
@@ -151,11 +151,11 @@ impl<M: CurrentCpu> fmt::Debug for CmaArea<'_, M> {
 }
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
-    /// Allocates `pages` pages of `area` in a row, the first one a multiple of `align`; what others have of them on loan
-    /// is moved elsewhere.
+    /// Allocates `pages` pages of `area` in a row, the first one a multiple of `align`; what others have of them on
+    /// loan is moved elsewhere.
     ///
-    /// Context: may wait for other tasks that do the same, call owners and wait for them; without locks, not in interrupt
-    /// handlers. Linux: `cma_alloc`.
+    /// Context: may wait for other tasks that do the same, call owners and wait for them; without locks, not in
+    /// interrupt handlers. Linux: `cma_alloc`.
     ///
     /// # Errors
     /// [`CmaError`]; nothing has changed.

@@ -1,9 +1,9 @@
 //! Background compaction: the free memory of a zone is gathered in large blocks before anybody asks for one.
 //!
 //! Theory.      A zone is as fragmented as the share of its free memory that lies in blocks smaller than [`LARGE`].
-//!              Above the upper of two bounds a run begins: step by step, both scanners are sent through the zone, until
-//!              it is not above the lower bound or they have met. A run ends before another begins. A zone in which one
-//!              changed nothing is left alone the next [`PASSES`] times.
+//!              Above the upper of two bounds a run begins: step by step, both scanners are sent through the zone,
+//!              until it is not above the lower bound or they have met. A run ends before another begins. A zone in
+//!              which one changed nothing is left alone the next [`PASSES`] times.
 //! Invariants.  A step moves the pages of one pageblock at most. Between steps nothing is held.
 //! Not here.    Who calls it, and how often.
 //! Source.      Linux 5.9 mm/compaction.c: `kcompactd`, `proactive_compact_node`, `fragmentation_score_zone`,

@@ -43,7 +43,8 @@ pub enum CompactOutcome {
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Compacts the zones that a request may use, best first, until one of them has a block for it.
     ///
-    /// Returns the best outcome. Context: as the request's with `WAIT`: owners are called. Linux: `try_to_compact_pages`.
+    /// Returns the best outcome. Context: as the request's with `WAIT`: owners are called. Linux:
+    /// `try_to_compact_pages`.
     pub fn try_to_compact_pages(&self, node: NodeId, gfp: GfpFlags, order: Order) -> CompactOutcome {
         let Ok(request) = self.request(gfp, order) else { return CompactOutcome::Skipped };
         let mut best = CompactOutcome::Skipped;

@@ -1,9 +1,9 @@
 //! The two scanners of a compaction.
 //!
-//! Theory.      The migrate scanner goes upward through pageblocks and takes single movable pages; the free scanner goes
-//!              downward and takes free pages for them. When they meet, all that can be done has been done.
-//! Invariants.  1. Whatever the free scanner took and nobody moved to is given back. 2. Pageblocks that are isolated are
-//!              left alone, and lent ones get pages but give none.
+//! Theory.      The migrate scanner goes upward through pageblocks and takes single movable pages; the free scanner
+//!              goes downward and takes free pages for them. When they meet, all that can be done has been done.
+//! Invariants.  1. Whatever the free scanner took and nobody moved to is given back. 2. Pageblocks that are isolated
+//!              are left alone, and lent ones get pages but give none.
 //! Source.      Linux 4.1 mm/compaction.c: `isolate_migratepages_range`, `isolate_freepages`.
 
 use crate::addr::{Pfn, PfnRange};

@@ -6,9 +6,9 @@
 //!              and can be lent out as slices, and whoever drops it gives the pages back. Four values: one block
 //!              ([`OwnedPages`]), the same with several owners ([`SharedPages`]), single pages that follow each other
 //!              ([`OwnedRange`]), single pages anywhere ([`OwnedBatch`]).
-//! Invariants.  1. The word of each block that a value owns says so, from the value's birth to its end. 2. A value takes
-//!              only blocks with one owner, in one compare-and-swap: no block has two values. 3. What the allocator was
-//!              given at the hand-over nobody else uses: the bytes of a block are its owner's alone.
+//! Invariants.  1. The word of each block that a value owns says so, from the value's birth to its end. 2. A value
+//!              takes only blocks with one owner, in one compare-and-swap: no block has two values. 3. What the
+//!              allocator was given at the hand-over nobody else uses: the bytes of a block are its owner's alone.
 //! Picture.
 //! ```text
 //! alloc_pages -> Allocated --own--> Owned --drop--> Allocated -> free_pages

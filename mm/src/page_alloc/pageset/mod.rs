@@ -1,21 +1,21 @@
 //! A CPU's stock of small blocks of one zone: orders 0 to 3.
 //!
-//! Theory.      Each order and migrate type has a ring of frame numbers. Blocks that were just freed are warm in the cache:
-//!              they are pushed to the hot end and popped from it again; the cold end is where the stock is drained.
-//!              Blocks at or beyond a ring's *front* are not for reuse: they go to a ring of their own, and from there
-//!              back to the zone. Without a core that gathers, the front is beyond every frame.
+//! Theory.      Each order and migrate type has a ring of frame numbers. Blocks that were just freed are warm in the
+//!              cache: they are pushed to the hot end and popped from it again; the cold end is where the stock is
+//!              drained. Blocks at or beyond a ring's *front* are not for reuse: they go to a ring of their own, and
+//!              from there back to the zone. Without a core that gathers, the front is beyond every frame.
 //!              `room` counts the pages that are sure to fit. A pop does not count up again, so that a hit touches as
 //!              little as can be: at 0 the pages are counted anew, and the zone is looked after. What `room` lost since
 //!              are the pages that were freed, so that hits need not count them.
 //!              A pageset that is closed gives hits neither types nor room, so that every block takes the long way.
-//! Invariants.  1. Pages in all rings + `room` never exceed `high`, as it was at the last count. 2. Every frame in a ring has the state `pageset` of
-//!              the ring's order. 3. Only the owning CPU, with interrupts masked, changes a pageset; others may read its
-//!              counts, and write `open` and `closed`.
+//! Invariants.  1. Pages in all rings + `room` never exceed `high`, as it was at the last count. 2. Every frame in a
+//!              ring has the state `pageset` of the ring's order. 3. Only the owning CPU, with interrupts masked,
+//!              changes a pageset; others may read its counts, and write `open` and `closed`.
 //! Picture.     slots of one ring     cold -> | 7 | 3 | 9 |   |   | <- hot
 //!                                          start       end
 //! Not here.    Where blocks come from and go to, and who sets the front (`stock`).
-//! Source.      Linux 4.1: `struct per_cpu_pages`, `rmqueue_bulk`, `free_pcppages_bulk`, `setup_pageset`; orders above 0:
-//!              Linux 5.13 (`PAGE_ALLOC_COSTLY_ORDER`, `nr_pcp_alloc`).
+//! Source.      Linux 4.1: `struct per_cpu_pages`, `rmqueue_bulk`, `free_pcppages_bulk`, `setup_pageset`; orders above
+//!              0: Linux 5.13 (`PAGE_ALLOC_COSTLY_ORDER`, `nr_pcp_alloc`).
 
 mod rings;
 
@@ -46,8 +46,8 @@ impl PagesetSize {
     /// What serves until there are real ones: stocks nothing, hands each page through (Linux: `boot_pageset`).
     pub const BOOT: Self = Self { high: 0, batch: 1 };
 
-    /// This size, as far as a pageset over `C` can have it: rings end at [`RING_SLOTS`] blocks, and with more than 186 a
-    /// CPU would keep too many out of the hands of a core that gathers.
+    /// This size, as far as a pageset over `C` can have it: rings end at [`RING_SLOTS`] blocks, and with more than 186
+    /// a CPU would keep too many out of the hands of a core that gathers.
     #[must_use]
     pub fn for_core<'m, C: FreeCore<'m>>(self) -> Self {
         let most = if C::GATHERS { Self { high: 186, batch: 32 } } else { Self { high: RING_SLOTS, batch: 96 } };
@@ -141,8 +141,8 @@ impl<'m> Pageset<'m> {
         PagesetSize { high: self.high.load(Relaxed), batch: self.batch.load(Relaxed) }
     }
 
-    /// Pages in stock; exact on its own CPU. Another CPU may see too few or too many, as it sees no two ends of rings at
-    /// one moment, but never more than the rings have places.
+    /// Pages in stock; exact on its own CPU. Another CPU may see too few or too many, as it sees no two ends of rings
+    /// at one moment, but never more than the rings have places.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.pages(|lanes| lanes.iter().map(Ring::seen).sum())
@@ -167,8 +167,8 @@ impl<'m> Pageset<'m> {
         orders.iter().zip(0..).map(|(lanes, order)| lanes[RETURNS as usize].len() << order).sum()
     }
 
-    /// Pages that callers gave to it; exact on its own CPU. It wraps. Another CPU may see those since the last count twice,
-    /// or not yet: they are at most `high`.
+    /// Pages that callers gave to it; exact on its own CPU. It wraps. Another CPU may see those since the last count
+    /// twice, or not yet: they are at most `high`.
     #[must_use]
     pub fn freed(&self) -> u32 {
         let by_hits = self.granted.load(Relaxed).wrapping_sub(self.room.load(Relaxed));
@@ -190,7 +190,8 @@ impl<'m> Pageset<'m> {
         }
     }
 
-    /// What a count would find that follows directly on another one, but for pages that came from the zone or went there.
+    /// What a count would find that follows directly on another one, but for pages that came from the zone or went
+    /// there.
     pub(super) fn recounted(&self, room: u32) {
         let granted = if self.closed.load(Relaxed) == 0 { room } else { 0 };
         self.granted.store(granted, Relaxed);
@@ -264,9 +265,9 @@ impl<'m> Pageset<'m> {
         Some(Pfn::new(pfn))
     }
 
-    /// Whether there may be no room for `pages` more because of this ring and, if the core `gathers`, that of its blocks to be
-    /// returned: they have most of what the pageset may hold, and more than a drain takes. `false` when the bound has
-    /// changed since the last count, or there was more: then only a count knows.
+    /// Whether there may be no room for `pages` more because of this ring and, if the core `gathers`, that of its
+    /// blocks to be returned: they have most of what the pageset may hold, and more than a drain takes. `false` when
+    /// the bound has changed since the last count, or there was more: then only a count knows.
     #[inline]
     pub(super) fn fills(&self, ring: RingIndex, pages: u32, gathers: bool) -> bool {
         let returns = if gathers { self.rings[ring.returns().index()].len() } else { 0 };
@@ -286,10 +287,10 @@ impl<'m> Pageset<'m> {
         }
     }
 
-    /// Hands blocks of `wanted` pages or a little more at the cold ends, a ring's at a time, to `each`, which takes as many of
-    /// them as it likes and says how many it left; returns how many pages it took. Those to be returned come first, if the core
-    /// `gathers` and there are such, then one ring after the other, every time beginning with another ring. It ends when
-    /// some were left.
+    /// Hands blocks of `wanted` pages or a little more at the cold ends, a ring's at a time, to `each`, which takes as
+    /// many of them as it likes and says how many it left; returns how many pages it took. Those to be returned come
+    /// first, if the core `gathers` and there are such, then one ring after the other, every time beginning with
+    /// another ring. It ends when some were left.
     pub(super) fn take_coldest(&self, wanted: u32, gathers: bool, mut each: impl FnMut(Cold<'_>, Order) -> u32) -> u32 {
         let turn = self.turn.load(Relaxed);
         self.turn.store(turn.wrapping_add(1), Relaxed);
@@ -345,9 +346,9 @@ impl<'m> Pageset<'m> {
         (taken << order.log2(), left > 0)
     }
 
-    /// Puts a block that a caller freed where it belongs, to the hot end or among those to be returned, after `claim` took
-    /// it from its owner and said which ring it came from. `None`, and nothing done, when there may be no room or the
-    /// claim fails. `returns_from` is whether the front counts.
+    /// Puts a block that a caller freed where it belongs, to the hot end or among those to be returned, after `claim`
+    /// took it from its owner and said which ring it came from. `None`, and nothing done, when there may be no room or
+    /// the claim fails. `returns_from` is whether the front counts.
     #[inline]
     pub(super) fn push_hit(&self, pfn: Pfn, order: Order, gathers: bool, claim: impl FnOnce() -> Option<u32>) -> bool {
         let Some(room) = self.room.load(Relaxed).checked_sub(order.pages()) else { return false };
@@ -392,8 +393,8 @@ impl<'m> Pageset<'m> {
         }
     }
 
-    /// Puts blocks that follow each other and came from the zone where pops from `heat` find the first of them first, after
-    /// those that are there.
+    /// Puts blocks that follow each other and came from the zone where pops from `heat` find the first of them first,
+    /// after those that are there.
     #[inline]
     pub(super) fn stock(&self, first: Pfn, blocks: u32, ring: RingIndex, heat: Heat) {
         let place = &self.rings[ring.index()];

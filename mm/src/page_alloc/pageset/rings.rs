@@ -14,8 +14,8 @@ pub(in crate::page_alloc) enum Heat {
     Cold,
 }
 
-/// The largest order that pagesets stock (Linux 5.13: `PAGE_ALLOC_COSTLY_ORDER`); with the feature `pagesets_single` only
-/// single pages, as Linux before that.
+/// The largest order that pagesets stock (Linux 5.13: `PAGE_ALLOC_COSTLY_ORDER`); with the feature `pagesets_single`
+/// only single pages, as Linux before that.
 pub const PAGESET_ORDER: Order = match Order::new(if cfg!(feature = "pagesets_single") { 0 } else { 3 }) {
     Some(order) => order,
     None => Order::ZERO,

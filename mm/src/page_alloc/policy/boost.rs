@@ -1,9 +1,9 @@
 //! Higher marks for a while, when migrate types had to mix.
 //!
 //! Theory.      A page in a pageblock of another type may keep that block from ever being whole again. It happens when
-//!              memory of the right type is short, so background reclaim is made to free more than usual: the `low` mark,
-//!              which wakes it, and the `high` mark, at which it stops, are raised. The `min` mark is not: nobody fails
-//!              because of it (in Linux somebody may).
+//!              memory of the right type is short, so background reclaim is made to free more than usual: the `low`
+//!              mark, which wakes it, and the `high` mark, at which it stops, are raised. The `min` mark is not: nobody
+//!              fails because of it (in Linux somebody may).
 //!              It is seen where a block comes the long way and lies in a pageblock of another type. A refill's first
 //!              page does, so refills count; a pageblock that could be taken over counts as clean.
 //! Source.      Linux 5.0: `boost_watermark`, `watermark_boost_factor`, `balance_pgdat`.

@@ -17,8 +17,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     }
 
     /// Sets the nodes that `task` may use from now on; its allocations that fail meanwhile are tried anew. The first
-    /// call that takes a node from a task ends all hits for good: a pageset knows of no CPU sets; another CPU's hits end
-    /// when its pagesets are drained next (Linux: `cpuset_change_task_nodemask`).
+    /// call that takes a node from a task ends all hits for good: a pageset knows of no CPU sets; another CPU's hits
+    /// end when its pagesets are drained next (Linux: `cpuset_change_task_nodemask`).
     pub fn set_mems_allowed(&self, task: &Task, mems: Mems) {
         if mems != Mems::ALL {
             self.set_hooks(Hooks::CPUSETS, true);

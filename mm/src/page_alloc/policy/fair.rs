@@ -1,8 +1,8 @@
 //! Fair batches over the zones of one node.
 //!
-//! Theory.      Each zone may give as many pages as lie between its `low` and its `high` mark, which is a measure of its
-//!              size; then it is depleted, and the others have their turn. When all that could serve are depleted, they
-//!              all get a new batch.
+//! Theory.      Each zone may give as many pages as lie between its `low` and its `high` mark, which is a measure of
+//!              its size; then it is depleted, and the others have their turn. When all that could serve are depleted,
+//!              they all get a new batch.
 //! Source.      Linux 4.1: `NR_ALLOC_BATCH`, `ZONE_FAIR_DEPLETED`, `reset_alloc_batches`.
 
 use core::sync::atomic::Ordering::Relaxed;

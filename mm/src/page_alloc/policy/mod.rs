@@ -1,8 +1,9 @@
 //! Policies of the walk over the zones: which there are, and what each zone remembers for them.
 //!
 //! Theory.      A policy chooses between zones that could all serve a request, or keeps memory back for requests that
-//!              could not be served later. Those that must see every allocation set a bit in [`Hooks`], which closes the
-//!              way to the hits; the others are asked only on the long way. So none costs a hit anything while it is off.
+//!              could not be served later. Those that must see every allocation set a bit in [`Hooks`], which closes
+//!              the way to the hits; the others are asked only on the long way. So none costs a hit anything while it
+//!              is off.
 //! Not here.    Watermarks and lowmem reserves, which are always on (`watermark`).
 //! Source.      Linux 4.1: `get_page_from_freelist`, `setup_zone_migrate_reserve`, `reset_alloc_batches`, `zlc_setup`;
 //!              Linux 4.4: `reserve_highatomic_pageblock`; Linux 5.0: `boost_watermark`.
@@ -40,14 +41,14 @@ pub enum ReservePolicy {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policies {
     /// Spread allocations over the zones of the local node in proportion to their sizes, so that pages age alike
-    /// (Linux 3.12: `ALLOC_FAIR`). Off: every allocation must be counted, so there are no hits while it is on, and Linux
-    /// dropped it in 4.8, when it began to reclaim by node.
+    /// (Linux 3.12: `ALLOC_FAIR`). Off: every allocation must be counted, so there are no hits while it is on, and
+    /// Linux dropped it in 4.8, when it began to reclaim by node.
     pub fair_zones: bool,
     /// Remember for a while which zones of several nodes were full (Linux: `CONFIG_NUMA`, `struct zonelist_cache`).
     /// Off: a walk over at most 16 zones costs little more than the look at the cache; Linux dropped it in 4.4.
     pub zonelist_cache: bool,
-    /// Reclaim in near zones before going on to far ones (Linux: `vm.zone_reclaim_mode`). Off as in Linux: free memory on
-    /// another node is mostly better than reclaim on this one.
+    /// Reclaim in near zones before going on to far ones (Linux: `vm.zone_reclaim_mode`). Off as in Linux: free memory
+    /// on another node is mostly better than reclaim on this one.
     pub zone_reclaim: bool,
     /// Keep pages that will be dirtied out of zones that have their share of dirty pages. On; it does nothing until a
     /// [`DirtyLimits`](super::DirtyLimits) is installed, and there are no hits from then on.
@@ -62,8 +63,8 @@ pub struct Policies {
     /// the default: without background reclaim nobody lowers them again.
     pub watermark_boost: u32,
     /// How much background compaction does at first, in percent (Linux 5.9: `vm.compaction_proactiveness`, 20): a run
-    /// ends when so much of a zone's free memory lies in blocks of 2 MiB and more, and begins at ten less. Below 10 none
-    /// begins. It costs nothing until somebody calls
+    /// ends when so much of a zone's free memory lies in blocks of 2 MiB and more, and begins at ten less. Below 10
+    /// none begins. It costs nothing until somebody calls
     /// [`PageAllocator::compact_step`](super::PageAllocator::compact_step).
     pub compaction_proactiveness: u32,
 }

@@ -1,9 +1,9 @@
 //! Pageblocks that are kept for requests that nothing else can serve.
 //!
-//! Theory.      A pageblock of type `Reserve` is on nobody's fallback list, so its pages stay together. Which pageblocks
-//!              those are, and who may have them, is the [`ReservePolicy`]: a few from the start as everybody's last
-//!              resort, or those that a request which cannot wait has already found a large block in. In the second case
-//!              their pages do not count for others' watermarks.
+//! Theory.      A pageblock of type `Reserve` is on nobody's fallback list, so its pages stay together. Which
+//!              pageblocks those are, and who may have them, is the [`ReservePolicy`]: a few from the start as
+//!              everybody's last resort, or those that a request which cannot wait has already found a large block in.
+//!              In the second case their pages do not count for others' watermarks.
 //! Source.      Linux 4.1: `setup_zone_migrate_reserve`; Linux 4.4: `reserve_highatomic_pageblock`,
 //!              `unreserve_highatomic_pageblock`.
 
@@ -79,9 +79,9 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         taken
     }
 
-    /// Keeps a pageblock for more requests like the one that was given `pfn` and cannot wait, unless enough are kept: one
-    /// in a hundred, and one more. That with the largest free block if this is worth a search; else the one that served
-    /// the request (Linux: `reserve_highatomic_pageblock`, which takes that one always).
+    /// Keeps a pageblock for more requests like the one that was given `pfn` and cannot wait, unless enough are kept:
+    /// one in a hundred, and one more. That with the largest free block if this is worth a search; else the one that
+    /// served the request (Linux: `reserve_highatomic_pageblock`, which takes that one always).
     #[cold]
     #[inline(never)]
     pub(in crate::page_alloc) fn reserve_one(&self, pfn: Pfn) {
@@ -117,14 +117,15 @@ impl<'m, C: FreeCore<'m>, M: CurrentCpu> Zone<'m, C, M> {
         self.frames.map.page(head).is_some_and(|page| page.word().is_free_in(order, self.frames.zone))
     }
 
-    /// Keeps the pageblock of `pfn`, if it may still be kept, and still has a free block of `order` there if one is given.
+    /// Keeps the pageblock of `pfn`, if it may still be kept, and still has a free block of `order` there if one is
+    /// given.
     fn keep(&self, pfn: Pfn, order: Option<Order>) -> bool {
         let is_as_found = || order.is_none_or(|order| self.is_free_block(pfn, order));
         self.change_type(pfn, |kind| (self.may_keep(kind) && is_as_found()).then_some(MigrateType::Reserve)).is_some()
     }
 
-    /// Gives a pageblock that was found to be kept, without the lock, to `kind`; `false`, and nothing done, when it has no
-    /// free page, or is not kept any more: another CPU has given it up, or isolated it.
+    /// Gives a pageblock that was found to be kept, without the lock, to `kind`; `false`, and nothing done, when it has
+    /// no free page, or is not kept any more: another CPU has given it up, or isolated it.
     pub(in crate::page_alloc) fn give_up(&self, block: Pfn, kind: MigrateType) -> bool {
         let moved = self.change_type(block, |now| (now == MigrateType::Reserve).then_some(kind));
         if moved == Some(0) {

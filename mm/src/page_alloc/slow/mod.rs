@@ -1,9 +1,9 @@
 //! What is done when the first attempt found nothing: wake who reclaims, use rights, drain, compact, reclaim, give up.
 //!
-//! Theory.      A round goes down a ladder. Background reclaim is woken. The `min` mark counts instead of the `low` one,
-//!              less what the flags and the task's scopes allow, down to no mark at all. Who cannot wait stops there.
-//!              The others compact, reclaim and drain all CPUs' pagesets, look again after each, and start the next
-//!              round when that freed something. When it did not, kept pageblocks are given up, and at last the
+//! Theory.      A round goes down a ladder. Background reclaim is woken. The `min` mark counts instead of the `low`
+//!              one, less what the flags and the task's scopes allow, down to no mark at all. Who cannot wait stops
+//!              there. The others compact, reclaim and drain all CPUs' pagesets, look again after each, and start the
+//!              next round when that freed something. When it did not, kept pageblocks are given up, and at last the
 //!              out-of-memory handler is asked.
 //! Invariants.  1. Who is in [`Scopes::MEMALLOC`] never reclaims: no service is entered twice by one task. 2. Every
 //!              request ends: a round follows only when something was freed, and at most [`ROUNDS`] times in vain, but

@@ -97,8 +97,8 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         freed
     }
 
-    /// One step of background reclaim: frees what the zones of `node` lack to their high marks, as far as it can be had.
-    /// Whoever was woken calls it until it is balanced or stuck. A balanced node's raised marks come down again.
+    /// One step of background reclaim: frees what the zones of `node` lack to their high marks, as far as it can be
+    /// had. Whoever was woken calls it until it is balanced or stuck. A balanced node's raised marks come down again.
     ///
     /// Context: may sleep, no lock held. Linux: a round of `balance_pgdat`.
     pub fn balance_step(&self, node: NodeId) -> Balance {

@@ -182,8 +182,8 @@ fn a_run_ends_when_no_more_is_fragmented_than_its_lower_bound() {
     for (proactiveness, end) in [(67, CompactStep::Balanced), (68, CompactStep::More { moved: 0 })] {
         let lent = riddled(100, true);
         assert_eq!(lent.step(), CompactStep::More { moved: 512 });
-        // The lower pageblock is whole, the upper one full: every second page of that is given back, and there is no place
-        // above for the others.
+        // The lower pageblock is whole, the upper one full: every second page of that is given back, and there is no
+        // place above for the others.
         let upper: Vec<_> = { lent.owner.pages.lock().unwrap() }
             .iter()
             .filter(|(_, (pfn, _))| pfn.raw() % 2 == 0)

@@ -156,8 +156,8 @@ fn hits_stay_on_the_local_node_also_where_zone_order_puts_another_first() {
     }
 }
 
-/// As on a board where all highmem is set aside by no-map regions, or where `highmem=off` leaves a zone without pages: the
-/// zone is there, and stands first in the zonelist.
+/// As on a board where all highmem is set aside by no-map regions, or where `highmem=off` leaves a zone without pages:
+/// the zone is there, and stands first in the zonelist.
 #[test]
 fn a_zone_that_was_given_no_page_is_left_out_of_the_routes() {
     let plans = plans();

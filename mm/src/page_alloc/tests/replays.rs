@@ -144,6 +144,34 @@ fn a_replay_on_another_layout_says_where_it_differs() {
 }
 
 #[test]
+fn a_replay_of_a_trace_that_lost_an_event_says_so() {
+    let original = machine(true);
+    run(&original, 7, 200);
+    let whole = events(&original);
+    let is_answer = |event: &Event| matches!(event.what, What::Alloc { .. } | What::Failed { .. });
+    let without = |lost: usize| {
+        let left = whole.iter().enumerate().filter(|(at, _)| *at != lost).map(|(_, event)| *event);
+        let error = replay(&*machine(true), left).unwrap_err();
+        set_host_cpu(CpuId::new(0));
+        error
+    };
+    let answer = whole.iter().position(is_answer).unwrap();
+    let request = whole.iter().position(|event| matches!(event.what, What::Request { .. })).unwrap();
+    assert_eq!(without(answer), ReplayError::NoAnswer(whole[request]));
+    assert_eq!(without(request), ReplayError::NoRequest(whole[answer]));
+}
+
+#[test]
+fn a_trace_may_end_before_its_last_answer() {
+    let original = machine(true);
+    run(&original, 7, 200);
+    let whole = events(&original);
+    let last = whole.iter().rposition(|event| matches!(event.what, What::Request { .. })).unwrap();
+    replay(&*machine(true), whole[..=last].iter().copied()).unwrap();
+    set_host_cpu(CpuId::new(0));
+}
+
+#[test]
 fn off_nothing_is_written() {
     let quiet = machine(true);
     quiet.set_hooks(Hooks::TRACE, false);
