@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod careful;
 mod classic;
 mod compact;
 mod counts;
