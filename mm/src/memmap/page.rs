@@ -33,10 +33,11 @@ bitflags! {
 #[repr(C, align(32))]
 #[derive(Debug)]
 pub struct Page {
+    /// A [`StateWord`]: what the frame is; the order, the type and the owners of the block that it heads. First, because
+    /// an exclusive access takes no offset.
+    pub(crate) state: AtomicU32,
     /// Bits 0-3: the zone's [`ZoneTag`]; then [`FrameFlags`].
     pub(crate) flags: AtomicU32,
-    /// A [`StateWord`]: what the frame is; the order, the type and the owners of the block that it heads.
-    pub(crate) state: AtomicU32,
     /// The owner's second word.
     pub(crate) index: AtomicU32,
     /// Page-table entries that map the frame, less 1.
@@ -59,8 +60,8 @@ impl Page {
     #[inline(always)]
     pub(crate) const fn new(zone: ZoneTag, state: StateWord) -> Self {
         Self {
-            flags: AtomicU32::new(zone.0 as u32),
             state: AtomicU32::new(state.raw()),
+            flags: AtomicU32::new(zone.0 as u32),
             index: AtomicU32::new(0),
             mapcount: AtomicU32::new(u32::MAX),
             next: AtomicU32::new(NO_FRAME),
@@ -72,8 +73,8 @@ impl Page {
 
     /// The entry's words, in memory's order.
     pub(crate) fn words(&self) -> [u32; 8] {
-        let Self { flags, state, index, mapcount, next, prev, private, owner } = self;
-        [flags, state, index, mapcount, next, prev, private, owner].map(|word| word.load(Relaxed))
+        let Self { state, flags, index, mapcount, next, prev, private, owner } = self;
+        [state, flags, index, mapcount, next, prev, private, owner].map(|word| word.load(Relaxed))
     }
 
     /// The node and zone that the frame belongs to; meaningless in a hole (Linux: `page_zone`).

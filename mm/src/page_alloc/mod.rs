@@ -86,7 +86,7 @@ use crate::gfp::GfpFlags;
 use crate::memmap::{MemMap, ZoneTag};
 use crate::order::Order;
 use crate::page_alloc::policy::ZonelistCache;
-use crate::page_alloc::route::{LANES, Lane, Routes};
+use crate::page_alloc::route::{LANES, Routes};
 use crate::page_alloc::slow::Pressure;
 use crate::platform::PhysMap;
 use crate::sync::CurrentCpu;
@@ -101,8 +101,16 @@ pub type DefaultCore<'m> = crate::buddy::Classic<'m>;
 pub type DefaultCore<'m> = crate::buddy::Compact<'m>;
 
 /// Every zone of the machine, and how to allocate from them.
+//
+// In this order: hits look at the first two, where the shortest accesses reach.
+#[repr(C)]
 pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
+    /// The first CPU's pageset of each lane: where there is no other CPU, nothing is asked but whether there is this
+    /// one.
+    first_lanes: [Option<&'m Pageset<'m>>; LANES],
     map: MemMap<'m>,
+    /// All CPUs' pagesets of each lane.
+    lanes: [&'m [Pageset<'m>]; LANES],
     zones: &'m mut [Zone<'m, C, M>],
     /// Index into `zones` by [`ZoneTag::index`]; out of range for zones that are not there.
     by_tag: [u8; ZoneTag::COUNT],
@@ -116,8 +124,6 @@ pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     local: NodeId,
     /// Where such requests for single pages go first.
     routes: Routes,
-    /// By [`ZoneTag::index`].
-    lanes: [Lane<'m>; LANES],
     /// Whether there is a DMA zone: without one all of lowmem serves.
     has_dma: bool,
     /// Whether migrate types are kept apart.

@@ -33,9 +33,6 @@ const LONG_WAY: GfpFlags = GfpFlags::ZERO.union(GfpFlags::COLD).union(GfpFlags::
 const _: () = assert!(NOWHERE as usize == ZoneTag::COUNT << 2 && LANES << 2 <= u8::MAX as usize);
 const _: () = assert!(GfpFlags::ZONE_MASK.bits() == 0xf);
 
-/// The pagesets of a zone, by CPU.
-pub(super) type Lane<'m> = &'m [Pageset<'m>];
-
 /// For each combination of flags where it leads.
 #[derive(Debug)]
 pub(super) struct Routes {
@@ -109,6 +106,21 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         }
     }
 
+    /// Sets a zone's pagesets.
+    pub(super) fn set_lane(&mut self, zone: ZoneTag, pagesets: &'m [Pageset<'m>]) {
+        self.first_lanes[zone.index()] = pagesets.first();
+        self.lanes[zone.index()] = pagesets;
+    }
+
+    /// This CPU's pageset in a lane. Where there is one CPU only, the compiler knows which arm it is.
+    #[inline(always)]
+    fn lane(&self, lane: usize) -> Option<&'m Pageset<'m>> {
+        match M::current_cpu().index() {
+            0 => self.first_lanes[lane],
+            cpu => self.lanes[lane].get(cpu),
+        }
+    }
+
     /// Takes a block that no pageset stocks from the zone that the flags prefer; `None` when it is not that easy.
     #[inline(never)]
     fn alloc_large(&self, gfp: GfpFlags, order: Order) -> Option<Pfn> {
@@ -128,7 +140,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         let (lane, bits) = self.routes.of(gfp);
         let ring = RingIndex::new(order, bits);
         let _irq = IrqOff::<M>::new();
-        let set = self.lanes[lane].get(M::current_cpu().index())?;
+        let set = self.lane(lane)?;
         if !set.is_open(ring) {
             return None;
         }
@@ -182,9 +194,9 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return self.free_large(pfn, order);
         }
         let Some(page) = self.map.page(pfn) else { return false };
-        let lane = &self.lanes[page.zone().index()];
+        let lane = page.zone().index();
         let _irq = IrqOff::<M>::new();
-        let Some(set) = lane.get(M::current_cpu().index()) else { return false };
+        let Some(set) = self.lane(lane) else { return false };
         set.push_hit(pfn, order, C::GATHERS, || page.claim(order).map(StateWord::kind_bits))
     }
 }

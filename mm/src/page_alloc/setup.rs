@@ -176,6 +176,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             caches: Default::default(),
             local,
             routes: Routes::default(),
+            first_lanes: [None; LANES],
             lanes: [&[]; LANES],
             grouping: !options.grouping_off,
             allowed: AtomicU32::new(GfpFlags::all().bits()),
@@ -206,7 +207,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             return Err(refused);
         }
         found.set_pagesets(pagesets);
-        self.lanes[ZoneTag::from(zone).index()] = pagesets;
+        self.set_lane(ZoneTag::from(zone), pagesets);
         Ok(())
     }
 }

@@ -351,7 +351,11 @@ impl<'m> Pageset<'m> {
     /// the claim fails. `returns_from` is whether the front counts.
     #[inline]
     pub(super) fn push_hit(&self, pfn: Pfn, order: Order, gathers: bool, claim: impl FnOnce() -> Option<u32>) -> bool {
-        let Some(room) = self.room.load(Relaxed).checked_sub(order.pages()) else { return false };
+        // By the sign, so that the difference is what is compared: room is far below the half of a word.
+        let room = self.room.load(Relaxed).wrapping_sub(order.pages());
+        if room.cast_signed() < 0 {
+            return false;
+        }
         let Some(bits) = claim() else { return false };
         let ring = RingIndex::new(order, bits);
         let is_beyond = gathers && pfn.raw() >= self.front[ring.index()].load(Relaxed);
