@@ -18,17 +18,20 @@ use crate::migrate::MigrateType;
 use crate::order::Order;
 
 /// A core of one zone: its lists in `ROWS` rows, and where blocks go.
+//
+// In this order: the lists are long, and what stands before them is within the reach of double loads.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Buddy<'m, P: Placement<'m, ROWS>, const ROWS: usize> {
-    pub(super) frames: ZoneFrames<'m>,
-    pub(super) lists: BlockLists<'m, P::Lists, ROWS>,
-    pub(super) placement: P,
     pub(super) counts: FreeCounts,
+    pub(super) frames: ZoneFrames<'m>,
     pub(super) options: CoreOptions,
-    /// The change of a pageblock's type that is under way.
-    moving: Option<Moving>,
     /// Whether a block that is given back takes the long way: because of guards, of a trace, or of that change.
     is_careful: bool,
+    /// The change of a pageblock's type that is under way.
+    moving: Option<Moving>,
+    pub(super) placement: P,
+    pub(super) lists: BlockLists<'m, P::Lists, ROWS>,
 }
 
 impl<'m, P: Placement<'m, ROWS>, const ROWS: usize> Buddy<'m, P, ROWS> {

@@ -47,7 +47,9 @@ impl<I: IrqControl> Drop for IrqOff<I> {
 }
 
 /// A value that one CPU at a time may use, with interrupts masked (Linux: `spin_lock_irqsave`).
+#[repr(C)]
 pub struct IrqLock<T, I: IrqControl> {
+    // First: an exclusive access takes no offset.
     locked: AtomicBool,
     value: UnsafeCell<T>,
     irq: PhantomData<fn() -> I>,

@@ -25,7 +25,10 @@ use crate::zone::ZoneRef;
 
 /// A zone of the page allocator (Linux: `struct zone`).
 #[derive(Debug)]
+#[repr(C)]
 pub struct Zone<'m, C, M: CurrentCpu> {
+    // First, so that its lock's place is the zone's.
+    core: IrqLock<C, M>,
     pub(super) frames: ZoneFrames<'m>,
     present: u32,
     managed: AtomicU32,
@@ -47,7 +50,6 @@ pub struct Zone<'m, C, M: CurrentCpu> {
     freed: AtomicU32,
     /// What the policies remember of it.
     pub(super) policy: ZonePolicy,
-    core: IrqLock<C, M>,
     /// Whether a change of a pageblock's type is under way; written under the lock.
     unsettled: AtomicBool,
     /// One a CPU; until they are installed each page is handed through.
