@@ -170,7 +170,10 @@ impl ZoneFrames<'_> {
         let (word, first) = (holder.word(order), pfn.raw() as usize % GROUP);
         let block = self.map.around(pfn).get(first..first + size.pages() as usize).unwrap_or_default();
         if order == Order::ZERO {
-            block.iter().for_each(|page| page.set_word(word));
+            // Several a turn.
+            let (eights, rest) = block.as_chunks::<8>();
+            eights.iter().for_each(|eight| eight.iter().for_each(|page| page.set_word(word)));
+            rest.iter().for_each(|page| page.set_word(word));
         } else {
             block.iter().step_by(order.pages() as usize).for_each(|page| page.set_word(word));
         }

@@ -13,7 +13,7 @@
 use crate::addr::{Pfn, PfnRange};
 use crate::buddy::{FreeCore, FreeError};
 use crate::gfp::GfpFlags;
-use crate::memmap::{StateWord, ZoneTag};
+use crate::memmap::{Page, StateWord, ZoneTag};
 use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::page_alloc::pageset::Heat;
@@ -25,16 +25,6 @@ const CHUNK: usize = 32;
 
 /// Most pages of a run: it becomes a few blocks, each of which is given back under the lock.
 const RUN: usize = 256;
-
-/// Frames that follow each other in one zone, claimed; not empty.
-#[derive(Clone, Copy)]
-struct Run {
-    start: u32,
-    end: u32,
-    zone: ZoneTag,
-    /// What the last of them was allocated for.
-    kind_bits: u32,
-}
 
 impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     /// Fills `out` with single pages from its start; returns how many there were (Linux: `alloc_pages_bulk_array`).
@@ -64,9 +54,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
             let each = |first: Pfn, pages: u32| {
                 let (places, behind) =
                     core::mem::take(&mut rest).split_at_mut_checked(pages as usize).unwrap_or_default();
-                for (place, offset) in places.iter_mut().zip(0..) {
-                    *place = Pfn::new(first.raw() + offset);
-                }
+                number(places, first);
                 rest = behind;
             };
             match zone.take_pages(wanted, kind, each) {
@@ -84,7 +72,10 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
     #[track_caller]
     pub fn free_pages_bulk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
         if !self.hooks().is_empty() {
-            return pages.iter().try_for_each(|pfn| self.free_pages(*pfn, Order::ZERO));
+            for pfn in pages {
+                self.free_pages(*pfn, Order::ZERO)?;
+            }
+            return Ok(());
         }
         for chunk in pages.chunks(RUN) {
             self.free_chunk(chunk)?;
@@ -92,52 +83,80 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         Ok(())
     }
 
-    fn free_chunk(&self, pages: &[Pfn]) -> Result<(), FreeError> {
-        let mut pages = pages.iter();
-        while let Some(pfn) = pages.next() {
-            let Some((zone, kind_bits)) = self.claim_for_run(*pfn) else {
-                // Several owners, or an error: the usual way knows.
-                self.free_pages(*pfn, Order::ZERO)?;
-                continue;
-            };
-            let mut run = Run { start: pfn.raw(), end: pfn.raw().wrapping_add(1), zone, kind_bits };
-            // What does not follow is left to the next turn, unclaimed.
-            let mut rest = pages.as_slice().iter();
-            while let Some(next) = rest.next().filter(|next| next.raw() == run.end) {
-                let Some((zone, kind_bits)) = self.claim_for_run(*next) else { break };
-                if zone != run.zone {
-                    self.finish(run);
-                    run.start = next.raw();
-                }
-                run = Run { end: next.raw().wrapping_add(1), zone, kind_bits, ..run };
-                pages = rest.clone();
+    #[track_caller]
+    fn free_chunk(&self, mut pages: &[Pfn]) -> Result<(), FreeError> {
+        while !pages.is_empty() {
+            let mut left = following(pages);
+            while let Some(pfn) = pages.first().filter(|_| left > 0) {
+                let freed = match self.free_run(*pfn, left) {
+                    // Several owners, or an error: the usual way knows.
+                    0 => {
+                        self.release(*pfn, Order::ZERO, Heat::Hot)?;
+                        1
+                    }
+                    freed => freed,
+                };
+                left -= freed;
+                pages = pages.get(freed..).unwrap_or_default();
             }
-            self.finish(run);
         }
         Ok(())
     }
 
-    /// Takes a page from its only owner, so that it heads nothing; its zone and the type that it was allocated for.
-    #[inline(always)]
-    fn claim_for_run(&self, pfn: Pfn) -> Option<(ZoneTag, u32)> {
-        let page = self.map.page(pfn)?;
-        let owned = page.claim_as(Order::ZERO, StateWord::INSIDE)?;
-        Some((page.zone(), owned.kind_bits()))
+    /// Takes pages from their only owners, from `first` on, as long as they are of one zone, `most` of them; gives them
+    /// to the zone and returns how many they are. Not inlined: the loop needs the registers.
+    #[inline(never)]
+    fn free_run(&self, first: Pfn, most: usize) -> usize {
+        let pages = self.map.pages_from(first);
+        let Some((head, rest)) = pages.get(..most).unwrap_or(pages).split_first() else { return 0 };
+        let claim = |page: &Page| page.claim_as(Order::ZERO, StateWord::INSIDE);
+        let (Some(owned), zone) = (claim(head), head.zone()) else { return 0 };
+        let pages = 1 + rest.iter().take_while(|page| page.zone() == zone && claim(page).is_some()).count();
+        // A run is short.
+        let end = Pfn::new(first.raw().wrapping_add(u32::try_from(pages).unwrap_or(1)));
+        self.finish(PfnRange::new(first, end), zone, owned);
+        pages
     }
 
-    /// Gives a run to its zone.
+    /// Gives frames that were claimed to their zone; `owned` is what the state of the first of them was.
     #[inline(never)]
-    fn finish(&self, run: Run) {
-        let Run { start, end, zone, kind_bits } = run;
-        let frames = PfnRange::new(Pfn::new(start), Pfn::new(end));
+    fn finish(&self, frames: PfnRange, zone: ZoneTag, owned: StateWord) {
         // Every frame of the map has the tag of a zone that exists: it was allocated from there.
         let Some(zone) = self.zone_tagged(zone) else { return };
         if frames.pages() > 1 {
             zone.give_pages(frames);
         } else {
             self.map.at(frames.start).set_word(StateWord::pageset(Order::ZERO));
-            let kind = MigrateType::new(kind_bits).unwrap_or(MigrateType::Movable);
+            let kind = MigrateType::new(owned.kind_bits()).unwrap_or(MigrateType::Movable);
             Zone::free(zone, frames.start, Order::ZERO, kind, Heat::Hot);
         }
     }
+}
+
+/// Writes down the frames from `first` on, several a turn.
+fn number(places: &mut [Pfn], first: Pfn) {
+    let write = |places: &mut [Pfn], first: u32| {
+        places.iter_mut().zip(0..).for_each(|(place, offset)| *place = Pfn::new(first.wrapping_add(offset)));
+    };
+    let (eights, rest) = places.as_chunks_mut::<8>();
+    let mut frame = first.raw();
+    for eight in eights {
+        write(eight, frame);
+        frame = frame.wrapping_add(8);
+    }
+    write(rest, frame);
+}
+
+/// How many of the first of `pages` follow each other, several a turn.
+fn following(pages: &[Pfn]) -> usize {
+    let Some(first) = pages.first() else { return 0 };
+    let is_next = |(pfn, offset): (&Pfn, u32)| pfn.raw() == first.raw().wrapping_add(offset);
+    let (eights, _) = pages.as_chunks::<8>();
+    let turns = eights.iter().zip((0..).step_by(8)).take_while(|(eight, start)| {
+        let mut places = eight.iter().zip(*start..);
+        places.all(is_next)
+    });
+    let sure = turns.count() * 8;
+    let rest = pages.get(sure..).unwrap_or_default().iter().zip((0..).skip(sure));
+    sure + rest.take_while(|place| is_next(*place)).count()
 }

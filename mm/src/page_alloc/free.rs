@@ -43,10 +43,14 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.release(pfn, Order::ZERO, Heat::Cold)
     }
 
+    /// The same for a block that was no hit.
+    ///
+    /// # Errors
+    /// See [`Self::free_pages`].
     #[cold]
     #[inline(never)]
     #[track_caller]
-    fn release(&self, pfn: Pfn, order: Order, heat: Heat) -> Result<(), FreeError> {
+    pub(super) fn release(&self, pfn: Pfn, order: Order, heat: Heat) -> Result<(), FreeError> {
         let Some(page) = self.map.page(pfn) else { return self.refuse(pfn, order) };
         let Some(zone) = self.zone_tagged(page.zone()) else { return self.refuse(pfn, order) };
         let Some(owned) = page.claim(order) else { return self.release_marked(page, pfn, order, heat) };

@@ -1,6 +1,7 @@
 //! The allocator over small machines: hand-over, policies, wrong frees, exhaustion, CPUs as threads.
 
 mod background;
+mod bulk;
 mod contiguous;
 mod drain;
 pub(crate) mod fixture;

@@ -1,0 +1,88 @@
+//! Many single pages at once: what is freed and what is not when one of them cannot be.
+
+use std::vec::Vec;
+
+use super::fixture::Machine;
+use crate::addr::Pfn;
+use crate::buddy::FreeError;
+use crate::buddy::model::range;
+use crate::memmap::PageState;
+use crate::order::Order;
+use crate::page_alloc::Hooks;
+use crate::testing::capture_log;
+
+/// Pages that follow each other, longer than what is freed in one piece.
+const LONG: (u32, u32) = (0x900, 0xb40);
+
+fn with_pages((start, end): (u32, u32)) -> (Machine, Vec<Pfn>) {
+    let machine = Machine::full();
+    machine.alloc_contig_range(range(start, end)).unwrap();
+    (machine, range(start, end).iter().collect())
+}
+
+fn is_allocated(machine: &Machine, pfn: Pfn) -> bool {
+    machine.map().state(pfn) == Some(PageState::Allocated(Order::ZERO))
+}
+
+#[test]
+fn pages_that_follow_each_other_are_freed_in_any_order_and_number() {
+    for count in [1, 2, 7, 8, 9, 15, 16, 17, 255, 256, 257, 0x240] {
+        let (machine, mut pages) = with_pages(LONG);
+        let before = machine.totals();
+        let rest = pages.split_off(count);
+        machine.free_pages_bulk(&pages).unwrap();
+        machine.validate().unwrap();
+        assert!(pages.iter().all(|pfn| !is_allocated(&machine, *pfn)), "{count}");
+        assert!(rest.iter().all(|pfn| is_allocated(&machine, *pfn)), "{count}");
+        let backwards: Vec<_> = rest.into_iter().rev().collect();
+        machine.free_pages_bulk(&backwards).unwrap();
+        machine.validate().unwrap();
+        assert_eq!(machine.totals().allocated + LONG.1 - LONG.0, before.allocated);
+    }
+}
+
+#[test]
+fn a_page_with_two_owners_in_the_middle_gives_up_one_and_the_others_are_free() {
+    for at in [0, 1, 8, 300, 0x23f] {
+        let (machine, pages) = with_pages(LONG);
+        machine.get_page(pages[at]).unwrap();
+        machine.free_pages_bulk(&pages).unwrap();
+        machine.validate().unwrap();
+        let left: Vec<_> = pages.iter().copied().filter(|pfn| is_allocated(&machine, *pfn)).collect();
+        assert_eq!(left, [pages[at]]);
+        machine.put_page(pages[at]).unwrap();
+    }
+}
+
+#[test]
+fn the_first_page_that_cannot_be_freed_ends_it_and_those_behind_are_as_they_were() {
+    for at in [0, 1, 8, 300, 0x23f] {
+        let (machine, pages) = with_pages(LONG);
+        machine.free_pages(pages[at], Order::ZERO).unwrap();
+        let error = machine.free_pages_bulk(&pages).unwrap_err();
+        assert!(matches!(error, FreeError::NotAllocated { pfn, .. } if pfn == pages[at]), "{error}");
+        assert!(pages[..at].iter().all(|pfn| !is_allocated(&machine, *pfn)));
+        assert!(pages[at + 1..].iter().all(|pfn| is_allocated(&machine, *pfn)));
+        machine.validate().unwrap();
+    }
+}
+
+#[test]
+fn numbers_of_no_frame_are_refused_also_the_last_there_is() {
+    let machine = Machine::full();
+    for raw in [0x1c00, u32::MAX - 1, u32::MAX] {
+        let pages = [raw, raw.wrapping_add(1), raw.wrapping_add(2)].map(Pfn::new);
+        assert_eq!(machine.free_pages_bulk(&pages), Err(FreeError::NoSuchFrame(Pfn::new(raw))));
+    }
+    machine.validate().unwrap();
+}
+
+#[test]
+fn a_refused_page_is_reported_with_the_caller() {
+    for follows in [false, true] {
+        let machine = Machine::full();
+        machine.set_hooks(Hooks::CHECK, follows);
+        let log = capture_log(|| assert!(machine.free_pages_bulk(&[Pfn::new(0x900)]).is_err()));
+        assert!(log.iter().any(|line| line.contains("tests/bulk.rs:")), "{log:?}");
+    }
+}
