@@ -140,9 +140,8 @@ impl<'m, L: BorrowMut<Lists<ROWS>>, const ROWS: usize> BlockLists<'m, L, ROWS> {
         self.push_at(pfn, page, self.freed(pfn, order), row, || End::Front);
     }
 
-    /// Puts a block that was freed on its list in `row`: at the back when it is likely to become part
-    /// of a larger one soon, because the buddy of the block that it would merge into is free. `near` is any frame of
-    /// the group.
+    /// Puts a block that was freed on its list in `row`: at the back when it is likely to become part of a larger one
+    /// soon, because the buddy of the block that it would merge into is free. `near` is any frame of the group.
     #[inline(always)]
     pub(super) fn push_freed(&mut self, group: &Group, near: Pfn, block: Freed, row: Row) {
         let Freed { offset, pages, free } = block;

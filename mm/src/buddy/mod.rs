@@ -211,9 +211,8 @@ pub trait FreeCore<'m>: Sized + Send {
 
     /// Takes blocks of `order`, with one search for as many as a larger block has, until there are as many as the least
     /// of `wanted`, but no more than its most; returns how many there were: fewer, but one if there is any, when more
-    /// would take too long. `each` is handed the first frame and the number
-    /// of blocks that follow each other, as often as there are such. The state of each block is as `holder` says.
-    /// Linux: `rmqueue_bulk`.
+    /// would take too long. `each` is handed the first frame and the number of blocks that follow each other, as often as
+    /// there are such. The state of each block is as `holder` says. Linux: `rmqueue_bulk`.
     fn take_many(
         &mut self,
         order: Order,

@@ -33,8 +33,8 @@ bitflags! {
 #[repr(C, align(32))]
 #[derive(Debug)]
 pub struct Page {
-    /// A [`StateWord`]: what the frame is; the order, the type and the owners of the block that it heads. First, because
-    /// an exclusive access takes no offset.
+    /// A [`StateWord`]: what the frame is; the order, the type and the owners of the block that it heads. First,
+    /// because an exclusive access takes no offset.
     pub(crate) state: AtomicU32,
     /// Bits 0-3: the zone's [`ZoneTag`]; then [`FrameFlags`].
     pub(crate) flags: AtomicU32,

@@ -102,8 +102,8 @@ bitflags! {
 
 /// A page's state as it is stored. Bits 0-3: order, 4-7: kind, 8-10: the migrate type, of the list that a free block is
 /// on, or of the request that an allocated one served; 11-14: the zone of a free block; 11-15: the
-/// [`Marks`] of an allocated one; 16-31: how many owners an
-/// allocated block has besides the first. One word, so that one compare-and-swap checks all of it.
+/// [`Marks`] of an allocated one; 16-31: how many owners an allocated block has besides the first. One word, so that one
+/// compare-and-swap checks all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct StateWord(u32);

@@ -156,7 +156,7 @@ fn following(pages: &[Pfn]) -> usize {
         let mut places = eight.iter().zip(*start..);
         places.all(is_next)
     });
-    let sure = turns.count() * 8;
+    let sure = turns.map(|(eight, _)| eight.len()).sum();
     let rest = pages.get(sure..).unwrap_or_default().iter().zip((0..).skip(sure));
     sure + rest.take_while(|place| is_next(*place)).count()
 }

@@ -43,7 +43,7 @@ impl<'m, M: CurrentCpu, C: FreeCore<'m>> PageAllocator<'m, M, C> {
         self.release(pfn, Order::ZERO, Heat::Cold)
     }
 
-    /// The same for a block that was no hit.
+    /// Gives up one reference to a block that was no hit.
     ///
     /// # Errors
     /// See [`Self::free_pages`].

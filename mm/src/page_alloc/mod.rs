@@ -102,7 +102,7 @@ pub type DefaultCore<'m> = crate::buddy::Compact<'m>;
 
 /// Every zone of the machine, and how to allocate from them.
 //
-// In this order: hits look at the first two, where the shortest accesses reach.
+// In this order: the first CPU's hits look at the first two, where the shortest accesses reach, and at `routes`.
 #[repr(C)]
 pub struct PageAllocator<'m, M: CurrentCpu, C = DefaultCore<'m>> {
     /// The first CPU's pageset of each lane: where there is no other CPU, nothing is asked but whether there is this

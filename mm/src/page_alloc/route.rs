@@ -6,7 +6,8 @@
 //!              why. A block that is freed carries in its state word the type that it was allocated for: it goes back
 //!              to that ring.
 //! Invariants.  1. A lane has its zone's pagesets or none. 2. The flags that hits look at are those that
-//!              [`PageAllocator::set_allowed_flags`] never takes away.
+//!              [`PageAllocator::set_allowed_flags`] never takes away. 3. `first_lanes` has the first
+//!              pageset of each of `lanes`.
 #![forbid(unsafe_code)]
 
 use crate::addr::Pfn;

@@ -131,8 +131,8 @@ fn reap_blocks(words: &[AtomicU32], (span, piece): (Span, Piece), step: PageSize
 
 impl<P: PhysMap + ?Sized, T: TlbControl + ?Sized> Mapper<'_, P, T> {
     /// Unmaps `bytes` bytes at `va`, all mapped and no larger mapping cut, but keeps the frames in the words. Flushes
-    /// nothing; no table is needed or given back. Returns what the
-    /// descriptors said, if all said the same: what [`Mapper::revive`] needs.
+    /// nothing; no table is needed or given back. Returns what the descriptors said, if all said the same: what
+    /// [`Mapper::revive`] needs.
     ///
     /// # Errors
     /// [`MapError`] with the first offending address; [`MapError::CutsLarger`] also for supersections.

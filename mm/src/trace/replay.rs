@@ -2,7 +2,8 @@
 //!
 //! Theory.      Requests, frees, cuts and explicit drains are done again, on the same CPUs, one after the other;
 //!              everything else in a trace follows from them. Each answer is compared at once, so a replay that differs
-//!              says where. No event of these may be missing but the last one's answer, where a machine stopped.
+//!              says where. No event of these may be missing but the last one's answer, where a machine stopped, and
+//!              requests do not overlap, neither on two CPUs nor in an interrupt.
 //! Source.      Ours.
 
 use core::fmt;
@@ -28,7 +29,7 @@ pub enum ReplayError {
     },
     /// An answer without a request: something else than requests took the block.
     NoRequest(Event),
-    /// The request of this event has no answer before the next one: an event is lost.
+    /// The request of this event has no answer before the next one: an event is lost, or requests overlap.
     NoAnswer(Event),
     /// The free or cut of this event was refused.
     Free(Event, FreeError),
@@ -39,7 +40,9 @@ impl fmt::Display for ReplayError {
         match self {
             Self::Answer { event, found } => write!(f, "replay: {event}: now {found:?}"),
             Self::NoRequest(event) => write!(f, "replay: {event}: nobody asked for it"),
-            Self::NoAnswer(event) => write!(f, "replay: {event}: no answer follows: an event is lost"),
+            Self::NoAnswer(event) => {
+                write!(f, "replay: {event}: no answer follows: an event is lost, or requests overlap")
+            }
             Self::Free(event, error) => write!(f, "replay: {event}: {error}"),
         }
     }
@@ -48,14 +51,14 @@ impl fmt::Display for ReplayError {
 impl core::error::Error for ReplayError {}
 
 /// Does on `allocator` what `events` tell of another one that began in the same state. The host's thread stands for
-/// each CPU in turn.
+/// each CPU in turn. Returns the last request if its answer is not told.
 ///
 /// # Errors
 /// [`ReplayError`] with the first event that has another outcome.
 pub fn replay<C: FreeCore<'static>>(
     allocator: &PageAllocator<'static, HostIrq, C>,
     events: impl IntoIterator<Item = Event>,
-) -> Result<(), ReplayError> {
+) -> Result<Option<Event>, ReplayError> {
     // A request and its answer now, until its answer then is told.
     let mut asked = None;
     for event in events {
@@ -91,7 +94,7 @@ pub fn replay<C: FreeCore<'static>>(
             _ => {}
         }
     }
-    Ok(())
+    Ok(asked.map(|(request, _)| request))
 }
 
 fn free<C: FreeCore<'static>>(

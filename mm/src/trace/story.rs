@@ -142,7 +142,11 @@ impl Story {
     /// # Errors
     /// [`StoryError`] with the first difference.
     pub fn replay(self) -> Result<(), StoryError> {
-        replay(&self.allocator, self.events).map_err(StoryError::Replay)?;
+        let unanswered = replay(&self.allocator, self.events).map_err(StoryError::Replay)?;
+        // A machine that came to its end answered.
+        if let (Some(request), Some(_)) = (unanswered, &self.end) {
+            return Err(StoryError::Replay(ReplayError::NoAnswer(request)));
+        }
         self.allocator.validate().map_err(StoryError::Broken)?;
         let now: Vec<u32> = self.allocator.zones().iter().map(|zone| zone.stats().counts.free).collect();
         match self.end {

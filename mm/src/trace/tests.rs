@@ -11,7 +11,10 @@ use crate::migrate::MigrateType;
 use crate::order::Order;
 use crate::sync::{CpuId, set_host_cpu};
 use crate::testing::HostIrq;
-use crate::trace::{Event, SLOT_WORDS, TraceRing, What};
+use crate::trace::replay::ReplayError;
+use crate::trace::story::{Story, StoryError};
+use crate::trace::{END, Event, MAGIC, SLOT_WORDS, TraceRing, What};
+use crate::zone::{MAX_NR_ZONES, ZoneType};
 
 fn ring(slots: usize) -> TraceRing<'static> {
     let words: &'static [AtomicU32] = Box::leak((0..slots * SLOT_WORDS).map(|_| AtomicU32::new(0)).collect());
@@ -77,4 +80,37 @@ fn events_print_with_linuxs_names() {
         lines,
         "[001] mm_page_alloc: pfn=0x80000 order=0 gfp_flags=0xd0\n[001] mm_page_pcpu_drain: order=0 pages=7\n"
     );
+}
+
+/// The story of a zone of one pageblock: all pages are given back, `last` happens, and `free` pages are left.
+fn story(last: &[Event], free: &[u32]) -> Story {
+    const PAGES: u32 = 1 << 10;
+    // The kind of zone, its frames, its marks, a pageset that stocks nothing, and no reserves.
+    let zone = [u32::try_from(ZoneType::Normal.index()).unwrap(), 0, PAGES, 0, 0, 0, 0, 1];
+    let mut words = Vec::from([MAGIC, 1]);
+    words.extend(zone.into_iter().chain([0; MAX_NR_ZONES]));
+    words.extend([0, PAGES, END, END, MigrateType::Unmovable as u32]);
+    let freed = (0..PAGES).map(|pfn| event(What::Free { cold: false }, Some(pfn)));
+    words.extend(freed.chain(last.iter().copied()).flat_map(|event| event.words()));
+    if !free.is_empty() {
+        words.push(END);
+        words.extend(free);
+    }
+    Story::read(&words).unwrap()
+}
+
+fn event(what: What, pfn: Option<u32>) -> Event {
+    Event { what, cpu: CpuId::new(0), pfn: pfn.map(Pfn::new), order: Order::ZERO }
+}
+
+#[test]
+fn a_story_that_ends_must_have_each_answer_and_one_that_breaks_off_may_lack_the_last() {
+    let gfp = GfpFlags::GFP_KERNEL;
+    let (request, answer) = (event(What::Request { gfp }, None), event(What::Alloc { gfp }, Some(0)));
+    story(&[request, answer], &[1023]).replay().unwrap();
+    story(&[request], &[]).replay().unwrap();
+    let lost = story(&[request], &[1023]).replay();
+    assert!(matches!(lost, Err(StoryError::Replay(ReplayError::NoAnswer(event))) if event == request), "{lost:?}");
+    let other = story(&[request, answer], &[1022]).replay();
+    assert!(matches!(other, Err(StoryError::End(now, then)) if (&now[..], &then[..]) == (&[1023], &[1022])));
 }

@@ -347,8 +347,8 @@ impl<'m> Pageset<'m> {
     }
 
     /// Puts a block that a caller freed where it belongs, to the hot end or among those to be returned, after `claim`
-    /// took it from its owner and said which ring it came from. `None`, and nothing done, when there may be no room or
-    /// the claim fails. `returns_from` is whether the front counts.
+    /// took it from its owner and said which ring it came from. `false`, and nothing done, when there may be no room or
+    /// the claim fails. The front counts only if the core `gathers`.
     #[inline]
     pub(super) fn push_hit(&self, pfn: Pfn, order: Order, gathers: bool, claim: impl FnOnce() -> Option<u32>) -> bool {
         // By the sign, so that the difference is what is compared: room is far below the half of a word.

@@ -6,6 +6,7 @@ use super::fixture::Machine;
 use crate::addr::Pfn;
 use crate::buddy::FreeError;
 use crate::buddy::model::range;
+use crate::gfp::GfpFlags;
 use crate::memmap::PageState;
 use crate::order::Order;
 use crate::page_alloc::Hooks;
@@ -85,4 +86,32 @@ fn a_refused_page_is_reported_with_the_caller() {
         let log = capture_log(|| assert!(machine.free_pages_bulk(&[Pfn::new(0x900)]).is_err()));
         assert!(log.iter().any(|line| line.contains("tests/bulk.rs:")), "{log:?}");
     }
+}
+
+#[test]
+fn pages_that_are_named_twice_are_freed_once_and_refused_then() {
+    let named: [&[u32]; 3] = [&[0x900, 0x900], &[0x900, 0x901, 0x900], &[0x901, 0x902, 0x901, 0x902]];
+    for raw in named {
+        let (machine, _) = with_pages((0x900, 0x910));
+        let pages: Vec<_> = raw.iter().copied().map(Pfn::new).collect();
+        let error = machine.free_pages_bulk(&pages).unwrap_err();
+        assert!(matches!(error, FreeError::NotAllocated { pfn, .. } if pfn == pages[0]), "{error}");
+        machine.validate().unwrap();
+    }
+}
+
+#[test]
+fn a_block_or_a_mapped_page_among_the_pages_stops_it() {
+    let (machine, mut pages) = with_pages((0x900, 0x910));
+    machine.add_mapping(pages[8]).unwrap();
+    assert_eq!(machine.free_pages_bulk(&pages), Err(FreeError::Mapped { pfn: pages[8], count: 1 }));
+    machine.remove_mapping(pages[8]).unwrap();
+    machine.free_pages_bulk(&pages[8..]).unwrap();
+    let order = Order::new(2).unwrap();
+    let block = machine.alloc_pages(GfpFlags::GFP_KERNEL, order).unwrap();
+    pages = (0..4).map(|offset| Pfn::new(block.raw() + offset)).collect();
+    let wrong = FreeError::WrongOrder { pfn: block, order: Order::ZERO, found: order };
+    assert_eq!(machine.free_pages_bulk(&pages), Err(wrong));
+    machine.free_pages(block, order).unwrap();
+    machine.validate().unwrap();
 }

@@ -1,7 +1,7 @@
 //! What the pagesets are told: which hits the zone's low watermark allows, and whether any are allowed at all.
 //!
-//! Theory.      Each time the lock is dropped the core's counts are published. While more than `comfort` pages are free,
-//!              every hit is allowed, and nothing more is asked.
+//! Theory.      Each time the lock is dropped the core's counts are published. While more than `comfort` pages are
+//!              free, every hit is allowed, and nothing more is asked.
 //! Not here.    How a pageset keeps to it (`pageset`).
 #![forbid(unsafe_code)]
 
