@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::fixture::Machine;
+use super::fixture::{Machine, NORMAL};
 use crate::addr::Pfn;
 use crate::buddy::FreeError;
 use crate::buddy::model::range;
@@ -113,5 +113,24 @@ fn a_block_or_a_mapped_page_among_the_pages_stops_it() {
     let wrong = FreeError::WrongOrder { pfn: block, order: Order::ZERO, found: order };
     assert_eq!(machine.free_pages_bulk(&pages), Err(wrong));
     machine.free_pages(block, order).unwrap();
+    machine.validate().unwrap();
+}
+
+#[test]
+fn a_page_alone_goes_to_the_pageset_and_pages_that_follow_each_other_to_the_zone() {
+    let machine = Machine::full().with_pagesets(1);
+    machine.alloc_contig_range(range(0x900, 0x920)).unwrap();
+    machine.drain_local();
+    let counts = || {
+        let stats = machine.zone(NORMAL).unwrap().stats();
+        (stats.pageset, stats.counts.free)
+    };
+    let (_, free) = counts();
+    let apart: Vec<_> = [0x900, 0x902, 0x904].map(Pfn::new).into();
+    machine.free_pages_bulk(&apart).unwrap();
+    assert_eq!(counts(), (3, free));
+    let together: Vec<_> = range(0x910, 0x920).iter().collect();
+    machine.free_pages_bulk(&together).unwrap();
+    assert_eq!(counts(), (3, free + 16));
     machine.validate().unwrap();
 }
